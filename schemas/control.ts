@@ -1,0 +1,44 @@
+import type { Fingerprint, Generation, Offset } from './ids.ts'
+
+/** Who decided, when, why, and after which control record. */
+interface ControlDecision {
+  /** Offset of the last control record this was decided on; -1 for none. A mismatch is rejected by the fold. */
+  readonly decidedAfter: Offset
+  readonly by: string
+  readonly atMs: number
+  readonly reason: string
+}
+
+export interface ModelRegistered extends ControlDecision {
+  readonly type: 'ModelRegistered'
+  /** Name of the model set: embedder with detector and preprocessing. */
+  readonly model: string
+  readonly fingerprint: Fingerprint
+  readonly dims: number
+  /** The model's manifest as JSON. */
+  readonly manifest: string
+}
+
+export interface GenerationStarted extends ControlDecision {
+  readonly type: 'GenerationStarted'
+  readonly generation: Generation
+  readonly model: string
+  readonly fingerprint: Fingerprint
+  readonly dims: number
+  readonly shards: number
+  /** Catalog end offset per partition when it began: work below is backfill. */
+  readonly backfillUntil: readonly Offset[]
+}
+
+/** All shares in one record; 0 to 1, in sum 1. */
+export interface RoutingChanged extends ControlDecision {
+  readonly type: 'RoutingChanged'
+  readonly shares: Readonly<Record<string, number>>
+}
+
+export interface GenerationRetired extends ControlDecision {
+  readonly type: 'GenerationRetired'
+  readonly generation: Generation
+}
+
+export type ControlRecord = ModelRegistered | GenerationStarted | RoutingChanged | GenerationRetired

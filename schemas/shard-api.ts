@@ -1,0 +1,144 @@
+import type { ItemAttributes } from './catalog-event.ts'
+import type { ErrorCode } from './errors.ts'
+import type { Fingerprint, Generation, ItemId, Offset, Partition, ReplicaId, ShardId } from './ids.ts'
+import type { Box } from './mutation.ts'
+
+/** Hard filters; all given parts must hold. */
+export interface SearchFilter {
+  readonly category?: readonly string[]
+  /** The item is sold in at least one of these regions. */
+  readonly region?: readonly string[]
+  readonly available?: boolean
+  readonly price?: { readonly min?: number; readonly max?: number }
+  /** Every named attribute has one of the values. */
+  readonly attributes?: Readonly<Record<string, readonly (string | number | boolean)[]>>
+}
+
+export interface ShardSearchRequest {
+  readonly generation: Generation
+  readonly fingerprint: Fingerprint
+  /** Unit vector, f32, of the generation's dimension. */
+  readonly vector: Float32Array
+  readonly k: number
+  readonly filter?: SearchFilter
+  /** Scan every vector instead of the graph. */
+  readonly exact?: boolean
+  /** An item never to return (the query's own, for similar items). */
+  readonly excludeItem?: ItemId
+}
+
+/** One item with its best object. */
+export interface ShardHit {
+  readonly itemId: ItemId
+  /** Dot product with the query, from the stored f16 vector. */
+  readonly similarity: number
+  readonly object: { readonly box: Box; readonly label: string; readonly image: number }
+  readonly item: ItemSnapshot
+}
+
+/** Public state of an item in one generation. */
+export interface ItemSnapshot extends ItemAttributes {
+  readonly itemId: ItemId
+  readonly images: readonly string[]
+  readonly imageDigests: readonly string[]
+  /** Newer image work failed; these objects are of an older picture. */
+  readonly stale: boolean
+  /** Offset of the event that wrote the attributes. */
+  readonly version: Offset
+}
+
+export interface ShardSearchResult {
+  readonly hits: readonly ShardHit[]
+  /** Per partition: catalog offset up to which everything is applied. */
+  readonly watermarks: Readonly<Record<string, Offset>>
+  readonly indexAgeMs: number
+  /** How it was searched: `graph`, `scan` (of the allowed rows) or `exact`. */
+  readonly plan: 'graph' | 'scan' | 'exact'
+}
+
+/** The registers of one item on one replica, as receipts and item lookups need them. Offsets are -1 when never written. */
+export interface ItemRegisters {
+  readonly attributes: Offset
+  readonly objects: Offset
+  readonly removal: Offset
+  readonly failure: Offset
+  readonly failureDetail: { readonly code: ErrorCode; readonly message: string; readonly retryable: boolean } | null
+  readonly searchable: boolean
+  /** Objects of the item when searchable. */
+  readonly objectList: readonly {
+    readonly box: Box
+    readonly label: string
+    readonly score: number
+    readonly image: number
+  }[]
+  readonly snapshot: ItemSnapshot | null
+  /** Watermark of the item's partition; -1 before the first. */
+  readonly watermark: Offset
+  /** When this replica applied a register of that version: exact for the last hour, else null. */
+  readonly times: {
+    readonly attributesMs: number | null
+    readonly objectsMs: number | null
+    readonly removalMs: number | null
+    readonly failureMs: number | null
+  }
+}
+
+export type ReplicaState = 'starting' | 'catching-up' | 'ready' | 'refusing' | 'stopped'
+
+/** Sums mod 2^128 of element hashes, as hex; order-independent. See DESIGN section 9. */
+export interface PartitionDigest {
+  /** Over (itemId, attributes version) of the live items. */
+  readonly set: string
+  /** Over (itemId, image identity of the current objects). */
+  readonly objects: string
+}
+
+export interface ReplicaStatus {
+  readonly shard: ShardId
+  readonly replica: ReplicaId
+  readonly generation: Generation
+  readonly state: ReplicaState
+  /** Why it refuses, else null. */
+  readonly reason: string | null
+  /** Per partition: offset of the next mutation record to apply. */
+  readonly applied: Readonly<Record<string, Offset>>
+  readonly watermark: Readonly<Record<string, Offset>>
+  readonly indexAgeMs: number
+  readonly items: {
+    readonly searchable: number
+    readonly pending: number
+    readonly failed: number
+    readonly deleted: number
+  }
+  readonly rows: number
+  readonly tombstones: number
+  readonly segments: number
+  readonly memoryBytes: number
+  readonly digests: Readonly<Record<string, PartitionDigest>>
+  readonly vectors: {
+    readonly dims: number
+    readonly count: number
+    readonly normMin: number
+    readonly normMax: number
+    readonly normMean: number
+  }
+  readonly searchMs: { readonly count: number; readonly p50: number; readonly p99: number }
+  readonly checkpoint: { readonly writtenAtMs: number | null; readonly bytes: number }
+}
+
+/** One replica of one shard as the gateway sees it; in process now, over HTTP in the distributed form. */
+export interface ShardReplica {
+  readonly shard: ShardId
+  readonly replica: ReplicaId
+  readonly generation: Generation
+  /** Partitions the shard owns. */
+  readonly partitions: readonly Partition[]
+  /** @throws FreshetError `not-ready` | `fingerprint-mismatch` | `vector-*` | `timeout` */
+  search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult>
+  registers(itemId: ItemId): Promise<ItemRegisters>
+  /** Stored vector of an item's object (f32, unit); null when the item is not searchable or has no such object. */
+  objectVector(itemId: ItemId, object: number): Promise<Float32Array | null>
+  status(): Promise<ReplicaStatus>
+  /** Resolves once a register of the item changes or its partition's watermark moves; for `wait=searchable`. */
+  changed(itemId: ItemId, signal: AbortSignal): Promise<void>
+}
