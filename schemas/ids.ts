@@ -31,7 +31,7 @@ export interface Version {
 }
 
 export const itemIdMaxBytes = 512
-const controlCharacters = /[\u0000-\u001f\u007f-\u009f]/
+const controlCharacters = /\p{Cc}/u
 const loneSurrogate = /\p{Surrogate}/u
 
 /** @throws FreshetError `bad-item-id` */
