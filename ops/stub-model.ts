@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import { FreshetError } from '../schemas/errors.ts'
+import type { Fingerprint, ImageDigest } from '../schemas/ids.ts'
+import type { AnalysedImage, ImageBytes, ImageModel, IndexedImage, QuerySelection } from '../schemas/image-analysis.ts'
+import type { Box } from '../schemas/mutation.ts'
+import { encodeF16, normalise } from '../schemas/unit-vector.ts'
+
+export const stubDims = 256
+export const stubFingerprint = createHash('sha256').update('freshet-stub-model-1').digest('hex') as Fingerprint
+const wholePicture: Box = [0, 0, 1, 1]
+
+/** Unit vector of `stubDims` f32, a function of the digest alone: xorshift32 seeded with its first 32 bits. */
+export function stubVector(digest: string): Float32Array {
+  let state = Number.parseInt(digest.slice(0, 8), 16) | 1
+  const vector = new Float32Array(stubDims)
+  for (let i = 0; i < stubDims; i++) {
+    state ^= state << 13
+    state ^= state >>> 17
+    state ^= state << 5
+    vector[i] = state / 2 ** 31
+  }
+  return normalise(vector)
+}
+
+/**
+ * Stands in for decode, detect and embed where a load test must not be a test of the models: the vector follows from
+ * the image's digest, no pixel is looked at. Everything around it is as in production.
+ */
+export class StubModel implements ImageModel {
+  readonly model = 'stub'
+  readonly fingerprint = stubFingerprint
+  readonly dims = stubDims
+
+  async index(_image: ImageBytes, digest: ImageDigest): Promise<IndexedImage> {
+    const vector = encodeF16(stubVector(digest))
+    return { digest, width: 1, height: 1, objects: [{ box: wholePicture, label: '', score: 1, vector }] }
+  }
+
+  async analyse(image: ImageBytes, selection: QuerySelection): Promise<AnalysedImage> {
+    if (typeof selection === 'object' && 'object' in selection)
+      throw new FreshetError('object-not-found', 'the stub model detects no objects')
+    const digest = 'bytes' in image ? createHash('sha256').update(image.bytes).digest('hex') : digestInPath(image.path)
+    const embeds = selection !== 'none'
+    const box = typeof selection === 'object' ? selection.box : wholePicture
+    return {
+      width: 1,
+      height: 1,
+      objects: [],
+      searched: embeds ? { box, object: null } : null,
+      vector: embeds ? stubVector(digest) : null,
+      timingMs: { decode: 0, detect: 0, embed: 0 },
+    }
+  }
+}
+
+/** Blobs are stored under their digest, so the path names it. */
+function digestInPath(path: string): string {
+  const digest = /[0-9a-f]{64}/.exec(path.replaceAll('/', ''))?.[0]
+  if (digest === undefined) throw new FreshetError('blob-not-found', 'the stub model takes bytes or stored blobs only')
+  return digest
+}
