@@ -1,0 +1,315 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { BlobReference, exampleBlob, exampleItem, FailureShape } from './http-items.ts'
+import {
+  AttributeValueShape,
+  BoxShape,
+  closed,
+  list,
+  nullable,
+  OffsetShape,
+  OffsetsShape,
+  words,
+} from './http-shape.ts'
+
+/** Requests and answers of the read side; the one source of validation, OpenAPI and the client's types. */
+
+export const defaultK = 24
+export const maxK = 200
+export const maxDeadlineMs = 60_000
+
+const ImageInput = Type.Union(
+  [
+    Type.Object({ url: Type.String({ minLength: 1, maxLength: 8192 }) }, closed),
+    Type.Object({ base64: Type.String({ minLength: 1 }) }, closed),
+    Type.Object({ blob: BlobReference }, closed),
+    Type.Object(
+      {
+        itemId: Type.String(),
+        object: Type.Optional(
+          Type.Integer({ minimum: 0, description: "index into the item's stored objects, 0 first" }),
+        ),
+      },
+      closed,
+    ),
+  ],
+  {
+    description: 'one of {"url"}, {"base64"}, {"blob": "blob:<sha256>"} or {"itemId", "object"?}',
+    examples: [{ blob: exampleBlob }],
+  },
+)
+
+const k = Type.Integer({ minimum: 1, maximum: maxK, default: defaultK, description: `how many results, 1 to ${maxK}` })
+
+const oneOrMore = (description: string) =>
+  Type.Union([Type.String(), list(Type.String(), { minItems: 1, maxItems: 100 })], { description })
+
+export const Filter = Type.Object(
+  {
+    category: Type.Optional(oneOrMore('a category or a list of them')),
+    region: Type.Optional(oneOrMore('a region or a list of them: sold in at least one')),
+    available: Type.Optional(Type.Boolean()),
+    price: Type.Optional(Type.Object({ min: Type.Optional(Type.Number()), max: Type.Optional(Type.Number()) }, closed)),
+    attributes: Type.Optional(
+      Type.Record(
+        Type.String({ minLength: 1, maxLength: 256 }),
+        Type.Union([AttributeValueShape, list(AttributeValueShape, { minItems: 1, maxItems: 100 })], {
+          description: 'a value or a list of values',
+        }),
+      ),
+    ),
+  },
+  {
+    ...closed,
+    $id: 'Filter',
+    description: 'hard filters; all given parts must hold',
+    examples: [{ category: 'sofa' }],
+  },
+)
+export type Filter = Static<typeof Filter>
+
+/** What both `POST /v1/search` and the `query` part of its multipart form take. */
+const queryFields = {
+  box: Type.Optional(BoxShape),
+  object: Type.Optional(Type.Integer({ minimum: 0, description: "index into this generation's detected objects" })),
+  session: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 128, description: 'queries of one session stay on one generation' }),
+  ),
+  k: Type.Optional(k),
+  filter: Type.Optional(Filter),
+  generation: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,40}$' })),
+  exact: Type.Optional(Type.Boolean({ default: false, description: 'scan every vector instead of the graph' })),
+  explain: Type.Optional(Type.Boolean({ default: false })),
+  rerank: Type.Optional(Type.Boolean({ default: true })),
+  excludeItemId: Type.Optional(Type.String({ description: 'an item never to return' })),
+  deadlineMs: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: maxDeadlineMs,
+      description: 'time for the whole query; late shards are left out',
+    }),
+  ),
+}
+
+/** JSON in the `query` part of a multipart search; the file is in `image`. */
+export const SearchQuery = Type.Object(queryFields, { ...closed, $id: 'SearchQuery', examples: [{ k: 10 }] })
+export type SearchQuery = Static<typeof SearchQuery>
+
+export const SearchRequest = Type.Object(
+  {
+    image: Type.Optional(ImageInput),
+    vector: Type.Optional(
+      list(Type.Number(), { minItems: 1, maxItems: 4096, description: 'instead of image: a unit vector' }),
+    ),
+    fingerprint: Type.Optional(Type.String({ description: 'of the model that made the vector' })),
+    ...queryFields,
+  },
+  {
+    ...closed,
+    $id: 'SearchRequest',
+    examples: [
+      {
+        image: { blob: exampleBlob },
+        box: [0.1, 0.2, 0.6, 0.9],
+        k: 12,
+        filter: { category: ['sofa'], price: { max: 900 } },
+      },
+      { image: { itemId: 'sofa-17' }, excludeItemId: 'sofa-17' },
+    ],
+  },
+)
+export type SearchRequest = Static<typeof SearchRequest>
+
+const detectFields = {
+  session: queryFields.session,
+  generation: queryFields.generation,
+  deadlineMs: queryFields.deadlineMs,
+}
+
+export const DetectQuery = Type.Object(detectFields, { ...closed, $id: 'DetectQuery', examples: [{}] })
+export type DetectQuery = Static<typeof DetectQuery>
+
+export const DetectRequest = Type.Object(
+  { image: ImageInput, ...detectFields },
+  { ...closed, $id: 'DetectRequest', examples: [{ image: { blob: exampleBlob } }] },
+)
+export type DetectRequest = Static<typeof DetectRequest>
+
+/** The label is always empty: detector class names are not for users (a lamp comes out as "toilet"). */
+const label = Type.String({ description: 'always empty; kept for later use' })
+const exampleBox = [0.1, 0.2, 0.6, 0.9]
+
+const DetectedShape = Type.Object({ box: BoxShape, label, score: Type.Number() }, { $id: 'DetectedObject' })
+
+const itemFields = {
+  itemId: Type.String(),
+  title: Type.String(),
+  category: Type.String(),
+  price: nullable(Type.Number()),
+  currency: Type.String(),
+  regions: list(Type.String()),
+  available: Type.Boolean(),
+  attributes: Type.Unsafe<Readonly<Record<string, string | number | boolean>>>(
+    Type.Record(Type.String(), AttributeValueShape),
+  ),
+  images: list(Type.String()),
+  /** Stored copies of the pictures the objects come from: `GET /v1/blobs/<sha256>`. */
+  blobs: list(BlobReference),
+  stale: Type.Boolean({ description: 'newer image work failed; the objects are of an older picture' }),
+  version: OffsetShape,
+}
+const exampleView = {
+  ...exampleItem,
+  blobs: [exampleBlob],
+  stale: false,
+  version: '1041',
+}
+
+/** An item as search results show it. */
+export const ItemView = Type.Object(itemFields, { $id: 'ItemView', examples: [exampleView] })
+export type ItemView = Static<typeof ItemView>
+
+const StoredObject = Type.Object({
+  box: BoxShape,
+  label,
+  score: Type.Number(),
+  image: Type.Integer({ description: "index into the item's images" }),
+})
+
+/** `GET /v1/items/{id}`: a live item, searchable or not yet. */
+export const ItemState = Type.Object(
+  {
+    ...itemFields,
+    generation: Type.String(),
+    searchable: Type.Boolean(),
+    objects: list(StoredObject),
+    failure: nullable(FailureShape),
+  },
+  {
+    $id: 'ItemState',
+    examples: [
+      {
+        ...exampleView,
+        generation: 'g1',
+        searchable: true,
+        objects: [{ box: [0, 0, 1, 1], label: '', score: 1, image: 0 }],
+        failure: null,
+      },
+    ],
+  },
+)
+export type ItemState = Static<typeof ItemState>
+
+export const SearchResult = Type.Object(
+  {
+    itemId: Type.String(),
+    score: Type.Number({ description: 'what the order follows' }),
+    similarity: Type.Number({ description: 'dot product of the vectors, -1 to 1' }),
+    object: Type.Object({ box: BoxShape, label, image: Type.Integer() }),
+    item: ItemView,
+    explain: Type.Optional(
+      Type.Object({
+        similarity: Type.Number(),
+        plan: words(['graph', 'scan', 'exact']),
+        shard: Type.Integer(),
+        replica: Type.String(),
+      }),
+    ),
+  },
+  { $id: 'SearchResult' },
+)
+export type SearchResult = Static<typeof SearchResult>
+
+const TimingShape = Type.Object(
+  {
+    decode: Type.Number(),
+    detect: Type.Number(),
+    embed: Type.Number(),
+    fanout: Type.Number(),
+    rank: Type.Number(),
+    total: Type.Number(),
+  },
+  { $id: 'Timing', description: 'milliseconds' },
+)
+
+export const SearchAnswer = Type.Object(
+  {
+    queryId: Type.String(),
+    objects: list(DetectedShape, { description: 'what was seen in the picture, best first' }),
+    searched: Type.Object({
+      box: nullable(BoxShape, { description: 'null for a query by vector' }),
+      object: nullable(Type.Integer(), { description: 'index into objects, when one of them was searched' }),
+    }),
+    results: list(SearchResult),
+    generation: Type.String(),
+    model: Type.String(),
+    coverage: Type.Object({ answered: Type.Integer(), total: Type.Integer() }, { description: 'shards' }),
+    degraded: list(Type.String(), {
+      description: 'why the answer is not whole: shard-timeout, shard-failed, shard-not-ready',
+    }),
+    freshness: Type.Object({ indexAgeMs: Type.Number(), watermarks: OffsetsShape }),
+    timingMs: TimingShape,
+  },
+  {
+    $id: 'SearchAnswer',
+    examples: [
+      {
+        queryId: '0198c1d2',
+        objects: [{ box: exampleBox, label: '', score: 0.83 }],
+        searched: { box: exampleBox, object: 0 },
+        results: [
+          {
+            itemId: 'sofa-17',
+            score: 0.91,
+            similarity: 0.91,
+            object: { box: [0, 0, 1, 1], label: '', image: 0 },
+            item: exampleView,
+          },
+        ],
+        generation: 'g1',
+        model: 'v1',
+        coverage: { answered: 1, total: 1 },
+        degraded: [],
+        freshness: { indexAgeMs: 0, watermarks: { 3: '1041' } },
+        timingMs: { decode: 6.1, detect: 41.7, embed: 22.4, fanout: 1.3, rank: 0.1, total: 72.9 },
+      },
+    ],
+  },
+)
+export type SearchAnswer = Static<typeof SearchAnswer>
+
+export const DetectAnswer = Type.Object(
+  {
+    generation: Type.String(),
+    model: Type.String(),
+    image: Type.Object({
+      blob: nullable(BlobReference, { description: 'the stored picture, for follow-up searches' }),
+      width: Type.Integer(),
+      height: Type.Integer(),
+    }),
+    objects: list(DetectedShape),
+    timingMs: Type.Object({ decode: Type.Number(), detect: Type.Number(), total: Type.Number() }),
+  },
+  {
+    $id: 'DetectAnswer',
+    examples: [
+      {
+        generation: 'g1',
+        model: 'v1',
+        image: { blob: exampleBlob, width: 1600, height: 1067 },
+        objects: [{ box: exampleBox, label: '', score: 0.83 }],
+        timingMs: { decode: 6.1, detect: 41.7, total: 48.2 },
+      },
+    ],
+  },
+)
+export type DetectAnswer = Static<typeof DetectAnswer>
+
+export const SimilarQuery = Type.Object(
+  {
+    k: Type.Optional(k),
+    object: Type.Optional(Type.Integer({ minimum: 0, description: "index into the item's stored objects" })),
+    generation: queryFields.generation,
+  },
+  closed,
+)
+export type SimilarQuery = Static<typeof SimilarQuery>
