@@ -1,0 +1,118 @@
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join, posix } from 'node:path'
+
+/** A source file by its path from the repository root, with forward slashes. */
+export interface SourceFile {
+  readonly path: string
+  readonly text: string
+}
+
+export interface Violation {
+  readonly path: string
+  readonly specifier: string
+  readonly rule: string
+}
+
+export const folders = ['schemas', 'topologies', 'workers', 'shard-node', 'query-gateway', 'ops'] as const
+type Folder = (typeof folders)[number]
+
+/** What a file of a folder may import besides its own folder. Of `topologies` only the ports, except for `ops` and tests. */
+const mayImport: Readonly<Record<Folder, readonly Folder[]>> = {
+  schemas: [],
+  topologies: ['schemas'],
+  workers: ['schemas', 'topologies'],
+  'shard-node': ['schemas', 'topologies'],
+  'query-gateway': ['schemas', 'topologies'],
+  ops: ['schemas', 'topologies', 'workers', 'shard-node', 'query-gateway'],
+}
+
+/** Ports sit at the top of `topologies`; adapters and contracts in folders below. */
+const isAdapter = (path: string): boolean => /^topologies\/.+\//.test(path)
+
+/** Each may be imported by one file outside tests, or by files of one folder. A trailing slash covers a whole scope. */
+const replaceableVendors = [
+  'kafkajs',
+  'bullmq',
+  'ioredis',
+  'lmdb',
+  'usearch',
+  'onnxruntime-node',
+  'sharp',
+  'avsc',
+  '@confluentinc/schemaregistry',
+  '@opentelemetry/',
+]
+
+/** Every `.ts` file of the six folders. */
+export function readSources(root: string): readonly SourceFile[] {
+  return globSync(`{${folders.join(',')}}/**/*.ts`, { cwd: root }).map(path => ({
+    path: path.replaceAll('\\', '/'),
+    text: readFileSync(join(root, path), 'utf8'),
+  }))
+}
+
+/** Every import that breaks the direction table, the one-place rule or the form of import paths. */
+export function checkImports(files: readonly SourceFile[]): readonly Violation[] {
+  return [...files.flatMap(checkFile), ...checkVendors(files)]
+}
+
+interface Import {
+  readonly specifier: string
+  readonly exported: boolean
+}
+
+const imported = /^\s*import\s+(?:[\w$*{][^'"`;=()]*?\bfrom\s*)?(['"])([^'"]+)\1/gm
+const exported = /^\s*export\s+(?:type\s+)?(?:\*[^'"`;=()]*?|\{[^}]*\}\s*)\bfrom\s*(['"])([^'"]+)\1/gm
+const dynamic = /\b(?:import|require|require\.resolve|import\.meta\.resolve)\(\s*(['"])([^'"]+)\1/g
+
+function importsOf({ text }: SourceFile): readonly Import[] {
+  const found = (pattern: RegExp, isExport: boolean): readonly Import[] =>
+    [...text.matchAll(pattern)].map(match => ({ specifier: match[2]!, exported: isExport }))
+  return [...found(imported, false), ...found(exported, true), ...found(dynamic, false)]
+}
+
+const isTest = (path: string): boolean => /\.(test|bench)\.ts$/.test(path) || /(^|\/)(testing|contracts)\//.test(path)
+
+const folderOf = (path: string): string => path.slice(0, path.indexOf('/'))
+
+function checkFile(file: SourceFile): Violation[] {
+  return importsOf(file).flatMap(each => {
+    const rule = each.specifier.startsWith('.') ? brokenRelative(file, each) : null
+    return rule === null ? [] : [{ path: file.path, specifier: each.specifier, rule }]
+  })
+}
+
+function brokenRelative({ path }: SourceFile, { specifier, exported }: Import): string | null {
+  if (exported) return 'a barrel: import a thing from the file that declares it'
+  if (!/\.(ts|mjs|json)$/.test(specifier)) return 'a relative import names its file, with .ts'
+  const target = posix.join(dirname(path), specifier)
+  const [from, to] = [folderOf(path), folderOf(target)]
+  if (from === to) return null
+  const allowed = (mayImport as Readonly<Record<string, readonly string[]>>)[from] ?? []
+  const testsUseEmbedded = isTest(path) && from !== 'schemas' && to === 'topologies'
+  if (!allowed.includes(to)) return `${from} may not import ${to === '' ? target : to}`
+  if (isAdapter(target) && from !== 'ops' && !testsUseEmbedded) return `${from} may import the ports of topologies only`
+  return null
+}
+
+function checkVendors(files: readonly SourceFile[]): readonly Violation[] {
+  return replaceableVendors.flatMap(vendor => {
+    const users = files.filter(file => !isTest(file.path) && importsOf(file).some(each => isOf(vendor, each.specifier)))
+    const places = new Set(users.map(({ path }) => dirname(path)))
+    const isOnePlace =
+      users.length <= 1 || (places.size === 1 && !(folders as readonly string[]).includes([...places][0]!))
+    return isOnePlace
+      ? []
+      : users.map(({ path }) => ({
+          path,
+          specifier: vendor,
+          rule: `a replaceable vendor is imported by one file or one folder; here by ${users.map(user => user.path).join(', ')}`,
+        }))
+  })
+}
+
+function isOf(vendor: string, specifier: string): boolean {
+  return vendor.endsWith('/')
+    ? specifier.startsWith(vendor)
+    : specifier === vendor || specifier.startsWith(`${vendor}/`)
+}
