@@ -30,6 +30,24 @@ export interface GenerationStarted extends ControlDecision {
   readonly backfillUntil: readonly Offset[]
 }
 
+/** Probe queries on a generation met their bounds. */
+export interface CanaryPassed extends ControlDecision {
+  readonly type: 'CanaryPassed'
+  readonly generation: Generation
+  /** The measures and their bounds, as JSON. */
+  readonly evidence: string
+}
+
+/** A generation holds the same live items, at the same versions, as the one it is to replace. */
+export interface CutoverCertified extends ControlDecision {
+  readonly type: 'CutoverCertified'
+  readonly generation: Generation
+  /** The generation it was compared with. */
+  readonly against: Generation
+  /** Cuts, digests and allowances, as JSON. */
+  readonly evidence: string
+}
+
 /** All shares in one record; 0 to 1, in sum 1. */
 export interface RoutingChanged extends ControlDecision {
   readonly type: 'RoutingChanged'
@@ -41,4 +59,11 @@ export interface GenerationRetired extends ControlDecision {
   readonly generation: Generation
 }
 
-export type ControlRecord = ModelRegistered | GenerationStarted | RoutingChanged | GenerationRetired
+/** Complete from the start: a union cannot gain a record type under FULL_TRANSITIVE compatibility. */
+export type ControlRecord =
+  | ModelRegistered
+  | GenerationStarted
+  | CanaryPassed
+  | CutoverCertified
+  | RoutingChanged
+  | GenerationRetired
