@@ -1,3 +1,4 @@
+import { FreshetError } from './errors.ts'
 import type { Generation, ItemId, Partition, Version } from './ids.ts'
 
 /** Live before standby before backfill; backfill keeps at least 5%. */
@@ -32,4 +33,37 @@ export function jobIdOf(job: Pick<EmbedJob, 'generation' | 'partition' | 'versio
 /** Feature-store key of the superseding hint: offset of the newest image change or delete of an item. */
 export function supersedeHintKey(generation: Generation, itemId: ItemId): string {
   return `hint:${generation}:${itemId}`
+}
+
+/** Bytes of a job in the queue: its JSON. Written and read by the same release; a queue is emptied before its format changes. */
+export function encodeJob(job: EmbedJob): Uint8Array {
+  return Buffer.from(JSON.stringify(job))
+}
+
+/** @throws FreshetError `record-undecodable` when the payload is not a job */
+export function decodeJob(payload: Uint8Array): EmbedJob {
+  const text = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('utf8')
+  try {
+    const job: unknown = JSON.parse(text)
+    if (isJob(job)) return job
+  } catch (cause) {
+    throw new FreshetError('record-undecodable', 'the job payload is not JSON', { cause })
+  }
+  throw new FreshetError('record-undecodable', 'the job payload lacks a field of an embed job')
+}
+
+/** The fields that decide what runs and where its result goes; the rest is passed on. */
+function isJob(value: unknown): value is EmbedJob {
+  if (typeof value !== 'object' || value === null) return false
+  const job = value as Partial<Record<keyof EmbedJob, unknown>>
+  const version = job.version as { readonly epoch?: unknown; readonly offset?: unknown } | undefined
+  return (
+    typeof job.generation === 'string' &&
+    typeof job.itemId === 'string' &&
+    typeof job.partition === 'number' &&
+    typeof version?.epoch === 'string' &&
+    typeof version.offset === 'number' &&
+    typeof job.imageIdentity === 'string' &&
+    Array.isArray(job.images)
+  )
 }
