@@ -24,6 +24,13 @@ export interface PipelineOptions {
   readonly maxPixels?: number
 }
 
+export interface DetectorOutputs {
+  /** Four numbers an object: left, top, right, bottom as fractions. */
+  readonly boxes: Float32Array
+  readonly scores: Float32Array
+  readonly classes: Int32Array
+}
+
 /**
  * Decode, detect, crop, embed of one picture at a time, in this process: what the model processes run, what the
  * benches call the bare loop, and the one route that both indexing and queries take.
@@ -95,20 +102,29 @@ export class BarePipeline {
 
   /** The detector's boxes, best first, above the manifest's score and at most as many as it says. */
   async detect(pixels: Pixels): Promise<readonly DetectedObject[]> {
-    const { input, output } = this.set.detector
-    const data = await stretch(pixels, input.size)
-    const outputs = await this.#detector.run(input.name, { data, shape: [1, input.size, input.size, 3] })
-    const { boxes, scores, classes } = outputs
-    if (boxes === undefined || scores === undefined || classes === undefined)
-      throw new FreshetError('model-invalid', 'the detector lacks an output of boxes, scores or classes')
+    const { classes, defaultScore, defaultMax } = this.set.detector.output
+    const raw = await this.detectRaw(pixels)
     const objects: DetectedObject[] = []
-    for (let i = 0; i < scores.data.length && objects.length < output.defaultMax; i++) {
-      const score = scores.data[i]!
-      const box = [...boxes.data.subarray(4 * i, 4 * i + 4)] as [number, number, number, number]
-      if (score < output.defaultScore || box[0] >= box[2] || box[1] >= box[3]) continue
-      objects.push({ box, label: output.classes.names[classes.data[i]!] ?? '', score })
-    }
-    return objects
+    raw.scores.forEach((score, i) => {
+      const box = [...raw.boxes.subarray(4 * i, 4 * i + 4)] as [number, number, number, number]
+      const hasArea = box[0] < box[2] && box[1] < box[3]
+      if (score >= defaultScore && hasArea) objects.push({ box, label: classes.names[raw.classes[i]!] ?? '', score })
+    })
+    return objects.slice(0, defaultMax)
+  }
+
+  /** The detector's outputs as the graph gives them. */
+  async detectRaw(pixels: Pixels): Promise<DetectorOutputs> {
+    const { input } = this.set.detector
+    const data = await stretch(pixels, input.size)
+    const { boxes, scores, classes } = await this.#detector.run(input.name, {
+      data,
+      shape: [1, input.size, input.size, 3],
+    })
+    const complete =
+      boxes?.data instanceof Float32Array && scores?.data instanceof Float32Array && classes?.data instanceof Int32Array
+    if (!complete) throw new FreshetError('model-invalid', 'the detector lacks an output of boxes, scores or classes')
+    return { boxes: boxes.data, scores: scores.data, classes: classes.data } as DetectorOutputs
   }
 
   /** Unit vectors of what is in the boxes, in their order. */

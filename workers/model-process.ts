@@ -1,0 +1,94 @@
+import { type ChildProcess, fork } from 'node:child_process'
+import { FreshetError } from '../schemas/errors.ts'
+import { type FromModelProcess, fromSentError, type ToModelProcess } from './model-messages.ts'
+
+export interface ModelProcessOptions {
+  /** Path of the program the child runs. */
+  readonly entry: string
+  readonly args: readonly string[]
+}
+
+export interface ModelProcessListener {
+  onReady(): void
+  onAnswer(answer: Extract<FromModelProcess, { type: 'answer' }>): void
+  /** Called once, whatever the end: exit, signal, refusal to start, failure to spawn. Nothing is called after it. */
+  onEnd(cause: FreshetError): void
+}
+
+const stderrTailLength = 2_000
+
+/** One life of a child process that runs the models. Restarting is its owner's affair. */
+export class ModelProcess {
+  readonly #child: ChildProcess
+  readonly #listener: ModelProcessListener
+  /** Resolves when the process is gone. */
+  readonly ended: Promise<void>
+  readonly #resolveEnded: () => void
+  #refusal: FreshetError | null = null
+  #stderrTail = ''
+  #hasEnded = false
+
+  constructor({ entry, args }: ModelProcessOptions, listener: ModelProcessListener) {
+    this.#listener = listener
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.ended = promise
+    this.#resolveEnded = resolve
+    this.#child = fork(entry, [...args], {
+      serialization: 'advanced',
+      execArgv: [],
+      stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+      // Two malloc arenas: with one per thread a process grows by some 50 MB that it never gives back. The parent's
+      // Node options (a debugger, a test runner's loader) are not meant for it.
+      env: { ...process.env, MALLOC_ARENA_MAX: '2', NODE_OPTIONS: '' },
+    })
+    this.#child.on('message', (message: FromModelProcess) => this.#receive(message))
+    this.#child.on('error', cause =>
+      this.#end(new FreshetError('internal', `no model process: ${cause.message}`, { cause })),
+    )
+    this.#child.on('exit', (code, signal) => this.#end(this.#exitError(code, signal)))
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
+      this.#stderrTail = (this.#stderrTail + chunk.toString()).slice(-stderrTailLength)
+    })
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid
+  }
+
+  send(message: ToModelProcess): void {
+    // A message to a child that is already gone fails here and again, with more to say, in its exit event.
+    this.#child.send(message, () => {})
+  }
+
+  kill(): void {
+    this.#child.kill('SIGKILL')
+  }
+
+  #receive(message: FromModelProcess): void {
+    if (this.#hasEnded) return
+    switch (message.type) {
+      case 'ready':
+        this.#listener.onReady()
+        return
+      case 'refused':
+        this.#refusal = fromSentError(message.error)
+        return
+      case 'answer':
+        this.#listener.onAnswer(message)
+    }
+  }
+
+  #exitError(code: number | null, signal: string | null): FreshetError {
+    if (this.#refusal) return this.#refusal
+    const how = signal === null ? `exit code ${code}` : `signal ${signal}`
+    const tail = this.#stderrTail.trim()
+    return new FreshetError('decoder-crashed', `the model process ended with ${how}${tail ? `: ${tail}` : ''}`)
+  }
+
+  #end(cause: FreshetError): void {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    this.#resolveEnded()
+    this.#listener.onEnd(cause)
+  }
+}
