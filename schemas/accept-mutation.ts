@@ -45,15 +45,19 @@ function acceptObjects(mutation: ObjectsPut, acceptance: Acceptance): Refusal | 
   if (count === 0 || count > maxObjectsPerItem)
     return { code: 'mutation-invalid', message: `${count} objects, allowed are 1 to ${maxObjectsPerItem}` }
   for (const object of mutation.objects) {
-    const refusal = acceptObject(object, acceptance.dims)
+    const refusal = acceptObject(object, mutation.imageDigests.length, acceptance.dims)
     if (refusal) return refusal
   }
   return null
 }
 
-function acceptObject(object: ItemObject, dims: number): Refusal | null {
+function acceptObject(object: ItemObject, imageCount: number, dims: number): Refusal | null {
   if (!isBox(object.box))
     return { code: 'mutation-invalid', message: `box [${object.box.join(', ')}] is not inside the image` }
+  if (!Number.isInteger(object.image) || object.image < 0 || object.image >= imageCount)
+    return { code: 'mutation-invalid', message: `an object of image ${object.image} where there are ${imageCount}` }
+  if (!(object.score >= 0 && object.score <= 1))
+    return { code: 'mutation-invalid', message: `a score of ${object.score}, allowed are 0 to 1` }
   if (object.vector.length !== dims * 2)
     return { code: 'vector-dimension', message: `vector of ${object.vector.length / 2} dimensions, expected ${dims}` }
   return acceptVector(decodeF16(object.vector), dims)

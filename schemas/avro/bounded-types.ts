@@ -152,7 +152,8 @@ function readCount(tap: Tap): number {
 function skipBlocks(tap: Tap): number {
   let count = tap.readLong()
   while (count < 0) {
-    tap.pos += withinRest(tap, tap.readLong())
+    const sizeBytes = withinRest(tap, tap.readLong())
+    tap.pos += sizeBytes
     count = tap.readLong()
   }
   return withinRest(tap, count)
