@@ -1,0 +1,284 @@
+import { isUtf8 } from 'node:buffer'
+import { type ItemUpserted, imageIdentity } from '../../schemas/catalog-event.ts'
+import type { DeadLetter } from '../../schemas/dead-letter.ts'
+import { type EmbedJob, jobIdOf } from '../../schemas/embed-job.ts'
+import { asFreshetError, type ErrorCode, FreshetError } from '../../schemas/errors.ts'
+import { type ItemId, type Offset, parseItemId } from '../../schemas/ids.ts'
+import { type AttributesPut, type ItemRemoved, mutationKey } from '../../schemas/mutation.ts'
+import { partitionOf } from '../../schemas/partition.ts'
+import type { LogRecord } from '../event-log.ts'
+import { type CatalogRecord, entryOf, type PartitionState, priorityOf, type StepInProgress } from './dispatch-state.ts'
+import { emptyEntry, type ImagePart, type ItemEntry, imageDoneAt, removedAt } from './item-entry.ts'
+import type { ImageWait, Waiting } from './window.ts'
+
+/**
+ * One record of the catalog: at most one register write, at most one job, one event in the window.
+ *
+ * Attributes and removals are appended unless the log, read back, holds them (a replay after a crash), and are
+ * complete when read back. Image work of an upsert v with identity I, given the item's entry, first row that fits:
+ *
+ * | entry                                                     | decision   | job | waits for max(o,f,x) >= v |
+ * |-----------------------------------------------------------|------------|-----|---------------------------|
+ * | x > v, or image.version > v (newer image or delete)       | superseded | –   | yes, the newer one gives it |
+ * | image.version = v, max(o,f,x) >= v (replay)               | finished   | –   | is so already             |
+ * | image.version = v (replay, or crash before the enqueue)   | again      | yes | yes                       |
+ * | I, no `refresh`, embedded                                 | unchanged  | –   | no                        |
+ * | I, no `refresh`, pending with its event in the window     | unchanged  | –   | no, that event does       |
+ * | anything else: new, failed, pending but unknown, removed  | changed    | yes | yes                       |
+ *
+ * Only images and deletes supersede, never attributes: a price change at 9 leaves the vectors of 8 good.
+ */
+export function onCatalogRecord(
+  step: StepInProgress,
+  partition: PartitionState,
+  { record, content }: CatalogRecord,
+): void {
+  const { window } = partition
+  // A reader may deliver again what it delivered before a rebalance; the window knows it already.
+  if (record.offset < window.position) return
+  if (partition.expectMarker || (content.kind === 'event' && content.event.type === 'TopicEpoch')) {
+    onMarker(step, partition, { record, content })
+    return
+  }
+  step.state.counts.events++
+  const key = itemOfKey(record, step.state.settings.partitionCount)
+  if (!key.ok) {
+    refuseRecord(step, partition, record, key)
+    return
+  }
+  switch (content.kind) {
+    case 'undecodable':
+      refuseRecord(step, partition, record, content)
+      return
+    case 'tombstone':
+      onDelete(step, partition, record, key.itemId)
+      return
+    case 'event': {
+      const { event } = content
+      if (event.type === 'TopicEpoch') return
+      if (event.itemId !== key.itemId)
+        refuseRecord(step, partition, record, { code: 'bad-item-id', message: 'key and item id of the value differ' })
+      else if (event.type === 'ItemDeleted') onDelete(step, partition, record, key.itemId)
+      else onUpsert(step, partition, record, event)
+    }
+  }
+}
+
+function onMarker(step: StepInProgress, partition: PartitionState, { record, content }: CatalogRecord): void {
+  const { topicEpoch } = step.state.settings.acceptance
+  const epoch = content.kind === 'event' && content.event.type === 'TopicEpoch' ? content.event.epoch : null
+  if (epoch !== topicEpoch) {
+    step.state.stopped = true
+    step.effects.stop = {
+      code: 'topic-epoch',
+      message: `partition ${record.partition}, offset ${record.offset}: expected the marker of epoch ${topicEpoch}, found ${epoch ?? 'another record'}`,
+    }
+    return
+  }
+  partition.expectMarker = false
+  partition.window.read(record.offset, null)
+}
+
+function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRecord, event: ItemUpserted): void {
+  const { offset } = record
+  const { itemId } = event
+  const entry = entryOf(step, itemId) ?? emptyEntry
+  const waiting = newWaiting(record, itemId)
+  if (entry.a < offset && entry.x < offset) appendAndAwait(step, waiting, attributesOf(step, record, event))
+  const identity = imageIdentity(event)
+  const decision = decideImage(entry, { offset, identity, refresh: event.refresh }, partition)
+  switch (decision) {
+    case 'superseded':
+      if (imageDoneAt(entry) < offset) waiting.image = { job: null, enqueuedAtMs: step.state.nowMs, refusals: 0 }
+      break
+    case 'finished':
+    case 'unchanged':
+      break
+    case 'again':
+      waiting.image = enqueue(step, jobOf(step, record, { event, image: entry.image }))
+      break
+    case 'changed': {
+      const wasPending = entry.image.state === 'pending'
+      const pendingSinceMs = wasPending ? entry.image.pendingSinceMs : record.appendTimeMs
+      const image: ImagePart = { state: 'pending', version: offset, identity, pendingSinceMs }
+      supersede(step, partition, { itemId, entry, offset })
+      step.effects.table.set(itemId, { ...entry, image })
+      waiting.image = enqueue(step, jobOf(step, record, { event, image }))
+    }
+  }
+  partition.window.read(offset, waiting)
+}
+
+type ImageDecision = 'superseded' | 'finished' | 'again' | 'unchanged' | 'changed'
+
+function decideImage(
+  entry: ItemEntry,
+  upsert: { readonly offset: Offset; readonly identity: string; readonly refresh: boolean },
+  partition: PartitionState,
+): ImageDecision {
+  const { image } = entry
+  if (entry.x > upsert.offset || image.version > upsert.offset) return 'superseded'
+  if (image.version === upsert.offset) return imageDoneAt(entry) >= upsert.offset ? 'finished' : 'again'
+  if (image.identity !== upsert.identity || upsert.refresh) return 'changed'
+  if (image.state === 'embedded') return 'unchanged'
+  return image.state === 'pending' && partition.window.knowsJob(image.version) ? 'unchanged' : 'changed'
+}
+
+function onDelete(step: StepInProgress, partition: PartitionState, record: LogRecord, itemId: ItemId): void {
+  const { offset } = record
+  const entry = entryOf(step, itemId) ?? emptyEntry
+  const waiting = newWaiting(record, itemId)
+  if (entry.x < offset) appendAndAwait(step, waiting, removalOf(step, record, itemId))
+  if (entry.image.version < offset) {
+    supersede(step, partition, { itemId, entry, offset })
+    step.effects.table.set(itemId, { ...entry, image: removedAt(offset) })
+  }
+  partition.window.read(offset, waiting)
+}
+
+/** An item whose image is embedded, or that had none, has no older job that the hint could stop. */
+function supersede(
+  { effects }: StepInProgress,
+  partition: PartitionState,
+  by: { readonly itemId: ItemId; readonly entry: ItemEntry; readonly offset: Offset },
+): void {
+  partition.window.supersede(by.itemId, by.offset)
+  const { state } = by.entry.image
+  if (state === 'pending' || state === 'failed') effects.hints.push({ itemId: by.itemId, offset: by.offset })
+}
+
+export function enqueue({ state, effects }: StepInProgress, job: EmbedJob): ImageWait {
+  effects.jobs.push({ id: jobIdOf(job), priority: priorityOf(state.settings, job.partition, job.version.offset), job })
+  state.counts.jobs++
+  return { job, enqueuedAtMs: state.nowMs, refusals: 0 }
+}
+
+/** The event stays in the window until the letter is durable: a commit must not outlive it. */
+function refuseRecord(
+  step: StepInProgress,
+  partition: PartitionState,
+  record: LogRecord,
+  refusal: { readonly code: ErrorCode; readonly message: string },
+): void {
+  const letter: DeadLetter = {
+    ...letterOf(step, record, refusal),
+    // Another generation's dispatcher finds the same: the record itself is at fault.
+    generation: '',
+    attempts: 1,
+    job: null,
+  }
+  step.state.counts.deadLetters++
+  step.effects.letters.push({ partition: record.partition, eventOffset: record.offset, letter, thenAppend: null })
+  const waiting = newWaiting(record, unknownItem)
+  waiting.letter = true
+  partition.window.read(record.offset, waiting)
+}
+
+export function letterOf(
+  { state }: StepInProgress,
+  record: LogRecord,
+  refusal: { readonly code: ErrorCode; readonly message: string },
+): Omit<DeadLetter, 'generation' | 'attempts' | 'job'> {
+  return {
+    type: 'DeadLetter',
+    sourceTopic: record.topic,
+    sourcePartition: record.partition,
+    sourceOffset: record.offset,
+    stage: 'dispatch',
+    code: refusal.code,
+    message: refusal.message,
+    failedAtMs: state.nowMs,
+    traceparent: record.headers.traceparent ?? '',
+    key: record.key,
+    value: record.value,
+  }
+}
+
+const unknownItem = '' as ItemId
+
+type KeyedItem =
+  | { readonly ok: true; readonly itemId: ItemId }
+  | { readonly ok: false; readonly code: ErrorCode; readonly message: string }
+
+function itemOfKey(record: LogRecord, partitionCount: number): KeyedItem {
+  const { key } = record
+  if (key === null) return { ok: false, code: 'bad-item-id', message: 'the record has no key' }
+  if (!isUtf8(key)) return { ok: false, code: 'bad-item-id', message: 'the key is not UTF-8' }
+  try {
+    const itemId = parseItemId(Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString('utf8'))
+    const partition = partitionOf(itemId, partitionCount)
+    if (partition === record.partition) return { ok: true, itemId }
+    return { ok: false, code: 'misrouted', message: `the key belongs to partition ${partition}` }
+  } catch (thrown) {
+    if (!(thrown instanceof FreshetError)) throw thrown
+    return { ok: false, code: thrown.code, message: asFreshetError(thrown).message }
+  }
+}
+
+function newWaiting(record: LogRecord, itemId: ItemId): Waiting {
+  return {
+    offset: record.offset,
+    itemId,
+    appendTimeMs: record.appendTimeMs,
+    bytes: (record.key?.length ?? 0) + (record.value?.length ?? 0),
+    unread: null,
+    image: null,
+    letter: false,
+  }
+}
+
+function appendAndAwait(
+  { state, effects }: StepInProgress,
+  waiting: Waiting,
+  mutation: AttributesPut | ItemRemoved,
+): void {
+  const partition = partitionOf(mutation.itemId, state.settings.partitionCount)
+  effects.appends.push({ partition, key: mutationKey(mutation), mutation })
+  waiting.unread = { mutation, appendedAtMs: state.nowMs }
+}
+
+function attributesOf({ state }: StepInProgress, record: LogRecord, event: ItemUpserted): AttributesPut {
+  return {
+    type: 'AttributesPut',
+    itemId: event.itemId,
+    version: { epoch: state.settings.acceptance.topicEpoch, offset: record.offset },
+    title: event.title,
+    category: event.category,
+    price: event.price,
+    currency: event.currency,
+    regions: event.regions,
+    available: event.available,
+    attributes: event.attributes,
+    images: event.images,
+    imageVersion: event.imageVersion,
+    acceptedAtMs: record.appendTimeMs,
+  }
+}
+
+function removalOf({ state }: StepInProgress, record: LogRecord, itemId: ItemId): ItemRemoved {
+  return {
+    type: 'ItemRemoved',
+    itemId,
+    version: { epoch: state.settings.acceptance.topicEpoch, offset: record.offset },
+    acceptedAtMs: record.appendTimeMs,
+  }
+}
+
+function jobOf(
+  { state }: StepInProgress,
+  record: LogRecord,
+  { event, image }: { readonly event: ItemUpserted; readonly image: ImagePart },
+): EmbedJob {
+  return {
+    generation: state.settings.generation,
+    itemId: event.itemId,
+    partition: record.partition,
+    version: { epoch: state.settings.acceptance.topicEpoch, offset: record.offset },
+    imageIdentity: image.identity,
+    images: event.images,
+    refresh: event.refresh,
+    acceptedAtMs: record.appendTimeMs,
+    pendingSinceMs: image.pendingSinceMs,
+    traceparent: record.headers.traceparent ?? '',
+  }
+}

@@ -1,0 +1,157 @@
+import type { EmbedJob } from '../../schemas/embed-job.ts'
+import { mutationKey } from '../../schemas/mutation.ts'
+import { enqueue, onCatalogRecord } from './catalog-step.ts'
+import {
+  type AssignedPartition,
+  type CatalogRecord,
+  type DispatchInput,
+  type DispatchState,
+  type Effects,
+  entryOf,
+  type LetterAppend,
+  type MutationRecord,
+  newEffects,
+  newPartitionState,
+  type RedriveOutcome,
+  type StepInProgress,
+} from './dispatch-state.ts'
+import { emptyEntry } from './item-entry.ts'
+import { onMutationRecord } from './mutation-step.ts'
+import { noteEnd, reissueOverdue, reportProgress, sweepRemovals } from './timed-step.ts'
+
+/**
+ * The dispatcher as a function: what is read goes in, what has to be written comes out. No I/O, clock, randomness or
+ * promise; time comes with the input. See `DispatchState` for who owns the state.
+ */
+export function step(state: DispatchState, input: DispatchInput): Effects {
+  const inProgress: StepInProgress = { state, effects: newEffects() }
+  if (state.stopped) return inProgress.effects
+  state.nowMs = Math.max(state.nowMs, input.nowMs)
+  apply(inProgress, input)
+  if (!state.stopped) {
+    reportProgress(inProgress)
+    controlFlow(inProgress)
+  }
+  return inProgress.effects
+}
+
+function apply(inProgress: StepInProgress, input: DispatchInput): void {
+  const { state, effects } = inProgress
+  switch (input.type) {
+    case 'assignment':
+      assign(state, input.partitions)
+      return
+    case 'catalog':
+      readCatalog(inProgress, input.records)
+      return
+    case 'mutations':
+      readMutations(inProgress, input.records)
+      return
+    case 'tick':
+      reissueOverdue(inProgress)
+      return
+    case 'ends':
+      for (const [number, end] of input.ends) {
+        const partition = state.partitions.get(number)
+        if (partition === undefined) continue
+        partition.end = end
+        noteEnd(inProgress, partition, null)
+      }
+      return
+    case 'sweep':
+      sweepRemovals(inProgress, input.itemIds)
+      return
+    case 'redrive':
+      effects.redriven = redrive(inProgress, input.job)
+      return
+    case 'lettersWritten':
+      onLettersWritten(inProgress, input.letters)
+  }
+}
+
+/** Partitions that stay keep their windows; those lost are forgotten: their next owner reads from the commit. */
+function assign(state: DispatchState, assigned: readonly AssignedPartition[]): void {
+  const kept = new Set(assigned.map(one => one.partition))
+  for (const partition of state.partitions.keys()) if (!kept.has(partition)) state.partitions.delete(partition)
+  for (const one of assigned)
+    if (!state.partitions.has(one.partition)) state.partitions.set(one.partition, newPartitionState(one))
+}
+
+/** Records of a partition that is not, or no longer, assigned are another instance's. */
+function readCatalog(inProgress: StepInProgress, records: readonly CatalogRecord[]): void {
+  const { state } = inProgress
+  for (const one of records) {
+    const partition = state.partitions.get(one.record.partition)
+    if (partition === undefined) continue
+    onCatalogRecord(inProgress, partition, one)
+    if (state.stopped) return
+    noteEnd(inProgress, partition, one.record.appendTimeMs)
+  }
+}
+
+function readMutations(inProgress: StepInProgress, records: readonly MutationRecord[]): void {
+  for (const one of records) {
+    const partition = inProgress.state.partitions.get(one.record.partition)
+    if (partition) onMutationRecord(inProgress, partition, one)
+  }
+}
+
+/** The job again at its original version, unless something newer was seen: then it would bring back the past. */
+function redrive(inProgress: StepInProgress, job: EmbedJob): RedriveOutcome {
+  const { state, effects } = inProgress
+  const partition = state.partitions.get(job.partition)
+  const { acceptance, generation } = state.settings
+  if (!partition || job.generation !== generation || job.version.epoch !== acceptance.topicEpoch) return 'foreign'
+  const { itemId } = job
+  const { offset } = job.version
+  const entry = entryOf(inProgress, itemId) ?? emptyEntry
+  if (entry.image.version > offset || entry.x > offset) return 'superseded'
+  if (entry.o >= offset) return 'done'
+  const pendingSinceMs = entry.image.state === 'pending' ? entry.image.pendingSinceMs : state.nowMs
+  const again: EmbedJob = { ...job, pendingSinceMs }
+  const image = { state: 'pending', version: offset, identity: job.imageIdentity, pendingSinceMs } as const
+  effects.table.set(itemId, { ...entry, image })
+  partition.window.redrive({
+    offset,
+    itemId,
+    appendTimeMs: job.acceptedAtMs,
+    bytes: 0,
+    unread: null,
+    image: enqueue(inProgress, again),
+    letter: false,
+  })
+  return 'queued'
+}
+
+function onLettersWritten({ state, effects }: StepInProgress, letters: readonly LetterAppend[]): void {
+  for (const { partition, eventOffset, thenAppend } of letters) {
+    if (thenAppend) effects.appends.push({ partition, key: mutationKey(thenAppend), mutation: thenAppend })
+    const { window } = state.partitions.get(partition) ?? {}
+    const waiting = eventOffset === null ? undefined : window?.get(eventOffset)
+    if (window && waiting) window.letterDone(waiting)
+  }
+}
+
+/** Pause at a bound, go on when everything is at half, so that reading does not flutter. */
+function controlFlow({ state, effects }: StepInProgress): void {
+  const { bounds } = state.settings
+  const held = { unreadRecords: 0, unreadBytes: 0, imageRecords: 0, imageBytes: 0 }
+  for (const { window } of state.partitions.values()) {
+    held.unreadRecords += window.unreadRecords
+    held.unreadBytes += window.unreadBytes
+    held.imageRecords += window.imageRecords
+    held.imageBytes += window.imageBytes
+  }
+  const reaches = (share: number): boolean =>
+    held.unreadRecords > bounds.unreadRecords * share ||
+    held.unreadBytes > bounds.unreadBytes * share ||
+    held.imageRecords > bounds.imageRecords * share ||
+    held.imageBytes > bounds.imageBytes * share
+  if (!state.paused && reaches(1)) {
+    state.paused = true
+    effects.flow = 'pause'
+  } else if (state.paused && !reaches(0.5)) {
+    state.paused = false
+    effects.flow = 'resume'
+  }
+}

@@ -1,0 +1,223 @@
+import type { EmbedJob } from '../../schemas/embed-job.ts'
+import { asOffset, type ItemId, type Offset } from '../../schemas/ids.ts'
+import type { AttributesPut, ItemRemoved } from '../../schemas/mutation.ts'
+
+/** A catalog event that is not complete, and what it waits for. Complete when nothing is left. */
+export interface Waiting {
+  readonly offset: Offset
+  readonly itemId: ItemId
+  readonly appendTimeMs: number
+  /** Size of the record, for the bounds. */
+  readonly bytes: number
+  /** The attributes or removal that was appended and has not been read back; null when it was. */
+  unread: UnreadMutation | null
+  /** Image work not yet read back as finished; null when none is awaited. */
+  image: ImageWait | null
+  /** A dead letter is being written; its durable append completes the event or goes on with `WorkFailed`. */
+  letter: boolean
+}
+
+export interface UnreadMutation {
+  readonly mutation: AttributesPut | ItemRemoved
+  appendedAtMs: number
+}
+
+export interface ImageWait {
+  /** Null when a newer image or a delete has taken over: its result completes this event too. */
+  job: EmbedJob | null
+  enqueuedAtMs: number
+  /** Results of this job that were refused so far. */
+  refusals: number
+}
+
+/**
+ * The events of one catalog partition between the low-water mark and the read position.
+ *
+ * Position arithmetic:
+ * | quantity   | meaning                                              | nothing waits | something waits      |
+ * |------------|------------------------------------------------------|---------------|----------------------|
+ * | position   | next offset to read                                  | last read + 1 | last read + 1        |
+ * | lowWater   | next offset to read after a restart: what is committed | position    | first waiting offset |
+ * | watermark  | all up to here, inclusive, is applied                | position - 1  | first waiting - 1    |
+ *
+ * Offsets have gaps (log compaction), so nothing is ever derived by adding 1 to a waiting offset.
+ * Redriven events lie below the low-water mark: they are known here, and hold nothing back.
+ */
+export class PartitionWindow {
+  #position: Offset
+  readonly #waiting = new Map<Offset, Waiting>()
+  /** Offsets in reading order from `#head`; those without a `#waiting` entry are complete. */
+  #order: Offset[] = []
+  #head = 0
+  #cursor = 0
+  readonly #redriven = new Set<Offset>()
+  /** Events that wait for image work, per item in ascending offsets. */
+  readonly #imagesOf = new Map<ItemId, Waiting[]>()
+  #unreadRecords = 0
+  #unreadBytes = 0
+  #imageRecords = 0
+  #imageBytes = 0
+
+  constructor(position: Offset) {
+    this.#position = position
+  }
+
+  get position(): Offset {
+    return this.#position
+  }
+
+  get unreadRecords(): number {
+    return this.#unreadRecords
+  }
+
+  get unreadBytes(): number {
+    return this.#unreadBytes
+  }
+
+  get imageRecords(): number {
+    return this.#imageRecords
+  }
+
+  get imageBytes(): number {
+    return this.#imageBytes
+  }
+
+  get lowWater(): Offset {
+    return this.#first()?.offset ?? this.#position
+  }
+
+  get watermark(): Offset {
+    return asOffset(this.lowWater - 1)
+  }
+
+  /** Append time of the oldest event that is not complete; null when none waits. */
+  get oldestPendingTimeMs(): number | null {
+    return this.#first()?.appendTimeMs ?? null
+  }
+
+  /** A record was read. Without anything to wait for it is complete. */
+  read(offset: Offset, waiting: Waiting | null): void {
+    this.#position = asOffset(offset + 1)
+    if (waiting === null || isComplete(waiting)) return
+    this.#order.push(offset)
+    this.#track(waiting)
+  }
+
+  /** A dead letter of this event is tried again. Ignored when the event still waits. */
+  redrive(waiting: Waiting): void {
+    if (this.#waiting.has(waiting.offset)) return
+    this.#redriven.add(waiting.offset)
+    this.#track(waiting)
+  }
+
+  get(offset: Offset): Waiting | undefined {
+    return this.#waiting.get(offset)
+  }
+
+  /** True when a job for the item's image of this version is on its way. */
+  knowsJob(offset: Offset): boolean {
+    return this.#waiting.get(offset)?.image?.job != null
+  }
+
+  /** The jobs of the item's older images are of no more use: a newer image or a delete completes their events. */
+  supersede(itemId: ItemId, version: Offset): void {
+    const events = this.#imagesOf.get(itemId) ?? []
+    for (let i = events.length - 1; i >= 0; i--) {
+      const { offset, image } = events[i]!
+      if (offset >= version || image === null) continue
+      // Only the newest has a job: those before it were superseded when it came.
+      if (image.job === null) return
+      image.job = null
+    }
+  }
+
+  unreadDone(waiting: Waiting): void {
+    if (waiting.unread === null) return
+    waiting.unread = null
+    this.#unreadRecords--
+    this.#unreadBytes -= waiting.bytes
+    this.#dropIfComplete(waiting)
+  }
+
+  letterDone(waiting: Waiting): void {
+    waiting.letter = false
+    this.#dropIfComplete(waiting)
+  }
+
+  /** Image work of the item is finished for all events up to `version`. */
+  imagesDone(itemId: ItemId, version: Offset): void {
+    const events = this.#imagesOf.get(itemId)
+    if (events === undefined) return
+    const left = events.findIndex(waiting => waiting.offset > version)
+    const done = left === 0 ? [] : events.splice(0, left < 0 ? events.length : left)
+    if (events.length === 0) this.#imagesOf.delete(itemId)
+    for (const waiting of done) {
+      waiting.image = null
+      this.#imageRecords--
+      this.#imageBytes -= waiting.bytes
+      this.#dropIfComplete(waiting)
+    }
+  }
+
+  /** Up to `limit` of the events that wait, going round; all redriven ones come with each slice. */
+  slice(limit: number): readonly Waiting[] {
+    const events: Waiting[] = []
+    for (const offset of this.#redriven) events.push(this.#waiting.get(offset)!)
+    if (this.#cursor < this.#head || this.#cursor >= this.#order.length) this.#cursor = this.#head
+    const end = Math.min(this.#cursor + limit, this.#order.length)
+    for (; this.#cursor < end; this.#cursor++) {
+      const waiting = this.#waiting.get(this.#order[this.#cursor]!)
+      if (waiting) events.push(waiting)
+    }
+    return events
+  }
+
+  #track(waiting: Waiting): void {
+    this.#waiting.set(waiting.offset, waiting)
+    if (waiting.unread) {
+      this.#unreadRecords++
+      this.#unreadBytes += waiting.bytes
+    }
+    if (!waiting.image) return
+    this.#imageRecords++
+    this.#imageBytes += waiting.bytes
+    const events = this.#imagesOf.get(waiting.itemId)
+    if (events === undefined) this.#imagesOf.set(waiting.itemId, [waiting])
+    else if (events.at(-1)!.offset < waiting.offset) events.push(waiting)
+    else
+      events.splice(
+        events.findIndex(event => event.offset > waiting.offset),
+        0,
+        waiting,
+      )
+  }
+
+  #dropIfComplete(waiting: Waiting): void {
+    if (!isComplete(waiting)) return
+    this.#waiting.delete(waiting.offset)
+    this.#redriven.delete(waiting.offset)
+  }
+
+  #first(): Waiting | undefined {
+    while (this.#head < this.#order.length) {
+      const offset = this.#order[this.#head]!
+      const waiting = this.#waiting.get(offset)
+      if (waiting && !this.#redriven.has(offset)) return waiting
+      this.#head++
+      if (this.#head >= 1024 && this.#head * 2 >= this.#order.length) this.#forgetPassed()
+    }
+    this.#forgetPassed()
+    return undefined
+  }
+
+  /** Amortised: what is copied is at most as much as what is forgotten. */
+  #forgetPassed(): void {
+    this.#order = this.#order.slice(this.#head)
+    this.#cursor = Math.max(0, this.#cursor - this.#head)
+    this.#head = 0
+  }
+}
+
+function isComplete(waiting: Waiting): boolean {
+  return waiting.unread === null && waiting.image === null && !waiting.letter
+}
