@@ -1,0 +1,112 @@
+import { createHash } from 'node:crypto'
+import { availableParallelism } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import type { FreshetClient } from '../../schemas/client.ts'
+import type { Item } from '../../schemas/http-items.ts'
+import { demoItems } from '../demo-catalog.ts'
+import { BareLoop } from './bare-loop.ts'
+import { median } from './figures.ts'
+import { hardware, measure, type Report } from './report.ts'
+import { note, untilStatus, withServer } from './scratch.ts'
+
+const pairs = 3
+const stubEvents = 60_000
+const stubBlobs = 500
+
+/** Events a second through the whole path: with the real models against the bare loop, and with the stub model. */
+export async function ingestBench(): Promise<Report> {
+  const processes = Math.min(availableParallelism(), 4)
+  const items = demoItems()
+  const bare = await BareLoop.open(processes)
+  const bareRates: number[] = []
+  const pathRates: number[] = []
+  try {
+    for (let pair = 1; pair <= pairs; pair++) {
+      bareRates.push(perSecond(items.length, await bare.indexAll(items.map(pathOf))))
+      pathRates.push(perSecond(items.length, await wholePathMs(items)))
+      note(
+        `pair ${pair} of ${pairs}: bare ${bareRates.at(-1)!.toFixed(1)}/s, whole path ${pathRates.at(-1)!.toFixed(1)}/s`,
+      )
+    }
+  } finally {
+    await bare.close()
+  }
+  const stub = await stubIngest()
+  note(`stub model: ${stub.toFixed(0)} events/s`)
+  return {
+    bench: 'ingest',
+    hardware: hardware(),
+    data: `the ${items.length} bundled products, ${pairs} interleaved pairs on new data directories; with the stub model ${stubEvents} new items in one bulk stream, ${stubBlobs} different stored images`,
+    seed: null,
+    baseline: `decode + detect + crop + embed of the same pictures in bare loops, ${processes} processes`,
+    measures: [
+      measure('whole path / bare loop', median(pathRates.map((rate, i) => rate / bareRates[i]!)), '', { atLeast: 0.9 }),
+      measure('whole path', median(pathRates), 'events/s'),
+      measure('bare loop', median(bareRates), 'events/s'),
+      measure('stub model, sustained', stub, 'events/s', { atLeast: 2_000 }),
+    ],
+  }
+}
+
+const pathOf = (item: Item): string => fileURLToPath(item.images![0]!)
+const perSecond = (count: number, ms: number): number => (count / ms) * 1_000
+
+/** From the first byte published to the last item searchable. */
+async function wholePathMs(items: readonly Item[]): Promise<number> {
+  return withServer({}, async (_server, client) => {
+    const began = performance.now()
+    for await (const answer of client.bulk(items)) if ('error' in answer) throw new Error(answer.error.message)
+    await untilStatus(client, status => status.items.searchable === items.length)
+    return performance.now() - began
+  })
+}
+
+async function stubIngest(): Promise<number> {
+  return withServer({ env: { FRESHET_STUB_MODEL: 'true' } }, async (server, client) => {
+    const blobs = await putBlobs(client, stubBlobs)
+    const lines = Array.from({ length: stubEvents }, (_, i) => stubLine(i, blobs))
+    const began = performance.now()
+    await sendLines(server.url, lines)
+    note(`accepted at ${perSecond(stubEvents, performance.now() - began).toFixed(0)} events/s`)
+    await untilStatus(client, status => status.items.searchable === stubEvents)
+    return perSecond(stubEvents, performance.now() - began)
+  })
+}
+
+/** Small different pictures: 1 × 1 PNGs would do for the stub, but a blob has to look like a picture. */
+export async function putBlobs(client: FreshetClient, count: number): Promise<readonly string[]> {
+  const blobs: string[] = []
+  for (let i = 0; i < count; i++) blobs.push((await client.putBlob(stubPicture(i))).blob)
+  return blobs
+}
+
+/** The signature of a PNG and 32 bytes that differ. Only the stub model takes it for a picture. */
+function stubPicture(i: number): Uint8Array {
+  const signature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
+  return new Uint8Array([...signature, ...createHash('sha256').update(`stub picture ${i}`).digest()])
+}
+
+function stubLine(i: number, blobs: readonly string[]): string {
+  return JSON.stringify({
+    itemId: `item-${i}`,
+    title: `Product number ${i} of a bulk load`,
+    category: `category-${i % 20}`,
+    price: (i % 500) + 0.99,
+    currency: 'EUR',
+    regions: ['de', 'fr'],
+    images: [blobs[i % blobs.length]],
+    attributes: { colour: i % 2 ? 'red' : 'blue', seats: i % 5 },
+  })
+}
+
+/** The answers are read but not parsed, so that the client costs little on the machine it shares with the server. */
+async function sendLines(url: string, lines: readonly string[]): Promise<void> {
+  const response = await fetch(`${url}/v1/items`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson' },
+    body: `${lines.join('\n')}\n`,
+  })
+  const text = await response.text()
+  const accepted = text.split('"receipt"').length - 1
+  if (accepted !== lines.length) throw new Error(`${accepted} of ${lines.length} lines accepted: ${text.slice(-300)}`)
+}
