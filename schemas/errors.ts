@@ -45,7 +45,7 @@ export const errorCodes = {
   internal: described(true, 500, 'A defect: the log holds the cause under the same query or request id.'),
   // images
   'image-missing': described(false, 400, 'An item needs at least one image reference.'),
-  'image-empty': described(false, 422, 'The image has no bytes.'),
+  'image-empty': described(false, 422, 'The image file is empty; publish an intact file.'),
   'image-format': described(false, 422, 'The bytes are not a JPEG, PNG, WebP, AVIF, GIF or TIFF picture.'),
   'image-corrupt': described(false, 422, 'The picture is truncated or damaged; publish an intact file.'),
   'image-too-large': described(false, 413, 'The image file is over the byte limit; shrink it or raise the limit.'),
@@ -98,7 +98,7 @@ export const errorCodes = {
   ),
   'vector-dimension': described(false, 422, 'The vector does not have the dimension of the generation.'),
   'vector-not-finite': described(false, 422, 'The vector holds a number that is not finite.'),
-  'vector-not-unit': described(false, 422, 'The vector is not of unit length.'),
+  'vector-not-unit': described(false, 422, 'The vector is not of unit length; normalise it before sending.'),
   'mutation-invalid': described(false, 422, 'A mutation breaks the limits on objects, boxes or sizes.'),
   // log, queue, store
   'record-undecodable': described(

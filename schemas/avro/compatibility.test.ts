@@ -142,13 +142,14 @@ const types = [
   record([field('x', 'int')], 'Q'),
 ] as avsc.Schema[] // biome-ignore format: a table
 
-test.each(types.flatMap(reader => types.map(writer => [reader, writer] as const)))(
-  'whether %j reads %j is as avsc resolves it',
-  (reader, writer) => {
+test('of every pair of types, avsc resolves those and only those that are found readable', () => {
+  const pairs = types.flatMap(reader => types.map(writer => [reader, writer] as const))
+  const disagreements = pairs.filter(([reader, writer]) => {
     const [readerType, writerType] = [avsc.Type.forSchema(reader), avsc.Type.forSchema(writer)]
-    expect(unreadable(readerType, writerType).length === 0).toBe(resolves(readerType, writerType))
-  },
-)
+    return (unreadable(readerType, writerType).length === 0) !== resolves(readerType, writerType)
+  })
+  expect(disagreements).toEqual([])
+})
 
 function resolves(reader: avsc.Type, writer: avsc.Type): boolean {
   try {

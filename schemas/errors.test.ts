@@ -1,0 +1,57 @@
+import { describe, expect, test } from 'vitest'
+import { asFreshetError, type ErrorCode, errorCodes, FreshetError, isErrorCode } from './errors.ts'
+
+/** Whether a caller may try again after an answer of this status; null where the code decides. */
+const retryableStatus: Readonly<Record<number, boolean | null>> = {
+  400: false,
+  404: false,
+  405: false,
+  409: false,
+  413: false,
+  422: null,
+  500: null,
+  503: true,
+  504: true,
+  507: true,
+}
+
+test('every code has a name, an operator sentence, a known status and a fitting retryable', () => {
+  for (const [code, { operator, httpStatus, retryable }] of Object.entries(errorCodes)) {
+    expect(code).toMatch(/^[a-z]+(-[a-z]+)*$/)
+    expect(operator, code).toMatch(/^[A-Z].{20,}\.$/)
+    expect(operator, code).not.toMatch(/\n|TODO/)
+    expect(Object.keys(retryableStatus), code).toContain(String(httpStatus))
+    const expected = retryableStatus[httpStatus]
+    if (typeof expected === 'boolean') expect(retryable, code).toBe(expected)
+  }
+})
+
+describe('FreshetError', () => {
+  test('answers with code, message, retryable and details', () => {
+    const cause = new Error('deeper')
+    const error = new FreshetError('overloaded', 'the queue is full', { cause, details: { depth: 3 } })
+    expect(error).toMatchObject({ name: 'FreshetError', httpStatus: 503, retryable: true, cause })
+    expect(JSON.parse(JSON.stringify(error.toBody()))).toEqual({
+      error: { code: 'overloaded', message: 'the queue is full', retryable: true, details: { depth: 3 } },
+    })
+  })
+
+  test('leaves details out where there are none', () => {
+    expect(new FreshetError('not-found', 'no such route').toBody()).toStrictEqual({
+      error: { code: 'not-found', message: 'no such route', retryable: false },
+    })
+  })
+
+  test.each<[string, unknown, ErrorCode, string]>([
+    ['an error with a code', new FreshetError('timeout', 'too slow'), 'timeout', 'too slow'],
+    ['an error', new TypeError('x is not a function'), 'internal', 'x is not a function'],
+    ['a string', 'broken', 'internal', 'broken'],
+    ['nothing', undefined, 'internal', 'undefined'],
+  ])('%s thrown becomes one', (_name, thrown, code, message) => {
+    expect(asFreshetError(thrown)).toMatchObject({ code, message })
+  })
+})
+
+test.each(['toString', 'constructor', '', 1, null, undefined])('%j is no error code', value => {
+  expect(isErrorCode(value)).toBe(false)
+})
