@@ -1,0 +1,97 @@
+import { Worker } from 'node:worker_threads'
+import { FreshetError } from '../schemas/errors.ts'
+import type { SearchCallName, SearchCalls, SearchReply, SearchThreadData } from './search-messages.ts'
+
+interface Waiting {
+  receive(answer: SearchCalls[SearchCallName]['answer']): void
+  fail(error: FreshetError): void
+}
+
+/**
+ * The owner's end of the search thread. Answers are handed over in the order the thread gave them, each before the
+ * next one is looked at: what the owner knows in a `receive` is what the thread knew when it answered.
+ */
+export class Searcher {
+  readonly #worker: Worker
+  readonly #onFailure: (error: FreshetError) => void
+  readonly #waiting = new Map<number, Waiting>()
+  #lastId = 0
+  #failure: FreshetError | null = null
+  #closing = false
+
+  /** `onFailure` is called once when the thread dies; everything still waiting, and every later call, fails with that. */
+  constructor(data: SearchThreadData, onFailure: (error: FreshetError) => void) {
+    this.#onFailure = onFailure
+    this.#worker = new Worker(new URL('./search-thread.ts', import.meta.url), { workerData: data })
+    this.#worker.on('message', (reply: SearchReply) => this.#receive(reply))
+    this.#worker.on('error', cause => this.#fail(new FreshetError('internal', 'the search thread failed', { cause })))
+    this.#worker.on('exit', code => {
+      if (!this.#closing) this.#fail(new FreshetError('internal', `the search thread ended with ${code}`))
+    })
+  }
+
+  /** Resolves with what `receive` makes of the answer, called the moment it arrives. */
+  ask<Name extends SearchCallName, Result>(
+    name: Name,
+    request: SearchCalls[Name]['request'],
+    receive: (answer: SearchCalls[Name]['answer']) => Result,
+  ): Promise<Result> {
+    return new Promise((resolve, reject) => {
+      this.#send(name, request, {
+        receive: answer => {
+          try {
+            resolve(receive(answer as SearchCalls[Name]['answer']))
+          } catch (thrown) {
+            reject(thrown)
+          }
+        },
+        fail: reject,
+      })
+    })
+  }
+
+  /** As `ask`, without a promise; a failure goes to `onFailure` alone. */
+  post<Name extends SearchCallName>(
+    name: Name,
+    request: SearchCalls[Name]['request'],
+    receive: (answer: SearchCalls[Name]['answer']) => void,
+  ): void {
+    this.#send(name, request, {
+      receive: answer => receive(answer as SearchCalls[Name]['answer']),
+      fail: error => this.#fail(error),
+    })
+  }
+
+  /** Ends the thread; a native call that runs is waited for. */
+  async close(): Promise<void> {
+    this.#closing = true
+    await this.#worker.terminate()
+    this.#fail(new FreshetError('not-ready', 'the shard is closed'))
+  }
+
+  #send(name: SearchCallName, request: SearchCalls[SearchCallName]['request'], waiting: Waiting): void {
+    if (this.#failure !== null) {
+      waiting.fail(this.#failure)
+      return
+    }
+    const id = ++this.#lastId
+    this.#waiting.set(id, waiting)
+    this.#worker.postMessage({ id, name, request })
+  }
+
+  #receive(reply: SearchReply): void {
+    const waiting = this.#waiting.get(reply.id)
+    if (waiting === undefined) return
+    this.#waiting.delete(reply.id)
+    if ('error' in reply) waiting.fail(new FreshetError(reply.error.code, reply.error.message))
+    else waiting.receive(reply.answer)
+  }
+
+  #fail(error: FreshetError): void {
+    if (this.#failure !== null) return
+    this.#failure = error
+    if (!this.#closing) this.#onFailure(error)
+    for (const waiting of this.#waiting.values()) waiting.fail(error)
+    this.#waiting.clear()
+  }
+}

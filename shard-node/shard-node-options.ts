@@ -1,0 +1,45 @@
+import type { Acceptance } from '../schemas/accept-mutation.ts'
+import type { FreshetError } from '../schemas/errors.ts'
+import type { Generation, Partition, ReplicaId, ShardId } from '../schemas/ids.ts'
+import type { Mutation } from '../schemas/mutation.ts'
+import type { RecordCodec } from '../schemas/record-codec.ts'
+import type { EventLog } from '../topologies/event-log.ts'
+
+/** What one replica of one shard of one generation needs to run. */
+export interface ShardNodeOptions {
+  /** Holds the checkpoint; owned by this replica alone, created when missing. */
+  readonly directory: string
+  readonly log: EventLog
+  readonly codec: RecordCodec<Mutation>
+  readonly generation: Generation
+  readonly acceptance: Acceptance
+  readonly shard: ShardId
+  readonly replica: ReplicaId
+  /** Partitions the shard owns. */
+  readonly partitions: readonly Partition[]
+  /** Wall clock, ms since 1970. */
+  readonly clock: () => number
+  /** Called once when the replica can no longer follow the log or search; it refuses from then on. */
+  readonly onFailure: (error: FreshetError) => void
+  /** What an operator must know though the replica goes on: a refused checkpoint, a refused record. */
+  readonly onAlarm: (error: FreshetError) => void
+  readonly tuning?: Partial<ShardTuning>
+}
+
+export interface ShardTuning {
+  /** A checkpoint is written this often when something changed; null: only when asked and on close. */
+  readonly checkpointEveryMs: number | null
+  /** `retention.tombstones`: an older checkpoint is refused, an older removal below the watermark is forgotten. */
+  readonly tombstoneRetentionMs: number
+  /** Graph candidates looked at per search; larger is slower and finds more. */
+  readonly expansionSearch: number
+  /** Graph candidates looked at per added row. */
+  readonly expansionAdd: number
+}
+
+export const defaultShardTuning: ShardTuning = {
+  checkpointEveryMs: 60_000,
+  tombstoneRetentionMs: 7 * 24 * 3_600_000,
+  expansionSearch: 96,
+  expansionAdd: 64,
+}
