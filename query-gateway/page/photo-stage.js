@@ -1,0 +1,216 @@
+import { area, layOver, overlap, wholePicture } from './box.js'
+import { BoxDrawing } from './box-drawing.js'
+import { element } from './element.js'
+
+/** @import { Box } from './box.js' */
+
+/**
+ * @typedef {object} PhotoStageListener
+ * @property {(object: number) => void} objectChosen index into the objects shown
+ * @property {(box: Box) => void} boxDrawn
+ * @property {(isDrawing: boolean) => void} drawingChanged
+ */
+
+/** @type {Box} */
+const firstFrame = [0.25, 0.25, 0.75, 0.75]
+/** Two boxes that share this much of the smaller one show one thing. */
+const sharedShare = 0.6
+/** A box this large is rather a floor or a wall than a thing: what stands on it is not a part of it. */
+const surfaceArea = 0.3
+const unknownSize = { width: 4, height: 3 }
+const frameLabel =
+  'Search area. Arrow keys move it, Shift and arrow keys size it, Enter searches it, Escape leaves it as it was.'
+
+/** The photo with its objects as buttons and a frame round what is searched. */
+export class PhotoStage {
+  #root
+  #listener
+  #image = element('img', { attributes: { alt: 'Your photo', draggable: false } })
+  #unseen = element('p', {
+    class: 'stage-unseen',
+    text: 'This browser cannot show the photo. It is searched all the same.',
+  })
+  #shade = element('div', { class: 'shade' })
+  #objects = element('div', {
+    class: 'stage-objects',
+    attributes: { role: 'group', 'aria-label': 'Objects in the photo' },
+  })
+  #frame = frameWithHandles()
+  #drawing
+  /** @type {readonly Box[]} in the detector's order */
+  #boxes = []
+  /** @type {HTMLButtonElement[]} in reading order */
+  #buttons = []
+  /** @type {{ box: Box, object: number | null }} */
+  #searched = { box: wholePicture, object: null }
+
+  /**
+   * @param {HTMLElement} root
+   * @param {PhotoStageListener} listener
+   */
+  constructor(root, listener) {
+    this.#root = root
+    this.#listener = listener
+    const picture = element('div', { class: 'stage-picture' }, this.#image, this.#unseen, this.#shade)
+    root.append(picture, this.#objects, this.#frame)
+    this.#drawing = new BoxDrawing(root, this.#frame, {
+      preview: box => this.#lay(box),
+      drawn: box => {
+        this.#stopDrawing()
+        listener.boxDrawn(box)
+      },
+      cancelled: () => {
+        this.#stopDrawing()
+        this.show(this.#searched)
+      },
+    })
+    this.#objects.addEventListener('keydown', event => this.#moveFocus(event))
+  }
+
+  /**
+   * Another photo, without objects yet.
+   * @param {string} address
+   * @param {{ readonly width: number, readonly height: number } | null} size
+   */
+  open(address, size) {
+    this.#stopDrawing()
+    this.#image.hidden = size === null
+    this.#unseen.hidden = size !== null
+    if (size !== null) this.#image.src = address
+    const { width, height } = size ?? unknownSize
+    this.#root.style.setProperty('--ratio', String(width / height))
+    this.showObjects([])
+    this.show({ box: wholePicture, object: null })
+  }
+
+  /** @param {readonly { readonly box: Box }[]} objects in the detector's order */
+  showObjects(objects) {
+    this.#boxes = objects.map(object => object.box)
+    const inReadingOrder = objects
+      .map((object, index) => ({ index, box: object.box }))
+      .sort((a, b) => a.box[0] + a.box[2] - (b.box[0] + b.box[2]))
+    this.#buttons = inReadingOrder.map(({ index, box }, place) => {
+      const button = element('button', {
+        class: 'object',
+        attributes: {
+          type: 'button',
+          'aria-label': `object ${place + 1} of ${objects.length}`,
+          'aria-pressed': 'false',
+        },
+        on: { click: () => this.#listener.objectChosen(index) },
+      })
+      button.dataset.object = String(index)
+      button.classList.toggle('minor', this.#isPartOfBetter(index))
+      layOver(button, box)
+      // smaller ones lie on top, so that a lamp on a table can be tapped
+      button.style.zIndex = String(Math.round((1 - area(box)) * 1000))
+      return button
+    })
+    this.#objects.replaceChildren(...this.#buttons)
+    this.#markChosen()
+  }
+
+  /** Shows at once which object was tapped, before its answer is there. @param {number} object */
+  choose(object) {
+    const box = this.#boxes[object]
+    if (box !== undefined) this.show({ box, object })
+  }
+
+  /** @param {{ readonly box: Box, readonly object: number | null }} searched */
+  show(searched) {
+    this.#searched = searched
+    this.#drawing.startFrom(searched.box)
+    this.#lay(searched.box)
+    const isWhole = searched.object === null && area(searched.box) === 1
+    this.#shade.hidden = isWhole
+    this.#frame.hidden = isWhole
+    this.#markChosen()
+  }
+
+  /** Puts a frame on the photo that pointer, finger and keys can change. A second call leaves it again. */
+  toggleDrawing() {
+    if (this.#drawing.isArmed) {
+      this.#stopDrawing()
+      this.show(this.#searched)
+      return
+    }
+    const box = this.#frame.hidden ? firstFrame : this.#searched.box
+    this.#drawing.arm(true)
+    this.#drawing.startFrom(box)
+    this.#root.classList.add('drawing')
+    this.#lay(box)
+    this.#frame.focus()
+    this.#listener.drawingChanged(true)
+  }
+
+  /**
+   * A part of a better object, or a surface with better objects on it: drawn faintly, so that the photo stays calm.
+   * @param {number} object
+   */
+  #isPartOfBetter(object) {
+    const box = this.#boxes[object]
+    const better = this.#boxes.slice(0, object).filter(other => area(other) < surfaceArea)
+    return box !== undefined && better.some(other => overlap(box, other) > sharedShare)
+  }
+
+  #stopDrawing() {
+    if (!this.#drawing.isArmed) return
+    this.#drawing.arm(false)
+    this.#root.classList.remove('drawing')
+    this.#listener.drawingChanged(false)
+  }
+
+  /** @param {Box} box */
+  #lay(box) {
+    this.#shade.hidden = false
+    this.#frame.hidden = false
+    layOver(this.#shade, box)
+    layOver(this.#frame, box)
+  }
+
+  #markChosen() {
+    const chosen = this.#buttons.find(button => button.dataset.object === String(this.#searched.object))
+    for (const button of this.#buttons) button.setAttribute('aria-pressed', String(button === chosen))
+    this.#letTabReach(chosen ?? this.#buttons[0])
+  }
+
+  /** One object is in the tab order, arrow keys reach the others. @param {HTMLButtonElement | undefined} reachable */
+  #letTabReach(reachable) {
+    for (const button of this.#buttons) button.tabIndex = button === reachable ? 0 : -1
+  }
+
+  /** @param {KeyboardEvent} event */
+  #moveFocus(event) {
+    const step = focusStep(event.key)
+    const at = this.#buttons.findIndex(button => button.matches(':focus'))
+    if (step === null || at < 0) return
+    const next = this.#buttons.at((at + step) % this.#buttons.length)
+    this.#letTabReach(next)
+    next?.focus()
+    event.preventDefault()
+  }
+}
+
+/** @param {string} key */
+function focusStep(key) {
+  switch (key) {
+    case 'ArrowRight':
+    case 'ArrowDown':
+      return 1
+    case 'ArrowLeft':
+    case 'ArrowUp':
+      return -1
+    default:
+      return null
+  }
+}
+
+function frameWithHandles() {
+  const handles = ['nw', 'ne', 'sw', 'se'].map(corner => {
+    const handle = element('span', { class: `handle handle-${corner}` })
+    handle.dataset.corner = corner
+    return handle
+  })
+  const attributes = { role: 'application', tabindex: -1, 'aria-label': frameLabel }
+  return element('div', { class: 'frame', attributes }, ...handles)
+}

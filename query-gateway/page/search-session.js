@@ -1,0 +1,217 @@
+import { ApiError, detect, search, searchUpload } from './api.js'
+import { wholePicture } from './box.js'
+import { preparePhoto } from './photo.js'
+
+/**
+ * @import { DetectAnswer, Filter, SearchAnswer } from '../../schemas/http-search.ts'
+ * @import { Box } from './box.js'
+ * @import { Photo } from './photo.js'
+ */
+
+/**
+ * @typedef {{ readonly itemId: string, readonly title: string, readonly blob: string | null }} Product
+ * @typedef {{ kind: 'photo', readonly photo: Photo, detection: DetectAnswer | null }} PhotoSubject
+ * @typedef {{ kind: 'product', readonly product: Product }} ProductSubject
+ * @typedef {PhotoSubject | ProductSubject} Subject what is searched with
+ * @typedef {{ kind: 'salient' } | { kind: 'object', object: number } | { kind: 'box', box: Box }} Selection what of it;
+ *   salient leaves the choice to the server
+ * @typedef {{ readonly subject: Subject, selection: Selection }} Entry a search a person can come back to
+ */
+
+/**
+ * @typedef {object} SessionListener
+ * @property {(entry: Entry) => void} entered a search begins that the back button should find again
+ * @property {(subject: Subject) => void} opened it can be shown
+ * @property {(detection: DetectAnswer) => void} detected
+ * @property {(selection: Selection) => void} searching
+ * @property {(answer: SearchAnswer, hasMore: boolean) => void} answered
+ * @property {(error: ApiError) => void} refused the photo could not be opened; what was shown before still stands
+ * @property {(error: ApiError) => void} failed the search in view has no answer
+ */
+
+const firstResults = 24
+const mostResults = 200
+
+/**
+ * One person's search: a photo or a product, a part of it, an answer. A new request takes the place of the one under
+ * way, whose answer is then never shown.
+ *
+ * preparing → detecting → searching → answered; every step can fail, and `retry` takes up at the step that did.
+ */
+export class SearchSession {
+  #listener
+  #filter
+  /** @type {Entry | null} */
+  #entry = null
+  #k = firstResults
+  #running = new AbortController()
+  /** A photo is on its way that is not in view yet. */
+  #isOpening = false
+  /** @type {() => void} */
+  #lastStep = () => {}
+
+  /**
+   * @param {SessionListener} listener
+   * @param {() => Filter | undefined} filter asked at each search
+   */
+  constructor(listener, filter) {
+    this.#listener = listener
+    this.#filter = filter
+  }
+
+  retry() {
+    this.#lastStep()
+  }
+
+  /** @param {Blob} file */
+  openPhoto(file) {
+    this.#run(async signal => {
+      this.#isOpening = true
+      const photo = await preparePhoto(file)
+      signal.throwIfAborted()
+      /** @type {PhotoSubject} */
+      const subject = { kind: 'photo', photo, detection: null }
+      // one that this browser cannot show may be no photo at all: the server has to tell before the view changes
+      if (photo.size !== null) this.#enter({ subject, selection: { kind: 'salient' } })
+      subject.detection = await detect(photo.upload, signal)
+      if (photo.size === null) this.#enter({ subject, selection: { kind: 'salient' } })
+      this.#listener.detected(subject.detection)
+      await this.#search(signal)
+    })
+  }
+
+  /** @param {Product} product */
+  openProduct(product) {
+    this.#run(async signal => {
+      this.#enter({ subject: { kind: 'product', product }, selection: { kind: 'salient' } })
+      await this.#search(signal)
+    })
+  }
+
+  /**
+   * Comes back to an earlier search.
+   * @param {Entry} entry
+   */
+  restore(entry) {
+    this.#run(async signal => {
+      this.#open(entry)
+      const { subject } = entry
+      if (subject.kind === 'photo') {
+        subject.detection ??= await detect(subject.photo.upload, signal)
+        this.#listener.detected(subject.detection)
+      }
+      await this.#search(signal)
+    })
+  }
+
+  /** @param {Selection} selection */
+  select(selection) {
+    if (this.#entry === null) return
+    this.#entry.selection = selection
+    this.#k = firstResults
+    this.#run(signal => this.#search(signal))
+  }
+
+  selectWhole() {
+    this.select({ kind: 'box', box: wholePicture })
+  }
+
+  /** Searches again, after the filter changed. */
+  refresh() {
+    if (this.#entry === null) return
+    this.#k = firstResults
+    this.#run(signal => this.#search(signal))
+  }
+
+  showMore() {
+    this.#k = Math.min(mostResults, this.#k * 2)
+    this.#run(signal => this.#search(signal))
+  }
+
+  /** Nothing is searched any more; an answer under way is dropped. */
+  close() {
+    this.#running.abort()
+    this.#entry = null
+  }
+
+  /** @param {(signal: AbortSignal) => Promise<void>} step */
+  #run(step) {
+    this.#running.abort()
+    this.#running = new AbortController()
+    this.#isOpening = false
+    const { signal } = this.#running
+    this.#lastStep = () => this.#run(step)
+    step(signal).catch(error => {
+      if (signal.aborted) return
+      if (!(error instanceof ApiError)) throw error
+      if (this.#isOpening) this.#listener.refused(error)
+      else this.#listener.failed(error)
+    })
+  }
+
+  /** @param {Entry} entry */
+  #enter(entry) {
+    this.#listener.entered(entry)
+    this.#open(entry)
+  }
+
+  /** @param {Entry} entry */
+  #open(entry) {
+    this.#entry = entry
+    this.#isOpening = false
+    this.#k = firstResults
+    this.#listener.opened(entry.subject)
+  }
+
+  /** @param {AbortSignal} signal */
+  async #search(signal) {
+    if (this.#entry === null) return
+    const { subject, selection } = this.#entry
+    this.#listener.searching(selection)
+    const answer = await this.#answer(subject, selection, signal)
+    this.#listener.answered(answer, answer.results.length === this.#k && this.#k < mostResults)
+  }
+
+  /**
+   * @param {Subject} subject
+   * @param {Selection} selection
+   * @param {AbortSignal} signal
+   * @returns {Promise<SearchAnswer>}
+   */
+  async #answer(subject, selection, signal) {
+    const filter = this.#filter()
+    const query = { k: this.#k, ...(filter && { filter }) }
+    if (subject.kind === 'product') {
+      const { itemId } = subject.product
+      return search({ ...query, image: { itemId }, excludeItemId: itemId }, signal)
+    }
+    const { photo, detection } = subject
+    const chosen = { ...query, ...partOf(selection, detection) }
+    const blob = detection?.image.blob ?? null
+    if (blob === null) return searchUpload(photo.upload, chosen, signal)
+    try {
+      return await search({ ...chosen, image: { blob } }, signal)
+    } catch (error) {
+      // the server may drop pictures that no product needs
+      if (error instanceof ApiError && error.code === 'blob-not-found')
+        return searchUpload(photo.upload, chosen, signal)
+      throw error
+    }
+  }
+}
+
+/**
+ * @param {Selection} selection
+ * @param {DetectAnswer | null} detection whose objects were shown: an index is good for its generation only
+ */
+function partOf(selection, detection) {
+  const pinned = detection === null ? {} : { generation: detection.generation }
+  switch (selection.kind) {
+    case 'salient':
+      return pinned
+    case 'object':
+      return { ...pinned, object: selection.object }
+    case 'box':
+      return { box: selection.box }
+  }
+}
