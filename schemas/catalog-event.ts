@@ -32,6 +32,12 @@ export interface ItemDeleted {
   readonly itemId: ItemId
 }
 
+/**
+ * Key of the `TopicEpoch` record: a compacted topic takes no record without a key, and no item id holds a control
+ * character.
+ */
+export const topicEpochKey = '\u0000topic-epoch'
+
 /** First record of each partition of the catalog topic. */
 export interface TopicEpochMarker {
   readonly type: 'TopicEpoch'

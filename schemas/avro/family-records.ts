@@ -1,30 +1,29 @@
 import avsc from 'avsc'
-import { parseAvroType } from './bounded-types.ts'
 import type { RecordFamily, RecordKind } from './record-families.ts'
 
-/** One record of a family with its Avro type, in the order of the schema. */
+/** One record of a family with its Avro type. */
 export interface FamilyRecord<T> {
+  readonly name: string
   readonly type: avsc.types.RecordType
   readonly kind: RecordKind<T>
 }
 
 /**
- * Pairs each record of the family's schema with its kind.
+ * The records of a family's schema with their kinds, in the order of the schema.
  * @throws Error when schema and kinds do not name the same records: a defect of this program
  */
 export function familyRecords<T extends { readonly type: string }>(
-  family: RecordFamily<T>,
-): ReadonlyMap<string, FamilyRecord<T>> {
-  const kinds = new Map<string, RecordKind<T>>(Object.entries(family.kinds))
-  const records = new Map<string, FamilyRecord<T>>()
-  for (const type of branchesOf(parseAvroType(family.schema))) {
+  schema: avsc.Type,
+  { subject, kinds }: RecordFamily<T>,
+): readonly FamilyRecord<T>[] {
+  const kindOf = new Map<string, RecordKind<T>>(Object.entries(kinds))
+  const records = branchesOf(schema).map(type => {
     const name = type.name?.replace(/^freshet\./, '') ?? ''
-    const kind = kinds.get(name)
-    if (!isRecord(type) || !kind)
-      throw new Error(`the schema of ${family.subject} holds ${type.name}, which has no kind`)
-    records.set(name, { type, kind })
-  }
-  if (records.size !== kinds.size) throw new Error(`the schema of ${family.subject} lacks a record`)
+    const kind = kindOf.get(name)
+    if (!isRecord(type) || !kind) throw new Error(`the schema of ${subject} holds ${type.name}, which has no kind`)
+    return { name, type, kind }
+  })
+  if (records.length !== kindOf.size) throw new Error(`the schema of ${subject} lacks a record`)
   return records
 }
 

@@ -1,7 +1,7 @@
 import { FreshetError } from '../errors.ts'
 import type { RecordCodec, SchemaSource } from '../record-codec.ts'
 import { parseAvroType } from './bounded-types.ts'
-import { type FamilyRecord, familyRecords } from './family-records.ts'
+import { type FamilyRecord, familyRecords, isUnion } from './family-records.ts'
 import type { RecordFamily } from './record-families.ts'
 import { SchemaReader } from './schema-reader.ts'
 
@@ -26,36 +26,39 @@ export interface FramedCodecOptions<T extends { readonly type: string }> {
  */
 export class FramedCodec<T extends { readonly type: string }> implements RecordCodec<T> {
   readonly #source: SchemaSource
-  readonly #records: ReadonlyMap<string, FamilyRecord<T>>
-  readonly #prefixes = new Map<string, Uint8Array>()
-  readonly #readers = new Map<number, SchemaReader<T>>()
+  readonly #records: readonly FamilyRecord<T>[]
+  readonly #targets: ReadonlyMap<string, FamilyRecord<T> & { readonly prefix: Uint8Array }>
+  readonly #readers: Map<number, SchemaReader<T>>
   #scratch = Buffer.allocUnsafeSlow(initialScratchBytes)
 
   constructor({ family, schemaId, source }: FramedCodecOptions<T>) {
+    const schema = parseAvroType(family.schema)
     this.#source = source
-    this.#records = familyRecords(family)
-    const type = parseAvroType(family.schema)
-    this.#readers.set(schemaId, new SchemaReader(type, this.#records.values()))
-    const isUnion = Array.isArray(type.schema())
-    for (const [index, name] of [...this.#records.keys()].entries())
-      this.#prefixes.set(name, framePrefix(schemaId, isUnion ? index : undefined))
+    this.#records = familyRecords(schema, family)
+    this.#targets = new Map(
+      this.#records.map((record, index) => {
+        const prefix = framePrefix(schemaId, isUnion(schema) ? index : undefined)
+        return [record.name, { ...record, prefix }]
+      }),
+    )
+    this.#readers = new Map([[schemaId, new SchemaReader(schema, this.#records)]])
   }
 
   /** @throws FreshetError `internal` when the record does not have the shape of its type */
   encode(record: T): Uint8Array {
-    const target = this.#records.get(record.type)
-    const prefix = this.#prefixes.get(record.type)
-    if (!target || !prefix) throw new FreshetError('internal', `the topic has no record type ${record.type}`)
-    const fields = target.kind.toAvro(record)
+    const target = this.#targets.get(record.type)
+    if (!target) throw new FreshetError('internal', `the topic has no record type ${record.type}`)
+    const { type, kind, prefix } = target
+    const fields = kind.toAvro(record)
     try {
-      let end = target.type.encode(fields, this.#scratch, prefix.length)
+      let end = type.encode(fields, this.#scratch, prefix.length)
       if (end < 0) {
         this.#scratch = Buffer.allocUnsafeSlow(this.#scratch.length - end)
-        end = target.type.encode(fields, this.#scratch, prefix.length)
+        end = type.encode(fields, this.#scratch, prefix.length)
       }
       return this.#take(prefix, end)
     } catch (cause) {
-      throw new FreshetError('internal', `${record.type} does not fit its schema at ${misfit(target.type, fields)}`, {
+      throw new FreshetError('internal', `${record.type} does not fit its schema at ${misfit(type, fields)}`, {
         cause,
       })
     }
@@ -77,7 +80,7 @@ export class FramedCodec<T extends { readonly type: string }> implements RecordC
     const schemaId = schemaIdOf(value)
     if (this.#readers.has(schemaId)) return
     const { schema } = await this.#source.byId(schemaId)
-    this.#readers.set(schemaId, new SchemaReader(parsed(schema, schemaId), this.#records.values()))
+    this.#readers.set(schemaId, new SchemaReader(parsed(schema, schemaId), this.#records))
   }
 
   /** The frame as an array of its own: the caller keeps it, and a message port would copy all of a shared buffer. */

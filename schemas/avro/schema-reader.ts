@@ -12,10 +12,9 @@ export class SchemaReader<T> {
   readonly #branches: readonly Branch<T>[]
 
   /** @throws FreshetError `schema-incompatible` when no branch can be read, with the reasons in details */
-  constructor(writer: avsc.Type, records: Iterable<FamilyRecord<T>>) {
-    const ours = [...records]
+  constructor(writer: avsc.Type, records: readonly FamilyRecord<T>[]) {
     this.#isUnion = isUnion(writer)
-    this.#branches = branchesOf(writer).map(branch => openBranch(branch, ours))
+    this.#branches = branchesOf(writer).map(branch => openBranch(branch, records))
     const refusals = this.#branches.flatMap(branch => ('refusals' in branch ? branch.refusals : []))
     if (this.#branches.every(branch => 'refusals' in branch))
       throw new FreshetError('schema-incompatible', `records of the schema cannot be read: ${refusals.join('; ')}`, {
