@@ -53,6 +53,10 @@ export class BoxDrawing {
     return this.#isArmed
   }
 
+  get isUnderWay() {
+    return this.#isArmed || this.#gesture?.drags === true
+  }
+
   /** @param {boolean} armed a finger draws, and the picture does not scroll */
   arm(armed) {
     this.#isArmed = armed

@@ -51,6 +51,11 @@ export function stretched([left, top, right, bottom], dx, dy) {
 }
 
 /** @param {Box} box */
+export function isWholePicture(box) {
+  return box.join() === wholePicture.join()
+}
+
+/** @param {Box} box */
 export function area([left, top, right, bottom]) {
   return (right - left) * (bottom - top)
 }

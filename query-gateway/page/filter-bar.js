@@ -62,6 +62,12 @@ export class FilterBar {
     this.#changed()
   }
 
+  /** Another photo shows other things: the categories chosen for the last one do not fit it. Asks for no search. */
+  dropCategories() {
+    this.#chosenCategories.clear()
+    this.#render()
+  }
+
   /** @param {readonly ItemView[]} items */
   learn(items) {
     const before = this.#seenCategories.size + this.#seenRegions.size
@@ -69,17 +75,17 @@ export class FilterBar {
       if (item.category !== '') this.#seenCategories.add(item.category)
       for (const region of item.regions) this.#seenRegions.add(region)
     }
-    if (this.#seenCategories.size + this.#seenRegions.size > before) this.#renderChoices()
+    if (this.#seenCategories.size + this.#seenRegions.size > before) this.#render()
   }
 
   #changed() {
     clearTimeout(this.#typing)
-    this.#renderChoices()
-    this.#clear.hidden = this.filter === undefined
+    this.#render()
     this.#onChange()
   }
 
-  #renderChoices() {
+  #render() {
+    this.#clear.hidden = this.filter === undefined
     const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.category : undefined
     const chips = [...this.#seenCategories].sort((a, b) => a.localeCompare(b)).map(category => this.#chip(category))
     this.#chips.replaceChildren(...chips)

@@ -5,7 +5,7 @@ import { clearProblem, showProblem } from './problem.js'
 /** @import { ApiError } from './api.js' */
 
 const sampleRequestMs = 10_000
-const samplesShown = 8
+const samplesShown = 6
 
 /** The ways in: choosing, taking, dropping and pasting a photo anywhere on the page, and the demo's samples. */
 export class Landing {
@@ -49,13 +49,12 @@ export class Landing {
     clearProblem(this.#problem)
   }
 
-  /** Offers the demo's photos. @returns {Promise<boolean>} false when this server runs no demo */
+  /** Offers the demo's photos, where there is a demo. */
   async offerSamples() {
     const addresses = await samples(AbortSignal.timeout(sampleRequestMs))
     const tiles = addresses.slice(0, samplesShown).map((address, place) => this.#sample(address, place))
     pageElement('sample-list', HTMLUListElement).replaceChildren(...tiles)
     pageElement('samples', HTMLElement).hidden = tiles.length === 0
-    return tiles.length > 0
   }
 
   /**

@@ -91,7 +91,6 @@ export class LivePanel {
 
   /** @param {Status} status */
   #age({ indexAgeMs, rates }) {
-    const perSecond = `${rate(rates.accepted ?? 0)} events/s in, ${rate(rates.searchable ?? 0)}/s searchable`
     return element(
       'div',
       { class: 'live-age' },
@@ -101,7 +100,13 @@ export class LivePanel {
         element('span', { class: 'live-age-figure', text: age(indexAgeMs) }),
         element('span', { class: 'quiet', text: ' old' }),
       ),
-      element('div', { class: 'live-rate' }, sparkline(this.#rates), element('p', { class: 'quiet', text: perSecond })),
+      element(
+        'div',
+        { class: 'live-rate' },
+        sparkline(this.#rates),
+        element('p', { class: 'quiet', text: `${rate(rates.accepted ?? 0)} events/s accepted` }),
+        element('p', { class: 'quiet', text: `${rate(rates.searchable ?? 0)} items/s searchable` }),
+      ),
     )
   }
 }

@@ -36,10 +36,15 @@ const search = new SearchView({
 
 backButton.addEventListener('click', () => history.back())
 pageElement('new-photo', HTMLButtonElement).addEventListener('click', () => landing.choosePhoto())
+pageElement('skip', HTMLAnchorElement).addEventListener('click', event => {
+  // following the link would be a step in the history, which here means another search
+  event.preventDefault()
+  main.focus()
+})
 addEventListener('popstate', showWhereHistoryIs)
 new LiveFeed({ news: showNews, offline: () => panel.showOffline() }).start()
 openAddress()
-pageElement('made-up', HTMLElement).hidden = !(await landing.offerSamples())
+await landing.offerSamples()
 
 /** @param {Entry} entry */
 function remember(entry) {

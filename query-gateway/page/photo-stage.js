@@ -1,4 +1,4 @@
-import { area, layOver, overlap, wholePicture } from './box.js'
+import { area, isWholePicture, layOver, overlap, wholePicture } from './box.js'
 import { BoxDrawing } from './box-drawing.js'
 import { element } from './element.js'
 
@@ -54,7 +54,10 @@ export class PhotoStage {
     const picture = element('div', { class: 'stage-picture' }, this.#image, this.#unseen, this.#shade)
     root.append(picture, this.#objects, this.#frame)
     this.#drawing = new BoxDrawing(root, this.#frame, {
-      preview: box => this.#lay(box),
+      preview: box => {
+        root.classList.add('dragging')
+        this.#lay(box)
+      },
       drawn: box => {
         this.#stopDrawing()
         listener.boxDrawn(box)
@@ -119,12 +122,15 @@ export class PhotoStage {
   /** @param {{ readonly box: Box, readonly object: number | null }} searched */
   show(searched) {
     this.#searched = searched
+    this.#markChosen()
+    // an answer that comes in meanwhile does not take the frame out of a person's hand
+    if (this.#drawing.isUnderWay) return
+    this.#root.classList.remove('dragging')
     this.#drawing.startFrom(searched.box)
     this.#lay(searched.box)
-    const isWhole = searched.object === null && area(searched.box) === 1
+    const isWhole = searched.object === null && isWholePicture(searched.box)
     this.#shade.hidden = isWhole
     this.#frame.hidden = isWhole
-    this.#markChosen()
   }
 
   /** Puts a frame on the photo that pointer, finger and keys can change. A second call leaves it again. */

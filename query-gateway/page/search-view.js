@@ -1,5 +1,5 @@
 import { sendClick } from './api.js'
-import { wholePicture } from './box.js'
+import { isWholePicture } from './box.js'
 import { element, pageElement } from './element.js'
 import { FilterBar } from './filter-bar.js'
 import { PhotoStage } from './photo-stage.js'
@@ -35,10 +35,12 @@ export class SearchView {
   #warning = pageElement('result-warning', HTMLElement)
   #problem = pageElement('search-problem', HTMLElement)
   #showMore = pageElement('show-more', HTMLButtonElement)
+  #madeUp = pageElement('made-up', HTMLElement)
   #filters
   #grid
   #stage
   #session
+  #objectsFound = ''
   /** @type {SearchAnswer | null} */
   #answer = null
 
@@ -108,6 +110,7 @@ export class SearchView {
   /** @param {Subject} subject */
   #open(subject) {
     const isPhoto = subject.kind === 'photo'
+    this.#filters.dropCategories()
     this.#grid.clear()
     this.#grid.showLoading()
     this.#count.textContent = ''
@@ -137,10 +140,11 @@ export class SearchView {
   #showObjects({ objects }) {
     this.#stageRoot.classList.remove('searching')
     this.#stage.showObjects(objects)
-    this.#stageStatus.textContent =
+    this.#objectsFound =
       objects.length === 0
         ? 'No separate object was found, so the whole picture is searched. Draw a box to search a part of it.'
         : `${counted(objects.length, 'object')} found. Tap another one, or draw a box.`
+    this.#stageStatus.textContent = this.#objectsFound
   }
 
   /** @param {Selection} selection */
@@ -149,7 +153,7 @@ export class SearchView {
     this.#grid.showLoading()
     if (selection.kind === 'box') this.#stage.show({ box: selection.box, object: null })
     if (selection.kind === 'object') this.#stage.choose(selection.object)
-    this.#markWhole(selection.kind === 'box' && selection.box === wholePicture)
+    this.#markWhole(selection.kind === 'box' && isWholePicture(selection.box))
   }
 
   /**
@@ -160,20 +164,20 @@ export class SearchView {
     this.#answer = answer
     const { searched, results, coverage, freshness, timingMs } = answer
     if (searched.box !== null) this.#stage.show({ box: searched.box, object: searched.object })
-    const isWhole = searched.object === null && searched.box?.join() === wholePicture.join()
-    this.#markWhole(isWhole)
+    this.#markWhole(searched.object === null && searched.box !== null && isWholePicture(searched.box))
     this.#filters.learn(results.map(result => result.item))
     this.#grid.show(results)
     this.#count.textContent = results.length === 0 ? this.#nothingFound() : counted(results.length, 'result')
     const shards = `${coverage.answered} of ${counted(coverage.total, 'shard')}`
     this.#facts.textContent = `${Math.round(timingMs.total)} ms · ${shards} · index ${age(freshness.indexAgeMs)} old`
     this.#showMore.hidden = !hasMore
+    this.#madeUp.hidden = !results.some(({ item }) => 'madeUp' in item.attributes)
     this.#showWarning(answer)
   }
 
   #nothingFound() {
     return this.#filters.filter === undefined
-      ? 'Nothing found: the index is still empty.'
+      ? 'Nothing found. The index may still be empty.'
       : 'Nothing found that passes the filters.'
   }
 
@@ -213,8 +217,11 @@ export class SearchView {
   /** @param {boolean} isDrawing */
   #showDrawing(isDrawing) {
     this.#drawBox.setAttribute('aria-pressed', String(isDrawing))
-    if (isDrawing)
-      this.#stageStatus.textContent = 'Drag over the photo, or move the frame with the arrow keys and press Enter.'
+    // the focus would be lost with the frame
+    if (!isDrawing && this.#stageRoot.contains(document.activeElement)) this.#drawBox.focus()
+    this.#stageStatus.textContent = isDrawing
+      ? 'Drag over the photo, or move the frame with the arrow keys and press Enter.'
+      : this.#objectsFound
   }
 
   /**

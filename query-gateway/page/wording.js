@@ -45,7 +45,7 @@ export function price(value, currency) {
 
 /** @param {string} region */
 export function regionName(region) {
-  return /^[A-Z]{2}$/.test(region) ? (regionNames.of(region) ?? region) : region
+  return /^[a-z]{2}$/i.test(region) ? (regionNames.of(region.toUpperCase()) ?? region) : region
 }
 
 const degradedWording = new Map([
