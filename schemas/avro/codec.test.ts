@@ -216,10 +216,11 @@ describe('schemas of others', () => {
     })
   })
 
-  test('text that is no schema is incompatible', async () => {
-    const id = await register('{"type":')
+  test.each(['{"type":', '5', '{"type":"record","name":"freshet.X"}'])('%s is no schema', async text => {
+    const id = await register(text)
     await expect(codecs.catalog.learn(frame(id, Buffer.alloc(3)))).rejects.toMatchObject({
       code: 'schema-incompatible',
+      details: [expect.any(String)],
     })
   })
 

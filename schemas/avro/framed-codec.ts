@@ -80,7 +80,7 @@ export class FramedCodec<T extends { readonly type: string }> implements RecordC
     const schemaId = schemaIdOf(value)
     if (this.#readers.has(schemaId)) return
     const { schema } = await this.#source.byId(schemaId)
-    this.#readers.set(schemaId, new SchemaReader(parsed(schema, schemaId), this.#records))
+    this.#readers.set(schemaId, openReader(schema, this.#records))
   }
 
   /** The frame as an array of its own: the caller keeps it, and a message port would copy all of a shared buffer. */
@@ -107,11 +107,13 @@ function schemaIdOf(value: Uint8Array): number {
   return ((value[1]! << 24) | (value[2]! << 16) | (value[3]! << 8) | value[4]!) >>> 0
 }
 
-function parsed(schema: string, schemaId: number) {
+function openReader<T>(schema: string, records: readonly FamilyRecord<T>[]): SchemaReader<T> {
   try {
-    return parseAvroType(schema)
+    return new SchemaReader(parseAvroType(schema), records)
   } catch (cause) {
-    throw new FreshetError('schema-incompatible', `schema ${schemaId} is not an Avro schema`, { cause })
+    if (cause instanceof FreshetError) throw cause
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new FreshetError('schema-incompatible', `not an Avro schema: ${reason}`, { cause, details: [reason] })
   }
 }
 
