@@ -35,11 +35,11 @@ export class ModelProcess {
     this.#resolveEnded = resolve
     this.#child = fork(entry, [...args], {
       serialization: 'advanced',
-      execArgv: [],
+      execArgv: ['--max-semi-space-size=2'],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
-      // Two malloc arenas: with one per thread a process grows by some 50 MB that it never gives back. The parent's
+      // Few malloc arenas that give memory back: else a process keeps some 50 MB of pictures long gone. The parent's
       // Node options (a debugger, a test runner's loader) are not meant for it.
-      env: { ...process.env, MALLOC_ARENA_MAX: '2', NODE_OPTIONS: '' },
+      env: { ...process.env, MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '1000000', NODE_OPTIONS: '' },
     })
     this.#child.on('message', (message: FromModelProcess) => this.#receive(message))
     this.#child.on('error', cause =>

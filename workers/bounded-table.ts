@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto'
+import type { KeyValueStore, KeyValueWrite } from '../topologies/key-value-store.ts'
+
+export interface BoundedTableOptions {
+  readonly store: KeyValueStore
+  /** Prefix of its keys in the store; ends where the hash begins, so no prefix may begin another. */
+  readonly prefix: string
+  readonly maxEntries: number
+  /** 0 to 1; which entries make room. */
+  readonly random: () => number
+}
+
+const evictedRatio = 0.02
+
+/**
+ * A table of facts that may be lost at any time, with a bound on its entries. Keys are hashed, so they lie evenly in
+ * the store, and making room means deleting a run of keys from a random place: no order of use has to be kept.
+ * The count lies in the store beside the entries and is written with them.
+ */
+export class BoundedTable {
+  readonly #options: BoundedTableOptions
+  readonly #countKey: string
+  #count: number
+
+  constructor(options: BoundedTableOptions) {
+    this.#options = options
+    this.#countKey = `${options.prefix}#`
+    const stored = options.store.get(this.#countKey)
+    this.#count = stored === undefined ? 0 : Number(Buffer.from(stored).toString())
+  }
+
+  get entryCount(): number {
+    return this.#count
+  }
+
+  get(key: string): Uint8Array | undefined {
+    return this.#options.store.get(this.#storedKey(key))
+  }
+
+  /** Adds or replaces entries; durable when resolved. */
+  async put(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): Promise<void> {
+    const { store } = this.#options
+    const writes: KeyValueWrite[] = []
+    const added = new Set<string>()
+    for (const { key, value } of entries) {
+      const storedKey = this.#storedKey(key)
+      if (store.get(storedKey) === undefined) added.add(storedKey)
+      writes.push({ key: storedKey, value })
+    }
+    const removed = this.#makeRoom(added.size)
+    this.#count += added.size - removed.length
+    // Removals first: a key that is both removed and written must stay.
+    const count = { key: this.#countKey, value: Buffer.from(String(this.#count)) }
+    await store.write([...removed.map(key => ({ key, value: null })), ...writes, count])
+  }
+
+  #makeRoom(adding: number): readonly string[] {
+    const { store, prefix, maxEntries, random } = this.#options
+    const excess = this.#count + adding - maxEntries
+    if (excess <= 0) return []
+    const wanted = Math.min(this.#count, excess + Math.ceil(maxEntries * evictedRatio))
+    const from =
+      prefix +
+      Math.floor(random() * 0x1_0000_0000)
+        .toString(16)
+        .padStart(8, '0')
+    const isEntry = ({ key }: { readonly key: string }) => key !== this.#countKey
+    const after = store.entries(prefix, { after: from, limit: wanted }).filter(isEntry)
+    const wrapped = after.length < wanted ? store.entries(prefix, { limit: wanted - after.length + 1 }) : []
+    return [...new Set([...after, ...wrapped.filter(isEntry)].map(({ key }) => key))].slice(0, wanted)
+  }
+
+  #storedKey(key: string): string {
+    return this.#options.prefix + createHash('sha256').update(key).digest('hex')
+  }
+}
