@@ -3,19 +3,23 @@ export interface Kind<T> {
   /** Completes "expected …". */
   readonly expected: string
   readonly read: (value: unknown) => T | undefined
+  /** As a person would write it; `read` takes it back. */
+  readonly show: (value: T) => string
 }
 
 export const text: Kind<string> = {
   expected: 'text',
+  show: value => value,
   read: value => (typeof value === 'string' && value !== '' ? value : undefined),
 }
 
 /** A path, made absolute by the parser. */
-export const path: Kind<string> = { expected: 'a path', read: text.read }
+export const path: Kind<string> = { ...text, expected: 'a path' }
 
 /** Paths; as text separated by commas. */
 export const pathList: Kind<readonly string[]> = {
   expected: 'a list of paths',
+  show: value => value.join(','),
   read: value => {
     const list = typeof value === 'string' ? value.split(',').filter(each => each !== '') : value
     return Array.isArray(list) && list.every(each => typeof each === 'string' && each !== '') ? list : undefined
@@ -24,6 +28,7 @@ export const pathList: Kind<readonly string[]> = {
 
 export const boolean: Kind<boolean> = {
   expected: 'true or false',
+  show: String,
   read: value => {
     if (value === true || value === 'true') return true
     return value === false || value === 'false' ? false : undefined
@@ -33,41 +38,53 @@ export const boolean: Kind<boolean> = {
 export function choice<const T extends string>(...values: readonly T[]): Kind<T> {
   return {
     expected: `one of ${values.join(', ')}`,
+    show: value => value,
     read: value => values.find(each => each === value),
   }
 }
 
 export function count(min: number, max = Number.MAX_SAFE_INTEGER): Kind<number> {
   const range = max === Number.MAX_SAFE_INTEGER ? `from ${min}` : `${min} to ${max}`
-  return { expected: `a whole number ${range}`, read: value => within(quantity(value, {}), min, max) }
+  return quantity(`a whole number ${range}`, { min, max, units: {} })
 }
 
 /** Bytes; as text also with KiB, MiB, GiB. */
 export function bytes(min: number): Kind<number> {
-  const units = { KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 }
-  return {
-    expected: `bytes, such as 20MiB, at least ${min}`,
-    read: value => within(quantity(value, units), min, Number.MAX_SAFE_INTEGER),
-  }
+  const units = { GiB: 2 ** 30, MiB: 2 ** 20, KiB: 2 ** 10 }
+  return quantity(`bytes, such as 20MiB, at least ${min}`, { min, max: Number.MAX_SAFE_INTEGER, units })
 }
 
 /** Milliseconds; as text also with ms, s, m, h, d. */
 export function durationMs(min: number): Kind<number> {
-  const units = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
+  const units = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1_000, ms: 1 }
+  return quantity(`milliseconds, or such as 30s, at least ${min}`, { min, max: Number.MAX_SAFE_INTEGER, units })
+}
+
+interface Quantity {
+  readonly min: number
+  readonly max: number
+  /** Factors by name, the largest first. */
+  readonly units: Readonly<Record<string, number>>
+}
+
+function quantity(expected: string, { min, max, units }: Quantity): Kind<number> {
+  const inRange = (value: number): boolean => Number.isSafeInteger(value) && value >= min && value <= max
   return {
-    expected: `milliseconds, or such as 30s, at least ${min}`,
-    read: value => within(quantity(value, units), min, Number.MAX_SAFE_INTEGER),
+    expected,
+    read: value => {
+      const amount = typeof value === 'number' ? value : amountOf(value, units)
+      return amount !== undefined && inRange(amount) ? amount : undefined
+    },
+    show: value => {
+      const unit = Object.entries(units).find(([, factor]) => value !== 0 && value % factor === 0)
+      return unit === undefined ? String(value) : `${value / unit[1]}${unit[0]}`
+    },
   }
 }
 
-function quantity(value: unknown, units: Readonly<Record<string, number>>): number | undefined {
-  if (typeof value === 'number') return value
+function amountOf(value: unknown, units: Quantity['units']): number | undefined {
   const [, digits, unit] = (typeof value === 'string' && /^(\d+)([a-zA-Z]*)$/.exec(value)) || []
   if (digits === undefined) return undefined
   const factor = unit === '' ? 1 : units[unit!]
   return factor === undefined ? undefined : Number(digits) * factor
-}
-
-function within(value: number | undefined, min: number, max: number): number | undefined {
-  return value !== undefined && Number.isSafeInteger(value) && value >= min && value <= max ? value : undefined
 }

@@ -105,6 +105,9 @@ export interface ConfigEntry {
   readonly key: string
   readonly environmentName: string
   readonly value: unknown
+  /** Value and default as a person would write them, such as `20MiB`. */
+  readonly valueText: string
+  readonly defaultText: string
   readonly origin: ConfigOrigin
   readonly expected: string
   readonly description: string
@@ -231,14 +234,18 @@ function effectiveEntry(
   given: Given | undefined,
   sources: ConfigSources,
 ): ConfigEntry {
-  const { expected } = each.kind
-  const raw = given === undefined ? each.fallback(sources.machine) : each.kind.read(given.value)
+  const { expected, show } = each.kind
+  const fallback = each.fallback(sources.machine)
+  const raw = given === undefined ? fallback : each.kind.read(given.value)
   if (raw === undefined)
     throw new FreshetError('config-invalid', `${given?.from} is ${JSON.stringify(given?.value)}, expected ${expected}`)
+  const value = absolutePaths(raw, each.kind, given?.baseDir ?? sources.workingDir)
   return {
     key,
     environmentName: variableOf(key),
-    value: absolutePaths(raw, each.kind, given?.baseDir ?? sources.workingDir),
+    value,
+    valueText: show(value),
+    defaultText: show(fallback),
     origin: given?.origin ?? 'default',
     expected,
     description: each.description,

@@ -11,6 +11,8 @@ export interface Measure {
   readonly goalIs?: 'atLeast' | 'atMost'
   /** Computed from `value`, never set by hand. */
   readonly met?: boolean
+  /** What was measured before, for comparison. */
+  readonly reference?: number
 }
 
 export interface Hardware {
@@ -82,7 +84,8 @@ function figure({ value, unit }: Measure): string {
   return `${value.toFixed(digits)} ${unit}`.trimEnd()
 }
 
-function verdict({ goal, goalIs, met }: Measure): string {
-  if (goal === undefined) return ''
-  return `${met ? 'met   ' : 'MISSED'} goal ${goalIs === 'atLeast' ? '≥' : '≤'} ${goal}`
+function verdict({ goal, goalIs, met, reference }: Measure): string {
+  const judged =
+    goal === undefined ? '' : `${met ? 'met   ' : 'MISSED'} goal ${goalIs === 'atLeast' ? '≥' : '≤'} ${goal}`
+  return reference === undefined ? judged : `${judged}  reference ${Number(reference.toFixed(3))}`
 }

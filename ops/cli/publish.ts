@@ -1,0 +1,149 @@
+import { createReadStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { Command } from 'commander'
+import type { FreshetClient } from '../../schemas/client.ts'
+import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
+import type { BulkLine, Receipt } from '../../schemas/http-items.ts'
+import { awaitReceipts } from '../await-receipts.ts'
+import { asking, type CommandContext, clientFor, type ServerOptions } from './command-context.ts'
+import { startProgressBar } from './progress-bar.ts'
+import { printable } from './table.ts'
+
+interface PublishOptions extends ServerOptions {
+  readonly wait?: boolean
+}
+
+interface Publication {
+  readonly published: number
+  readonly failed: number
+  readonly tookMs: number
+}
+
+export function publishCommand(context: CommandContext): Command {
+  const command = new Command('publish')
+    .summary('publish items from a file or from stdin')
+    .description(
+      'Publishes items, one JSON object a line: an item, {"upsert": item} or {"delete": {"itemId": …}}.\n' +
+        'Lines that are refused are named, the others are published. Ends with 1 if any was refused or failed.',
+    )
+    .argument('<file>', 'file of lines, or - for stdin')
+    .option('--wait', 'until every item is searchable, removed or has failed')
+  return asking(command, 'freshet publish products.ndjson --wait\ncat products.ndjson | freshet publish -').action(
+    async (file: string, options: PublishOptions) => {
+      const publication = await new LinePublisher(context, options).publish(file)
+      report(context, options, publication)
+      context.exitWith(publication.failed === 0 ? 0 : 1)
+    },
+  )
+}
+
+function report({ terminal }: CommandContext, { json, wait }: PublishOptions, publication: Publication): void {
+  const { published, failed, tookMs } = publication
+  const done = wait ? 'published and settled' : 'published'
+  const trouble = failed === 0 ? '' : `, ${failed} refused or failed`
+  const sentence = `${published} ${done} in ${(tookMs / 1000).toFixed(1)} s${trouble}`
+  terminal.print(json ? JSON.stringify(publication) : sentence)
+}
+
+const namedAtMost = 20
+
+/** Sends the lines of one file and counts what comes of them, by line number of the file. */
+class LinePublisher {
+  readonly #context: CommandContext
+  readonly #options: PublishOptions
+  readonly #client: FreshetClient
+  /** Line numbers of what was sent and not yet answered: answers come in order. */
+  readonly #unanswered: number[] = []
+  readonly #receipts: string[] = []
+  readonly #lineOfReceipt = new Map<string, number>()
+  #published = 0
+  #failed = 0
+
+  constructor(context: CommandContext, options: PublishOptions) {
+    this.#context = context
+    this.#options = options
+    this.#client = clientFor(context, options)
+  }
+
+  async publish(file: string): Promise<Publication> {
+    const startedMs = performance.now()
+    const total = file === '-' ? 0 : await countLines(file)
+    const bar = startProgressBar(this.#context.terminal, 'published', total)
+    for await (const answer of this.#client.bulk(this.#lines(file))) {
+      const line = this.#unanswered.shift()!
+      if ('error' in answer) this.#refused(line, answer.error.code, answer.error.message)
+      else this.#accepted(line, answer.receipt)
+      bar.update(this.#published + this.#failed, this.#failed === 0 ? '' : `${this.#failed} refused`)
+    }
+    bar.stop()
+    if (this.#options.wait) await this.#wait()
+    return { published: this.#published, failed: this.#failed, tookMs: Math.round(performance.now() - startedMs) }
+  }
+
+  /** A line that is not JSON is refused here and never sent; empty lines are skipped. */
+  async *#lines(file: string): AsyncGenerator<BulkLine> {
+    let line = 0
+    for await (const text of linesOf(file)) {
+      line++
+      if (text.trim() === '') continue
+      const parsed = parsedOrUndefined(text)
+      if (parsed === undefined) this.#refused(line, 'bad-request', 'the line is not JSON')
+      else {
+        this.#unanswered.push(line)
+        yield parsed
+      }
+    }
+  }
+
+  #accepted(line: number, receipt: string): void {
+    this.#published++
+    if (this.#options.wait) {
+      this.#receipts.push(receipt)
+      this.#lineOfReceipt.set(receipt, line)
+    }
+    if (this.#options.json) this.#context.terminal.print(JSON.stringify({ line, receipt }))
+  }
+
+  #refused(line: number, code: string, message: string): void {
+    this.#failed++
+    const { terminal } = this.#context
+    if (this.#options.json) terminal.print(JSON.stringify({ line, error: { code, message } }))
+    else if (this.#failed <= namedAtMost) terminal.note(`line ${line}: ${printable(message)} (${code})`)
+    else if (this.#failed === namedAtMost + 1) terminal.note('further refused lines are counted only')
+  }
+
+  async #wait(): Promise<void> {
+    const bar = startProgressBar(this.#context.terminal, 'searchable', this.#receipts.length)
+    const failed: readonly Receipt[] = await awaitReceipts(this.#client, this.#receipts, progress => {
+      const { settled } = progress
+      bar.update(settled - progress.failed, progress.failed === 0 ? '' : `${progress.failed} failed`)
+    })
+    bar.stop()
+    for (const { receipt, failure } of failed)
+      this.#refused(this.#lineOfReceipt.get(receipt)!, failure?.code ?? 'internal', failure?.message ?? 'failed')
+  }
+}
+
+async function countLines(file: string): Promise<number> {
+  let count = 0
+  for await (const text of linesOf(file)) if (text.trim() !== '') count++
+  return count
+}
+
+async function* linesOf(file: string): AsyncGenerator<string> {
+  const input = file === '-' ? process.stdin : createReadStream(file)
+  try {
+    yield* createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })
+  } catch (cause) {
+    throw new FreshetError('bad-request', `${file} cannot be read: ${asFreshetError(cause).message}`, { cause })
+  }
+}
+
+/** The server checks the shape; here only that it is JSON. */
+function parsedOrUndefined(text: string): BulkLine | undefined {
+  try {
+    return JSON.parse(text) as BulkLine
+  } catch {
+    return undefined
+  }
+}

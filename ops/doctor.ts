@@ -1,0 +1,195 @@
+import { spawnSync } from 'node:child_process'
+import { constants, existsSync, type PathLike } from 'node:fs'
+import { access, mkdtemp, open, rm, statfs } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { dirname, join } from 'node:path'
+import { availableMemory } from 'node:process'
+import { asFreshetError } from '../schemas/errors.ts'
+import { findChromium } from './chromium.mjs'
+import type { Config } from './config.ts'
+import { verifiedModels } from './model-check.ts'
+
+export interface Finding {
+  readonly name: string
+  readonly outcome: 'ok' | 'warn' | 'fail'
+  readonly found: string
+  /** What to do; empty when all is well. */
+  readonly advice: string
+}
+
+export interface Patient {
+  readonly config: Config
+  readonly environment: Readonly<Record<string, string | undefined>>
+  readonly nodeVersion: string
+  readonly cores: number
+}
+
+/** Looks at all that a server needs on this machine, one finding after another. A check that throws is a finding. */
+export async function* diagnose(patient: Patient): AsyncGenerator<Finding> {
+  for (const [name, check] of Object.entries(checks)) yield { name, ...(await looked(check, patient)) }
+}
+
+type Look = Omit<Finding, 'name'>
+type Check = (patient: Patient) => Promise<Look> | Look
+
+const checks: Readonly<Record<string, Check>> = {
+  node: checkNode,
+  packages: checkPackages,
+  models: checkModels,
+  cores: checkCores,
+  memory: checkMemory,
+  disk: checkDisk,
+  'write speed': checkWriteSpeed,
+  'data directory': checkDataDirectory,
+  port: checkPort,
+  browser: checkBrowser,
+}
+
+const ok = (found: string): Look => ({ outcome: 'ok', found, advice: '' })
+const warn = (found: string, advice: string): Look => ({ outcome: 'warn', found, advice })
+const fail = (found: string, advice: string): Look => ({ outcome: 'fail', found, advice })
+
+async function looked(check: Check, patient: Patient): Promise<Look> {
+  try {
+    return await check(patient)
+  } catch (thrown) {
+    const { message, code } = asFreshetError(thrown)
+    return fail(`${message} (${code})`, 'The check itself failed; mend the cause and run it again.')
+  }
+}
+
+function checkNode({ nodeVersion }: Patient): Look {
+  const [major, minor] = nodeVersion.replace(/^v/, '').split('.').map(Number)
+  const isNewEnough = major! > 22 || (major === 22 && minor! >= 18)
+  return isNewEnough ? ok(nodeVersion) : fail(nodeVersion, 'Node.js 22.18 or newer is needed: run node ops/setup.mjs.')
+}
+
+const loadWithinMs = 20_000
+const nativePackages = ['lmdb', 'sharp', 'onnxruntime-node', 'usearch']
+
+/** In a process of their own: a native library that does not fit this machine may crash instead of throwing. */
+function checkPackages(): Look {
+  const broken = nativePackages.filter(name => {
+    const { status } = spawnSync(process.execPath, ['--eval', `require(${JSON.stringify(name)})`], {
+      cwd: import.meta.dirname,
+      stdio: 'ignore',
+      timeout: loadWithinMs,
+    })
+    return status !== 0
+  })
+  if (broken.length === 0) return ok(`${nativePackages.join(', ')} load`)
+  return fail(`${broken.join(', ')} cannot be loaded`, 'Delete node_modules and run node ops/setup.mjs.')
+}
+
+async function checkModels({ config }: Patient): Promise<Look> {
+  const models = await verifiedModels()
+  const found = models.map(({ model, fingerprint }) => `${model} ${fingerprint.slice(0, 12)}`).join(', ')
+  if (models.some(({ model }) => model === config.model)) return ok(`digests fit: ${found}`)
+  return fail(found, `The option model names ${config.model}, which is none of them.`)
+}
+
+function checkCores({ cores }: Patient): Look {
+  return cores >= 2
+    ? ok(`${cores} cores`)
+    : warn('1 core', 'Indexing and searching will share it: expect slow answers.')
+}
+
+const neededBytes = 1 << 30
+
+function checkMemory(): Look {
+  const free = availableMemory()
+  const found = `${gibibytes(free)} available`
+  return free >= neededBytes ? ok(found) : warn(found, 'A server takes about 1 GiB; set processes to 1, or free some.')
+}
+
+async function checkDisk({ config }: Patient): Promise<Look> {
+  const { bavail, bsize } = await statfs(existingParent(config.dataDir))
+  const free = bavail * bsize
+  const found = `${gibibytes(free)} free for ${config.dataDir}`
+  if (free < neededBytes / 4) return fail(found, 'Free some space, or choose another dataDir.')
+  return free < 4 * neededBytes ? warn(found, 'Little for a growing catalogue: watch it.') : ok(found)
+}
+
+const syncs = 20
+const slowSyncMs = 20
+
+/** Every acknowledged event waits for one of these. */
+async function checkWriteSpeed({ config }: Patient): Promise<Look> {
+  const parent = existingParent(config.dataDir)
+  const directory = await mkdtemp(join(parent, '.freshet-doctor-'))
+  try {
+    const file = await open(join(directory, 'probe'), 'w')
+    const block = new Uint8Array(4_096)
+    const startedMs = performance.now()
+    for (let i = 0; i < syncs; i++) {
+      await file.write(block)
+      await file.datasync()
+    }
+    const eachMs = (performance.now() - startedMs) / syncs
+    await file.close()
+    const found = `${eachMs.toFixed(1)} ms for a durable write of 4 KiB`
+    return eachMs <= slowSyncMs
+      ? ok(found)
+      : warn(found, 'Events are acknowledged no faster than this; use a faster disk.')
+  } finally {
+    await rm(directory, { recursive: true })
+  }
+}
+
+async function checkDataDirectory({ config }: Patient): Promise<Look> {
+  const { dataDir } = config
+  if (!existsSync(dataDir)) {
+    const parent = existingParent(dataDir)
+    if (await isWritable(parent)) return ok(`${dataDir} will be created`)
+    return fail(`${parent} is not writable`, 'Choose another dataDir, or change its owner.')
+  }
+  if (!(await isWritable(dataDir)))
+    return fail(`${dataDir} is not writable`, 'Change its owner, or choose another dataDir.')
+  return ok(dataDir)
+}
+
+async function checkPort({ config }: Patient): Promise<Look> {
+  const { host, port } = config
+  const trouble = await listenTrouble(host, port)
+  if (trouble === null) return ok(`${host}:${port} is free`)
+  if (trouble !== 'EADDRINUSE') return fail(`${host}:${port}: ${trouble}`, 'Choose another host or port.')
+  if (await answersAsFreshet(host, port)) return ok(`a Freshet server answers at ${host}:${port}`)
+  return fail(`${host}:${port} is taken by another program`, 'End it, or choose another port.')
+}
+
+function checkBrowser({ environment }: Patient): Look {
+  const chromium = findChromium(environment)
+  if (chromium !== null) return ok(chromium)
+  return warn('no Chromium', 'Only the tests of the page need it: install the package chromium, or set CHROMIUM_PATH.')
+}
+
+function existingParent(path: string): string {
+  return existsSync(path) ? path : existingParent(dirname(path))
+}
+
+async function isWritable(path: PathLike): Promise<boolean> {
+  return access(path, constants.W_OK).then(
+    () => true,
+    () => false,
+  )
+}
+
+function listenTrouble(host: string, port: number): Promise<string | null> {
+  return new Promise(resolve => {
+    const probe = createServer()
+    probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
+    probe.listen(port, host, () => probe.close(() => resolve(null)))
+  })
+}
+
+async function answersAsFreshet(host: string, port: number): Promise<boolean> {
+  const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}/v1/status`
+  return fetch(url, { signal: AbortSignal.timeout(2_000) })
+    .then(response => response.json())
+    .then(
+      body => typeof body === 'object' && body !== null && ('items' in body || 'error' in body),
+      () => false,
+    )
+}
+
+const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
