@@ -35,6 +35,16 @@ export const errorCodes = {
   'blob-not-found': described(false, 404, 'No blob with this digest is stored; upload it with PUT /v1/blobs first.'),
   'object-not-found': described(false, 404, 'The picture has no object with this index; call /v1/detect for the list.'),
   'method-not-allowed': described(false, 405, 'The route exists, but not with this method.'),
+  'unsupported-media-type': described(
+    false,
+    415,
+    'The route does not take this content type; the message names those it takes.',
+  ),
+  'origin-refused': described(
+    false,
+    403,
+    'A page of another site, or a host name that is not allowed, called the server; add the name to the allowed hosts.',
+  ),
   timeout: described(
     true,
     504,

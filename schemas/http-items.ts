@@ -89,20 +89,16 @@ export const Item = Type.Object(
 )
 export type Item = Static<typeof Item>
 
+export const UpsertLine = Type.Object({ upsert: Item }, closed)
+export const DeleteLine = Type.Object({ delete: Type.Object({ itemId: Type.String() }, closed) }, closed)
+export const DeletedItemLine = Type.Object({ itemId: Type.String(), deleted: Type.Literal(true) }, closed)
+
 /** One line of `POST /v1/items`; a bare item is an upsert too. */
-export const BulkLine = Type.Union(
-  [
-    Type.Object({ upsert: Item }, closed),
-    Type.Object({ delete: Type.Object({ itemId: Type.String() }, closed) }, closed),
-    Type.Object({ itemId: Type.String(), deleted: Type.Literal(true) }, closed),
-    Item,
-  ],
-  {
-    $id: 'BulkLine',
-    description: 'an item, {"upsert": item}, {"delete": {"itemId": …}} or {"itemId": …, "deleted": true}',
-    examples: [{ upsert: exampleItem }, { delete: { itemId: 'sofa-18' } }],
-  },
-)
+export const BulkLine = Type.Union([UpsertLine, DeleteLine, DeletedItemLine, Item], {
+  $id: 'BulkLine',
+  description: 'an item, {"upsert": item}, {"delete": {"itemId": …}} or {"itemId": …, "deleted": true}',
+  examples: [{ upsert: exampleItem }, { delete: { itemId: 'sofa-18' } }],
+})
 export type BulkLine = Static<typeof BulkLine>
 
 const exampleAccepted = { receipt: exampleReceipt, itemId: 'sofa-17', partition: 3, version: '1041' }

@@ -1,0 +1,116 @@
+import { isAbsolute } from 'node:path'
+import { Type } from '@sinclair/typebox'
+import { FreshetError } from '../schemas/errors.ts'
+import {
+  BackupAnswer,
+  BackupRequest,
+  DeadLetterDetail,
+  DeadLetterList,
+  DeadLetterQuery,
+  Dropped,
+  GenerationList,
+  ModelList,
+  Redriven,
+} from '../schemas/http-operations.ts'
+import { deadLetterDetail, deadLetterSummary } from './dead-letter-view.ts'
+import type { GatewayApp, GatewayParts } from './gateway-app.ts'
+import { describeRoute } from './openapi.ts'
+import { generationView } from './system-status.ts'
+
+/** What operators do besides watching. */
+export function adminRoutes(app: GatewayApp, { ports }: GatewayParts): void {
+  const { deadLetters } = ports
+
+  app.get('/v1/admin/dead-letters', { schema: listSchema }, async (request): Promise<DeadLetterList> => {
+    const { after = null, limit = defaultPage } = request.query
+    const listed = await deadLetters.list({ after, limit })
+    const next = listed.length === limit ? listed.at(-1)!.id : null
+    return { deadLetters: listed.map(({ id, letter }) => deadLetterSummary(id, letter)), next }
+  })
+
+  app.get('/v1/admin/dead-letters/:id', { schema: showSchema }, async (request): Promise<DeadLetterDetail> => {
+    const { id } = request.params
+    return deadLetterDetail(id, await deadLetters.show(id))
+  })
+
+  app.post('/v1/admin/dead-letters/:id/redrive', { schema: redriveSchema }, async (request): Promise<Redriven> => {
+    await deadLetters.redrive(request.params.id)
+    return { redriven: request.params.id }
+  })
+
+  app.delete('/v1/admin/dead-letters/:id', { schema: dropSchema }, async (request): Promise<Dropped> => {
+    await deadLetters.drop(request.params.id)
+    return { dropped: request.params.id }
+  })
+
+  app.get('/v1/admin/models', { schema: modelsSchema }, async (): Promise<ModelList> => {
+    const byFingerprint = new Map(
+      ports.routing().map(({ model, fingerprint, dims }) => [fingerprint, { model, fingerprint, dims }]),
+    )
+    return { models: [...byFingerprint.values()] }
+  })
+
+  app.get('/v1/admin/generations', { schema: generationsSchema }, async (): Promise<GenerationList> => {
+    return { generations: ports.routing().map(generationView) }
+  })
+
+  app.post('/v1/admin/backup', { schema: backupSchema }, async (request): Promise<BackupAnswer> => {
+    const { directory } = request.body
+    if (!isAbsolute(directory))
+      throw new FreshetError('bad-request', 'directory: give an absolute path', { details: { field: 'directory' } })
+    const startedAt = performance.now()
+    const { bytes } = await ports.backup(directory)
+    return { directory, bytes, tookMs: performance.now() - startedAt }
+  })
+}
+
+const defaultPage = 100
+const deadLetterParams = Type.Object({ id: Type.String({ maxLength: 64, examples: ['3-17'] }) })
+
+const listSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Dead letters: what could not be processed',
+  querystring: DeadLetterQuery,
+  response: { 200: DeadLetterList },
+})
+
+const showSchema = describeRoute({
+  tag: 'operate',
+  summary: 'One dead letter with its record and job',
+  params: deadLetterParams,
+  response: { 200: DeadLetterDetail },
+})
+
+const redriveSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Run the job of a dead letter again',
+  description: 'At its original version; dropped when a newer image or a delete of the item exists by then.',
+  params: deadLetterParams,
+  response: { 200: Redriven },
+})
+
+const dropSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Forget a dead letter',
+  params: deadLetterParams,
+  response: { 200: Dropped },
+})
+
+const modelsSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Models of the generations not retired',
+  response: { 200: ModelList },
+})
+
+const generationsSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Generations and their shares of the queries',
+  response: { 200: GenerationList },
+})
+
+const backupSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Copy the data directory while serving',
+  body: BackupRequest,
+  response: { 200: BackupAnswer },
+})

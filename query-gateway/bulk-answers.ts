@@ -1,0 +1,119 @@
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import { maxLineBytes } from '../schemas/http-items.ts'
+import type { CatalogIntake } from './catalog-intake.ts'
+import { bulkEvent, type ItemEvent } from './item-event.ts'
+import { LineSplitter, type ParsedLine } from './line-splitter.ts'
+import { encodeReceipt } from './receipt.ts'
+
+export interface BulkStream {
+  readonly body: AsyncIterable<Buffer>
+  readonly intake: CatalogIntake
+  readonly traceparent: string
+  /** Aborts when the server drains: no more is read, what is in flight is answered, the answer ends. */
+  readonly draining: AbortSignal
+}
+
+type BulkEntry =
+  | { readonly line: number; readonly event: ItemEvent }
+  | { readonly line: number; readonly error: FreshetError }
+
+/** A batch is parsed and encoded in one go on the thread that serves requests; this bounds it to a few milliseconds. */
+const maxBatchLines = 256
+/** Appends in flight: enough to hide the time of a durable write, few enough to bound memory. */
+const maxBatchesInFlight = 4
+
+/**
+ * Answers of a bulk stream, in order of its lines, as chunks of NDJSON. Lazy on both sides: the body is read only
+ * while fewer than four batches wait to be durable, and a batch's answers are handed out as soon as they are there,
+ * also when the sender pauses. So a reader that is slow slows the sender, and memory stays constant.
+ */
+export async function* bulkAnswers(stream: BulkStream): AsyncGenerator<string, void, undefined> {
+  const batches = batchesOf(stream)
+  const draining = Promise.withResolvers<'draining'>()
+  const onDraining = (): void => draining.resolve('draining')
+  stream.draining.addEventListener('abort', onDraining)
+  if (stream.draining.aborted) onDraining()
+  const inFlight: Promise<string>[] = []
+  // A pending read is always raced below before this generator is suspended, so its rejection never goes unheard.
+  let next: Promise<Arrival> | null = null
+  let ended = false
+  try {
+    for (;;) {
+      if (!ended && inFlight.length < maxBatchesInFlight) next ??= batches.next()
+      if (!next && inFlight.length === 0) return
+      const first = inFlight.slice(0, 1).map(untilAnswered)
+      const arrival: Arrival = await Promise.race(next ? [next, draining.promise, ...first] : first)
+      if (arrival === 'answered') {
+        yield await inFlight.shift()!
+        continue
+      }
+      next = null
+      if (arrival === 'draining' || arrival.done) ended = true
+      else inFlight.push(answersOf(arrival.value, stream))
+    }
+  } finally {
+    stream.draining.removeEventListener('abort', onDraining)
+  }
+}
+
+type Arrival = IteratorResult<readonly BulkEntry[], void> | 'answered' | 'draining'
+
+async function untilAnswered(answers: Promise<string>): Promise<'answered'> {
+  await answers
+  return 'answered'
+}
+
+/** Checked batches, one after the other: the order of the lines is settled here, before anything is appended. */
+async function* batchesOf({ body, intake }: BulkStream): AsyncGenerator<readonly BulkEntry[], void, undefined> {
+  const splitter = new LineSplitter(maxLineBytes)
+  for await (const chunk of body) {
+    let entries: BulkEntry[] = []
+    for (const line of splitter.push(chunk)) {
+      entries.push(entryOf(line))
+      if (entries.length < maxBatchLines) continue
+      yield await checked(entries, intake)
+      entries = []
+    }
+    if (entries.length > 0) yield await checked(entries, intake)
+  }
+  const last = splitter.end()
+  if (last) yield await checked([entryOf(last)], intake)
+}
+
+function entryOf(parsed: ParsedLine): BulkEntry {
+  if ('error' in parsed) return parsed
+  try {
+    return { line: parsed.line, event: bulkEvent(parsed.value) }
+  } catch (thrown) {
+    return { line: parsed.line, error: asFreshetError(thrown) }
+  }
+}
+
+async function checked(entries: readonly BulkEntry[], intake: CatalogIntake): Promise<readonly BulkEntry[]> {
+  const accepted = entries.filter(entry => 'event' in entry)
+  const refusals = await intake.refusals(accepted.map(({ event }) => event))
+  if (!refusals) return entries
+  const errors = new Map(accepted.map(({ line }, index) => [line, refusals[index]]))
+  return entries.map(entry => {
+    const error = errors.get(entry.line)
+    return error ? { line: entry.line, error } : entry
+  })
+}
+
+/** Never rejects: when the append fails, each of its lines is told so. */
+async function answersOf(entries: readonly BulkEntry[], { intake, traceparent }: BulkStream): Promise<string> {
+  const events = entries.flatMap(entry => ('event' in entry ? [entry.event] : []))
+  const outcome = events.length === 0 ? [] : await intake.append(events, traceparent).catch(asFreshetError)
+  let text = ''
+  let at = 0
+  for (const entry of entries) {
+    const accepted = 'event' in entry && !(outcome instanceof FreshetError) ? outcome[at++] : undefined
+    if (accepted) text += `{"line":${entry.line},"receipt":"${encodeReceipt(accepted)}"}\n`
+    else text += `${JSON.stringify({ line: entry.line, ...errorOf(entry, outcome).toBody() })}\n`
+  }
+  return text
+}
+
+function errorOf(entry: BulkEntry, outcome: unknown): FreshetError {
+  return 'error' in entry ? entry.error : asFreshetError(outcome)
+}

@@ -1,0 +1,85 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import { type ErrorCode, FreshetError } from '../schemas/errors.ts'
+import type { GatewayApp } from './gateway-app.ts'
+
+const retryAfterSeconds = 1
+
+/** Codes of fastify and its plugins in our vocabulary; what is not here follows from the status. */
+const frameworkCodes: Readonly<Record<string, ErrorCode>> = {
+  FST_ERR_CTP_BODY_TOO_LARGE: 'body-too-large',
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'unsupported-media-type',
+  FST_INVALID_MULTIPART_CONTENT_TYPE: 'unsupported-media-type',
+  FST_REQ_FILE_TOO_LARGE: 'image-too-large',
+  FST_PARTS_LIMIT: 'bad-request',
+  FST_FILES_LIMIT: 'bad-request',
+  FST_FIELDS_LIMIT: 'bad-request',
+  FST_INVALID_JSON_FIELD_ERROR: 'bad-request',
+  FST_ERR_NOT_FOUND: 'not-found',
+}
+
+/** Every failure of every route as the documented JSON; an unknown one is `internal`, logged, and not told to the caller. */
+export function answerErrors(app: GatewayApp): void {
+  app.setErrorHandler((thrown: unknown, request, reply) => {
+    const error = publicError(thrown, request.id)
+    if (error.code === 'internal' && !request.raw.destroyed)
+      request.log.error({ err: thrown, route: request.routeOptions.url }, 'a request failed')
+    return sendError(reply, error)
+  })
+  const methods = methodsByPath(app)
+  app.setNotFoundHandler((request, reply) => {
+    const allowed = methods(request.url.split('?', 1)[0]!)
+    if (allowed.length === 0) throw new FreshetError('not-found', `there is no route ${request.method} ${request.url}`)
+    reply.header('allow', allowed.join(', '))
+    throw new FreshetError('method-not-allowed', `${request.method} is not allowed here; ${allowed.join(', ')} is`)
+  })
+}
+
+export function sendError(reply: FastifyReply, error: FreshetError): FastifyReply {
+  if (error.code === 'overloaded' || error.code === 'not-ready') reply.header('retry-after', String(retryAfterSeconds))
+  return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(error.toBody())
+}
+
+function publicError(thrown: unknown, requestId: string): FreshetError {
+  if (thrown instanceof FreshetError && thrown.code !== 'internal') return thrown
+  const { code = '', statusCode = 500, message } = thrown as Partial<FastifyError>
+  const known = frameworkCodes[code]
+  if (known) return new FreshetError(known, message ?? '', { cause: thrown })
+  if (statusCode >= 400 && statusCode < 500) return new FreshetError('bad-request', message ?? '', { cause: thrown })
+  return new FreshetError('internal', `an internal error; the log has it under request ${requestId}`, { cause: thrown })
+}
+
+/** Methods of the API's routes whose pattern fits a path. The page's catch-all is not among them. */
+function methodsByPath(app: GatewayApp): (path: string) => readonly string[] {
+  const routes = new Map<string, { readonly pattern: RegExp; readonly methods: Set<string> }>()
+  app.addHook('onRoute', ({ url, method }) => {
+    if (url.includes('*')) return
+    const known = routes.get(url) ?? { pattern: patternOf(url), methods: new Set() }
+    for (const name of [method].flat()) known.methods.add(name)
+    routes.set(url, known)
+  })
+  return path => [...routes.values()].flatMap(({ pattern, methods }) => (pattern.test(path) ? [...methods] : []))
+}
+
+function patternOf(url: string): RegExp {
+  return new RegExp(`^${url.replace(/:[^/]+/g, '[^/]+')}/?$`)
+}
+
+/** For failures before a request exists, such as malformed HTTP. */
+export function answerMalformed(error: Error & { readonly code?: string }, socket: import('node:net').Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy()
+    return
+  }
+  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
+  const message = tooLarge ? 'the request line and headers are too large' : 'this is not a valid HTTP request'
+  const body = JSON.stringify(new FreshetError('bad-request', message).toBody())
+  socket.end(
+    `HTTP/1.1 ${tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request'}\r\n` +
+      `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  )
+}
+
+/** A URL that the router cannot decode. */
+export function answerFrameworkError(_error: FastifyError, request: FastifyRequest, reply: FastifyReply): void {
+  sendError(reply, new FreshetError('bad-request', `the path ${request.url} is not valid percent-encoding`))
+}

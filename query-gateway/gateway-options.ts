@@ -1,0 +1,42 @@
+import type { FastifyBaseLogger } from 'fastify'
+
+/** Bounds of the gateway; `ops` passes those that are configuration, the rest have defaults. */
+export interface GatewayOptions {
+  /** Directory of the web page, served at `/`. */
+  readonly pageDirectory: string
+  readonly imageMaxBytes: number
+  readonly bodyMaxBytes: number
+  readonly maxK: number
+  /** Longest time of one search; also the default of `deadlineMs`. */
+  readonly deadlineMs: number
+  /** Time a shard has to answer within the search's deadline. */
+  readonly shardTimeoutMs: number
+  /** Searches and detections at once; the next ones wait. */
+  readonly maxConcurrentQueries: number
+  /** Waiting queries; beyond that 503 at once. */
+  readonly maxQueuedQueries: number
+  /** Requests waiting for `wait=searchable`; beyond that they are answered 202 without waiting. */
+  readonly maxWaits: number
+  readonly maxEventStreams: number
+  /**
+   * Host names by which the server may be addressed, against DNS rebinding; null to allow any (behind a proxy).
+   * Ports are not compared.
+   */
+  readonly allowedHosts: readonly string[] | null
+  /** None: nothing is logged. */
+  readonly logger: FastifyBaseLogger | null
+}
+
+export const defaultGatewayOptions = {
+  imageMaxBytes: 20 * 2 ** 20,
+  bodyMaxBytes: 32 * 2 ** 20,
+  maxK: 200,
+  deadlineMs: 10_000,
+  shardTimeoutMs: 2_000,
+  maxConcurrentQueries: 32,
+  maxQueuedQueries: 256,
+  maxWaits: 2_000,
+  maxEventStreams: 64,
+  allowedHosts: ['localhost', '127.0.0.1', '[::1]'],
+  logger: null,
+} as const satisfies Omit<GatewayOptions, 'pageDirectory'>

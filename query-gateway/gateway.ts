@@ -1,0 +1,162 @@
+import multipart from '@fastify/multipart'
+import fastifyStatic from '@fastify/static'
+import { Kind, type TSchema } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import fastify from 'fastify'
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import { adminRoutes } from './admin-routes.ts'
+import { pictureRoutes, uploadRoute } from './blob-routes.ts'
+import { CatalogIntake } from './catalog-intake.ts'
+import { engagementRoutes } from './engagement-routes.ts'
+import { answerErrors, answerFrameworkError, answerMalformed } from './error-answers.ts'
+import type { GatewayApp, GatewayParts } from './gateway-app.ts'
+import { defaultGatewayOptions, type GatewayOptions } from './gateway-options.ts'
+import { bulkRoute, itemRoutes } from './item-routes.ts'
+import { registerOpenApi } from './openapi.ts'
+import { guardOrigin } from './origin-guard.ts'
+import type { GatewayPorts } from './ports.ts'
+import { QueryAdmission } from './query-admission.ts'
+import { ReceiptWatch } from './receipt-watch.ts'
+import { ReplicaRoster } from './replica-roster.ts'
+import { RequestMeter } from './request-meter.ts'
+import { searchRoutes } from './search-routes.ts'
+import { shapeCheck } from './shape-check.ts'
+import { statusRoutes } from './status-routes.ts'
+import { VisualSearch } from './visual-search.ts'
+
+/** A percent-encoded item id of 512 bytes has 1,536 characters; longer ones shall be told so, not be unknown routes. */
+const maxParamLength = 16_384
+/** A connection on which nothing moves, such as a bulk stream whose sender does not read its answers. */
+const idleConnectionMs = 120_000
+
+type GivenOptions = Pick<GatewayOptions, 'pageDirectory'> & Partial<GatewayOptions>
+
+/** The HTTP API and the page, not listening yet; the caller listens, and closes, which drains. */
+export async function createGateway(ports: GatewayPorts, given: GivenOptions): Promise<GatewayApp> {
+  const options: GatewayOptions = { ...defaultGatewayOptions, ...given }
+  const app = newApp(ports, options)
+  const draining = new AbortController()
+  const parts = assemble(ports, options, draining.signal)
+  app.addHook('preClose', async () => draining.abort())
+  app.addHook('onRequest', async () => {
+    if (draining.signal.aborted) throw new FreshetError('not-ready', 'the server is draining')
+  })
+  guardOrigin(app, options.allowedHosts)
+  secure(app)
+  measure(app, parts)
+  answerErrors(app)
+  await registerOpenApi(app)
+  await app.register(multipart, { limits: { fileSize: options.imageMaxBytes, files: 1, fields: 1, parts: 2 } })
+  searchRoutes(app, parts)
+  itemRoutes(app, parts)
+  pictureRoutes(app, parts)
+  engagementRoutes(app, parts)
+  adminRoutes(app, parts)
+  statusRoutes(app, parts)
+  await app.register(async (scope: GatewayApp) => {
+    scope.removeAllContentTypeParsers()
+    scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+    bulkRoute(scope, parts)
+    uploadRoute(scope, parts)
+  })
+  await servePage(app, options.pageDirectory)
+  return app
+}
+
+function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortSignal): GatewayParts {
+  const roster = new ReplicaRoster(ports)
+  const meter = new RequestMeter(ports.clock)
+  return {
+    ports,
+    options,
+    roster,
+    meter,
+    draining,
+    search: new VisualSearch(ports, roster, options),
+    admission: new QueryAdmission(options),
+    intake: new CatalogIntake(ports, count => meter.accepted.add(count)),
+    receipts: new ReceiptWatch(ports.routing, roster),
+  }
+}
+
+function newApp(ports: GatewayPorts, options: GatewayOptions): GatewayApp {
+  const app: GatewayApp = fastify({
+    ...(options.logger ? { loggerInstance: options.logger } : {}),
+    disableRequestLogging: true,
+    bodyLimit: options.bodyMaxBytes,
+    connectionTimeout: idleConnectionMs,
+    return503OnClosing: false,
+    genReqId: ports.newId,
+    routerOptions: { maxParamLength },
+    frameworkErrors: answerFrameworkError,
+    clientErrorHandler: answerMalformed,
+  })
+  app.setValidatorCompiler(({ schema, httpPart, ...route }) => {
+    const byContentType = 'contentType' in route && route.contentType !== undefined
+    return byContentType ? value => ({ value }) : validator(schema as TSchema, httpPart === 'body')
+  })
+  app.setSerializerCompiler(() => value => JSON.stringify(value))
+  app.removeContentTypeParser('text/plain')
+  return app
+}
+
+/** Bodies are taken as they are; texts in paths and query strings are read as the numbers and words they stand for. */
+function validator(shape: TSchema, isBody: boolean) {
+  if (!(Kind in shape)) throw new FreshetError('internal', 'a route has a shape that is not one of schemas/http-*')
+  const check: (value: unknown) => void = shapeCheck(shape)
+  return (given: unknown) => {
+    const value = isBody ? given : Value.Convert(shape, given)
+    try {
+      check(value)
+      return { value }
+    } catch (thrown) {
+      return { error: asFreshetError(thrown) }
+    }
+  }
+}
+
+/** A JSON API that no browser shall interpret; the page and pictures loosen what they need. */
+function secure(app: GatewayApp): void {
+  app.addHook('onRequest', async (request, reply) => {
+    reply.headers({
+      'x-request-id': request.id,
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+      'referrer-policy': 'no-referrer',
+      'cross-origin-resource-policy': 'same-origin',
+      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+    })
+  })
+}
+
+function measure(app: GatewayApp, { meter }: GatewayParts): void {
+  app.addHook('onResponse', async (request, reply) => {
+    const route = `${request.method} ${request.routeOptions.url ?? 'unknown'}`
+    meter.answered(route, reply.statusCode, reply.elapsedTime)
+  })
+}
+
+const pagePolicy = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "img-src 'self' data: blob:",
+  "connect-src 'self'",
+  "manifest-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+async function servePage(app: GatewayApp, directory: string): Promise<void> {
+  await app.register(fastifyStatic, {
+    root: directory,
+    prefix: '/',
+    decorateReply: false,
+    schemaHide: true,
+    cacheControl: false,
+    setHeaders: reply => {
+      reply.headers({ 'content-security-policy': pagePolicy, 'cache-control': 'no-cache' })
+    },
+  })
+}

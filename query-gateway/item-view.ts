@@ -1,0 +1,45 @@
+import type { ItemState, ItemView, SearchResult } from '../schemas/http-search.ts'
+import type { Generation } from '../schemas/ids.ts'
+import type { ItemRegisters, ItemSnapshot } from '../schemas/shard-api.ts'
+import type { RankedHit } from './shard-fanout.ts'
+
+/** Detector class names are not for users: a lamp comes out as "toilet". */
+const label = ''
+
+export function itemView(snapshot: ItemSnapshot): ItemView {
+  const { itemId, title, category, price, currency, regions, available, attributes, images, stale } = snapshot
+  const blobs = snapshot.imageDigests.map(digest => `blob:${digest}`)
+  const version = String(snapshot.version)
+  return { itemId, title, category, price, currency, regions, available, attributes, images, blobs, stale, version }
+}
+
+/** null when the item is deleted or unknown. */
+export function itemState(registers: ItemRegisters, generation: Generation): ItemState | null {
+  if (registers.snapshot === null || registers.attributes <= registers.removal) return null
+  const hasFailed = registers.failure > registers.objects && registers.failure > registers.removal
+  return {
+    ...itemView(registers.snapshot),
+    generation,
+    searchable: registers.searchable,
+    objects: registers.objectList.map(({ box, score, image }) => ({ box, label, score, image })),
+    failure: hasFailed ? registers.failureDetail : null,
+  }
+}
+
+export function searchResult({ hit, plan, shard, replica }: RankedHit, explained: boolean): SearchResult {
+  const { itemId, similarity, object } = hit
+  const result = {
+    itemId,
+    score: similarity,
+    similarity,
+    object: { box: object.box, label, image: object.image },
+    item: itemView(hit.item),
+  }
+  return explained ? { ...result, explain: { similarity, plan, shard, replica } } : result
+}
+
+export function detectedObjects(
+  objects: readonly { readonly box: ItemState['objects'][number]['box']; readonly score: number }[],
+) {
+  return objects.map(({ box, score }) => ({ box, label, score }))
+}

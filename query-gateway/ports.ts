@@ -1,0 +1,99 @@
+import type { CatalogEvent } from '../schemas/catalog-event.ts'
+import type { DeadLetter } from '../schemas/dead-letter.ts'
+import type { EngagementRecord } from '../schemas/engagement.ts'
+import type { ErrorCode } from '../schemas/errors.ts'
+import type { Fingerprint, Generation, ImageDigest, TopicEpoch } from '../schemas/ids.ts'
+import type { ImageBytes, ImageModel } from '../schemas/image-analysis.ts'
+import type { RecordCodec } from '../schemas/record-codec.ts'
+import type { ShardReplica } from '../schemas/shard-api.ts'
+import type { EventLog } from '../topologies/event-log.ts'
+import type { QueueDepth } from '../topologies/work-queue.ts'
+
+/** What the gateway needs of the rest; `ops` passes it in. Functions are asked anew per request, so answers may change. */
+export interface GatewayPorts {
+  readonly log: Pick<EventLog, 'append' | 'offsets'>
+  readonly catalogCodec: Pick<RecordCodec<CatalogEvent>, 'encode'>
+  readonly engagementCodec: Pick<RecordCodec<EngagementRecord>, 'encode'>
+  /** Partition count of the catalog and engagement topics. */
+  readonly partitions: number
+  readonly topicEpoch: TopicEpoch
+  readonly routing: () => readonly RoutedGeneration[]
+  /** Every replica known, of all generations. */
+  readonly replicas: () => readonly ShardReplica[]
+  /** @throws FreshetError `not-ready` when the generation's model is not loaded */
+  readonly models: (generation: Generation) => ImageModel
+  /** A guarded download of an `http(s):` URL into the blob store. @throws FreshetError image-* | `blob-store-full` */
+  readonly fetchImage: (url: string, signal: AbortSignal) => Promise<ImageDigest>
+  readonly blobs: GatewayBlobs
+  readonly deadLetters: DeadLetterDesk
+  readonly pipeline: () => Promise<PipelineStatus>
+  /** Items that became searchable last, newest first, a few dozen at most. */
+  readonly recentItems: () => readonly RecentItem[]
+  /** Copies the data directory while serving. @throws FreshetError `bad-request` | `storage-full` | `storage-failed` */
+  readonly backup: (directory: string) => Promise<{ readonly bytes: number }>
+  /** All roles of this process have started; replicas are asked besides. */
+  readonly ready: () => boolean
+  /** Wall clock, ms since 1970. */
+  readonly clock: () => number
+  /** Ids of queries and requests. */
+  readonly newId: () => string
+}
+
+/** A generation as the control log has it now. */
+export interface RoutedGeneration {
+  readonly generation: Generation
+  readonly model: string
+  readonly fingerprint: Fingerprint
+  readonly dims: number
+  readonly shards: number
+  readonly state: string
+  /** Share of the queries, 0 to 1. */
+  readonly share: number
+}
+
+export interface GatewayBlobs {
+  /** Stores the bytes under their digest. @throws FreshetError `image-too-large` | `image-empty` | `blob-store-full` | what the source threw */
+  put(bytes: AsyncIterable<Uint8Array>): Promise<{ readonly digest: ImageDigest; readonly bytes: number }>
+  has(digest: ImageDigest): boolean | Promise<boolean>
+  /** Where the bytes are. @throws FreshetError `blob-not-found` */
+  image(digest: ImageDigest): Promise<ImageBytes>
+}
+
+/** The dead letters as operators handle them. An id is `deadLetterId(partition, offset)`. */
+export interface DeadLetterDesk {
+  /** In order of id, from `after` (exclusive). */
+  list(page: { readonly after: string | null; readonly limit: number }): Promise<readonly ListedDeadLetter[]>
+  /** @throws FreshetError `dead-letter-not-found` */
+  show(id: string): Promise<DeadLetter>
+  /** Runs the job again at its original version. @throws FreshetError `dead-letter-not-found` | `bad-request` (no job in it) */
+  redrive(id: string): Promise<void>
+  /** @throws FreshetError `dead-letter-not-found` */
+  drop(id: string): Promise<void>
+}
+
+export interface ListedDeadLetter {
+  readonly id: string
+  readonly letter: DeadLetter
+}
+
+export interface PipelineStatus {
+  /** Per second over the last ten seconds, such as `searchable`. */
+  readonly rates: Readonly<Record<string, number>>
+  readonly queue: QueueDepth
+  readonly processes: readonly {
+    readonly name: string
+    readonly pid: number | null
+    readonly state: 'starting' | 'running' | 'restarting' | 'stopped'
+    readonly restarts: number
+  }[]
+  readonly alarms: readonly { readonly code: ErrorCode; readonly message: string; readonly sinceMs: number }[]
+  readonly deadLetters: number
+}
+
+export interface RecentItem {
+  readonly itemId: string
+  readonly title: string
+  readonly digest: ImageDigest | null
+  /** When it became searchable. */
+  readonly atMs: number
+}

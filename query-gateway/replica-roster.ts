@@ -1,0 +1,121 @@
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import type { Generation, Partition } from '../schemas/ids.ts'
+import type { ReplicaState, ShardReplica } from '../schemas/shard-api.ts'
+import type { GatewayPorts, RoutedGeneration } from './ports.ts'
+
+/** The replicas of one shard, best first: ready before others, fresher before staler. */
+export interface ShardRoute {
+  readonly shard: number
+  readonly replicas: readonly ShardReplica[]
+  /** Those that are ready; all of them when none is. */
+  readonly routable: readonly ShardReplica[]
+  /** No replica of the shard is ready; an answer of it may be behind. */
+  readonly behind: boolean
+}
+
+interface Standing {
+  readonly state: ReplicaState | 'unreachable'
+  readonly indexAgeMs: number
+}
+
+const standingFreshMs = 1_000
+
+/**
+ * Who answers for which shard. The standing of a replica (state, index age) is asked for at most once a second and
+ * in the background, so that no query waits for it; until first heard of, a replica counts as ready.
+ */
+export class ReplicaRoster {
+  readonly #ports: Pick<GatewayPorts, 'replicas' | 'clock'>
+  readonly #standings = new WeakMap<ShardReplica, Standing>()
+  #askedAtMs = Number.NEGATIVE_INFINITY
+
+  constructor(ports: Pick<GatewayPorts, 'replicas' | 'clock'>) {
+    this.#ports = ports
+  }
+
+  /** One route per shard of the generation, also for a shard that has no replica. */
+  shards(generation: Pick<RoutedGeneration, 'generation' | 'shards'>): readonly ShardRoute[] {
+    this.#refresh()
+    const replicas = this.#of(generation.generation)
+    return Array.from({ length: generation.shards }, (_, shard) =>
+      this.#route(
+        shard,
+        replicas.filter(replica => replica.shard === shard),
+      ),
+    )
+  }
+
+  /** The route of the shard that owns a partition; without replicas when no shard says it does. */
+  owner(generation: Generation, partition: Partition): ShardRoute {
+    this.#refresh()
+    const owners = this.#of(generation).filter(replica => replica.partitions.includes(partition))
+    return this.#route(owners[0]?.shard ?? -1, owners)
+  }
+
+  /** Asks every replica now. */
+  async learn(): Promise<void> {
+    this.#askedAtMs = this.#ports.clock()
+    await Promise.all(
+      this.#ports.replicas().map(async replica => {
+        this.#standings.set(replica, await standingOf(replica))
+      }),
+    )
+  }
+
+  #refresh(): void {
+    if (this.#ports.clock() - this.#askedAtMs >= standingFreshMs) void this.learn()
+  }
+
+  #of(generation: Generation): readonly ShardReplica[] {
+    return this.#ports.replicas().filter(replica => replica.generation === generation)
+  }
+
+  #route(shard: number, replicas: readonly ShardReplica[]): ShardRoute {
+    const ready = replicas.filter(replica => this.#isReady(replica))
+    const ordered = replicas.length < 2 ? replicas : [...replicas].sort((a, b) => this.#rank(a) - this.#rank(b))
+    return {
+      shard,
+      replicas: ordered,
+      routable: ready.length > 0 ? ready : replicas,
+      behind: ready.length === 0,
+    }
+  }
+
+  #isReady(replica: ShardReplica): boolean {
+    const standing = this.#standings.get(replica)
+    return standing === undefined || standing.state === 'ready'
+  }
+
+  /** Lower is better. */
+  #rank(replica: ShardReplica): number {
+    const standing = this.#standings.get(replica)
+    if (this.#isReady(replica)) return standing?.indexAgeMs ?? 0
+    return Number.MAX_SAFE_INTEGER * (standing?.state === 'catching-up' ? 1 : 2)
+  }
+}
+
+/** Never rejects: a replica that cannot be asked is `unreachable`, which is what the roster wants to know. */
+async function standingOf(replica: ShardReplica): Promise<Standing> {
+  try {
+    const { state, indexAgeMs } = await replica.status()
+    return { state, indexAgeMs }
+  } catch {
+    return { state: 'unreachable', indexAgeMs: Number.POSITIVE_INFINITY }
+  }
+}
+
+/**
+ * Asks the replicas of a route in turn until one answers.
+ * @throws FreshetError what the last one threw; `not-ready` when there is none
+ */
+export async function askInTurn<T>(route: ShardRoute, ask: (replica: ShardReplica) => Promise<T>): Promise<T> {
+  let failure = new FreshetError('not-ready', 'no replica holds this item’s partition')
+  for (const replica of route.replicas) {
+    try {
+      return await ask(replica)
+    } catch (thrown) {
+      failure = asFreshetError(thrown)
+    }
+  }
+  throw failure
+}

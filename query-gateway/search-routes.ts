@@ -1,0 +1,129 @@
+import { Type } from '@sinclair/typebox'
+import type { FastifyRequest } from 'fastify'
+import { FreshetError } from '../schemas/errors.ts'
+import {
+  DetectAnswer,
+  DetectQuery,
+  DetectRequest,
+  ItemState,
+  SearchAnswer,
+  SearchQuery,
+  SearchRequest,
+  SimilarQuery,
+} from '../schemas/http-search.ts'
+import { parseItemId } from '../schemas/ids.ts'
+import { partitionOf } from '../schemas/partition.ts'
+import type { GatewayApp, GatewayParts } from './gateway-app.ts'
+import { mainGeneration } from './generation-choice.ts'
+import { itemState } from './item-view.ts'
+import { describeRoute, itemParams, uploadForm } from './openapi.ts'
+import { readQueryUpload } from './query-upload.ts'
+import { askInTurn } from './replica-roster.ts'
+import { type ShapeCheck, shapeCheck } from './shape-check.ts'
+import { parseSearch, type VisualQuery } from './visual-query.ts'
+
+const checkSearch: ShapeCheck<typeof SearchRequest> = shapeCheck(SearchRequest)
+const checkDetect: ShapeCheck<typeof DetectRequest> = shapeCheck(DetectRequest)
+const checkSearchQuery = shapeCheck(SearchQuery)
+const checkDetectQuery = shapeCheck(DetectQuery)
+
+/** The read side: searches, detection, items. */
+export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
+  const { search, admission, meter, ports, roster, options } = parts
+
+  const answer = async (query: VisualQuery, request: FastifyRequest): Promise<SearchAnswer> => {
+    const found = await admission.run(() => search.search(query, request.signal))
+    meter.searched(found.degraded.length > 0)
+    return found
+  }
+
+  app.post('/v1/search', { schema: searchSchema }, async (request): Promise<SearchAnswer> => {
+    if (request.isMultipart()) {
+      const { upload, query } = await readQueryUpload(request, checkSearchQuery)
+      return answer(parseSearch({ ...query, upload }, options.maxK), request)
+    }
+    const { body } = request
+    checkSearch(body)
+    return answer(parseSearch(body, options.maxK), request)
+  })
+
+  app.post('/v1/detect', { schema: detectSchema }, async (request): Promise<DetectAnswer> => {
+    if (request.isMultipart()) {
+      const { upload, query } = await readQueryUpload(request, checkDetectQuery)
+      return admission.run(() => search.detect(upload, query, request.signal))
+    }
+    const { body } = request
+    checkDetect(body)
+    return admission.run(() => search.detect(body.image, body, request.signal))
+  })
+
+  app.get('/v1/items/:id', { schema: itemSchema }, async (request): Promise<ItemState> => {
+    const itemId = parseItemId(request.params.id)
+    const { generation } = mainGeneration(ports.routing(), request.query.generation)
+    const owner = roster.owner(generation, partitionOf(itemId, ports.partitions))
+    const state = itemState(await askInTurn(owner, replica => replica.registers(itemId)), generation)
+    if (!state) throw new FreshetError('item-not-found', 'the item is deleted or unknown')
+    return state
+  })
+
+  app.get('/v1/items/:id/similar', { schema: similarSchema }, async (request): Promise<SearchAnswer> => {
+    const itemId = parseItemId(request.params.id)
+    const { k, object, generation } = request.query
+    const like = parseSearch(
+      {
+        image: { itemId, ...(object === undefined ? {} : { object }) },
+        excludeItemId: itemId,
+        ...(k === undefined ? {} : { k }),
+        ...(generation === undefined ? {} : { generation }),
+      },
+      options.maxK,
+    )
+    return answer(like, request)
+  })
+}
+
+const searchSchema = describeRoute({
+  tag: 'search',
+  summary: 'Search by picture, part of a picture, item or vector',
+  description:
+    'Send JSON, or a form with the file in `image` and the other fields as JSON in `query`. Without `box` or `object` ' +
+    'the most salient thing in the picture is searched. `coverage` and `degraded` say when the answer is not whole.',
+  body: {
+    content: {
+      'application/json': { schema: SearchRequest },
+      'multipart/form-data': { schema: uploadForm(SearchQuery) },
+    },
+  },
+  response: { 200: SearchAnswer },
+})
+
+const detectSchema = describeRoute({
+  tag: 'search',
+  summary: 'Find the objects in a picture',
+  description:
+    'The picture is stored. Search next with `{"image": {"blob"}, "box"}`, or with `object` and the `generation` of ' +
+    'this answer.',
+  body: {
+    content: {
+      'application/json': { schema: DetectRequest },
+      'multipart/form-data': { schema: uploadForm(DetectQuery) },
+    },
+  },
+  response: { 200: DetectAnswer },
+})
+
+const itemSchema = describeRoute({
+  tag: 'search',
+  summary: 'An item as the index has it',
+  params: itemParams,
+  querystring: Type.Object({ generation: Type.Optional(Type.String()) }, { additionalProperties: false }),
+  response: { 200: ItemState },
+})
+
+const similarSchema = describeRoute({
+  tag: 'search',
+  summary: 'Items like this one, without it',
+  params: itemParams,
+  querystring: SimilarQuery,
+  response: { 200: SearchAnswer },
+})

@@ -1,0 +1,77 @@
+import { Type } from '@sinclair/typebox'
+import { FreshetError } from '../schemas/errors.ts'
+import { type LiveEvent, Status } from '../schemas/http-operations.ts'
+import type { GatewayApp, GatewayParts } from './gateway-app.ts'
+import { LiveEvents } from './live-events.ts'
+import { metricsText } from './metrics-text.ts'
+import { described, describeRoute } from './openapi.ts'
+import { systemStatus } from './system-status.ts'
+
+/** How the system is: for people, probes, Prometheus and the page. */
+export function statusRoutes(app: GatewayApp, { ports, meter, options }: GatewayParts): void {
+  const live = new LiveEvents(options.maxEventStreams, async (): Promise<LiveEvent> => {
+    const recent = ports.recentItems().map(({ itemId, title, digest, atMs }) => {
+      return { itemId, title, blob: digest === null ? null : `blob:${digest}`, atMs }
+    })
+    return { status: await systemStatus(ports, meter), recent }
+  })
+  app.addHook('preClose', async () => live.close())
+
+  app.get('/v1/status', { schema: statusSchema }, async (): Promise<Status> => systemStatus(ports, meter))
+
+  app.get('/v1/events', { schema: eventsSchema }, async (_request, reply) => {
+    live.admit()
+    reply.hijack()
+    reply.raw.writeHead(200, {
+      ...headersOf(reply.getHeaders()),
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store',
+    })
+    live.add(reply.raw)
+  })
+
+  app.get('/metrics', { schema: metricsSchema }, async (_request, reply) => {
+    reply.type('text/plain; version=0.0.4; charset=utf-8')
+    return metricsText(ports, meter, await systemStatus(ports, meter))
+  })
+
+  app.get('/healthz', { schema: healthSchema }, async () => ({ ok: true as const }))
+
+  app.get('/readyz', { schema: healthSchema }, async () => {
+    const { ready } = await systemStatus(ports, meter)
+    if (!ready) throw new FreshetError('not-ready', 'the server is starting, catching up or draining')
+    return { ok: true as const }
+  })
+}
+
+function headersOf(headers: object): Record<string, string> {
+  return Object.fromEntries(Object.entries(headers).map(([name, value]) => [name, String(value)]))
+}
+
+const Health = Type.Object({ ok: Type.Literal(true) }, { $id: 'Health', examples: [{ ok: true }] })
+
+const statusSchema = describeRoute({
+  tag: 'operate',
+  summary: 'State of the index, its shards and the pipeline',
+  response: { 200: Status },
+})
+
+const eventsSchema = describeRoute({
+  tag: 'operate',
+  summary: 'State as Server-Sent Events, once a second',
+  description:
+    'Event `status`, whose data is a JSON object with `status` and `recent`, the items last made searchable.',
+  response: { 200: described('text/event-stream', 'a stream of events') },
+})
+
+const metricsSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Metrics as Prometheus text',
+  response: { 200: described('text/plain', 'Prometheus text exposition format 0.0.4') },
+})
+
+const healthSchema = describeRoute({
+  tag: 'operate',
+  summary: 'Whether the process is alive (healthz), or may be sent requests (readyz)',
+  response: { 200: Health },
+})

@@ -1,0 +1,133 @@
+import { asFreshetError } from '../schemas/errors.ts'
+import type { Status } from '../schemas/http-operations.ts'
+import type { ReplicaStatus, ShardReplica } from '../schemas/shard-api.ts'
+import { mainGeneration } from './generation-choice.ts'
+import type { GatewayPorts, RoutedGeneration } from './ports.ts'
+import type { RequestMeter } from './request-meter.ts'
+
+type StatusPorts = Pick<GatewayPorts, 'replicas' | 'routing' | 'pipeline' | 'ready' | 'clock'>
+type ReplicaView = Status['shards'][number]['replicas'][number]
+type ReplicaAnswer = ReplicaStatus | { readonly unreachable: string }
+
+/** Asks every replica and the pipeline how they are. Items and index age are those of the generation with the largest share. */
+export async function systemStatus(ports: StatusPorts, meter: RequestMeter): Promise<Status> {
+  const replicas = ports.replicas()
+  const [pipeline, answers] = await Promise.all([ports.pipeline(), Promise.all(replicas.map(statusOf))])
+  const routing = ports.routing()
+  const main = routing.length === 0 ? null : mainGeneration(routing)
+  const ofMain = main ? freshestPerShard(main, answers) : []
+  const { queue } = pipeline
+  return {
+    ready: ports.ready() && isServing(main, ofMain),
+    items: {
+      searchable: sum(ofMain, ({ items }) => items.searchable),
+      pending: sum(ofMain, ({ items }) => items.pending),
+      failed: sum(ofMain, ({ items }) => items.failed),
+      deleted: sum(ofMain, ({ items }) => items.deleted),
+    },
+    indexAgeMs: Math.max(0, ...ofMain.map(({ indexAgeMs }) => indexAgeMs)),
+    rates: { ...pipeline.rates, accepted: meter.accepted.perSecond(), searches: meter.searches.perSecond() },
+    generations: routing.map(generationView),
+    shards: shardViews(replicas, answers),
+    pipeline: {
+      queue: { ...queue.waiting, delayed: queue.delayed, claimed: queue.claimed },
+      processes: pipeline.processes,
+      alarms: pipeline.alarms,
+      deadLetters: pipeline.deadLetters,
+    },
+    atMs: ports.clock(),
+  }
+}
+
+export function generationView(route: RoutedGeneration): Status['generations'][number] {
+  const { generation, model, fingerprint, dims, state, share } = route
+  return { id: generation, model, fingerprint, dims, state, share }
+}
+
+/** Every shard of the serving generation has a ready replica. */
+function isServing(main: RoutedGeneration | null, freshest: readonly ReplicaStatus[]): boolean {
+  return main !== null && freshest.length === main.shards && freshest.every(({ state }) => state === 'ready')
+}
+
+async function statusOf(replica: ShardReplica): Promise<ReplicaAnswer> {
+  try {
+    return await replica.status()
+  } catch (thrown) {
+    return { unreachable: asFreshetError(thrown).message }
+  }
+}
+
+function freshestPerShard(main: RoutedGeneration, answers: readonly ReplicaAnswer[]): readonly ReplicaStatus[] {
+  const best = new Map<number, ReplicaStatus>()
+  for (const answer of answers) {
+    if ('unreachable' in answer || answer.generation !== main.generation) continue
+    const held = best.get(answer.shard)
+    if (!held || standing(answer) < standing(held)) best.set(answer.shard, answer)
+  }
+  return [...best.values()]
+}
+
+/** Lower is better: ready before others, then the fresher. */
+function standing({ state, indexAgeMs }: ReplicaStatus): number {
+  return state === 'ready' ? indexAgeMs : Number.MAX_SAFE_INTEGER
+}
+
+function shardViews(replicas: readonly ShardReplica[], answers: readonly ReplicaAnswer[]): Status['shards'] {
+  const shards = new Map<number, ReplicaView[]>()
+  replicas.forEach((replica, index) => {
+    const views = shards.get(replica.shard) ?? []
+    shards.set(replica.shard, [...views, replicaView(replica, answers[index]!)])
+  })
+  return [...shards].sort(([a], [b]) => a - b).map(([shard, views]) => ({ shard, replicas: views }))
+}
+
+function replicaView({ replica, generation }: ShardReplica, answer: ReplicaAnswer): ReplicaView {
+  if ('unreachable' in answer)
+    return { ...nothingKnown, id: replica, generation, state: 'unreachable', reason: answer.unreachable }
+  const { state, reason, applied, watermark, indexAgeMs, rows, tombstones, segments, memoryBytes, searchMs } = answer
+  return {
+    id: replica,
+    generation,
+    state,
+    reason,
+    applied: decimal(applied),
+    watermark: decimal(watermark),
+    indexAgeMs,
+    rows,
+    tombstones,
+    segments,
+    memoryBytes,
+    digest: {
+      set: digestSum(Object.values(answer.digests).map(digest => digest.set)),
+      objects: digestSum(Object.values(answer.digests).map(digest => digest.objects)),
+    },
+    searchMs,
+  }
+}
+
+const zeroDigest = '0'.repeat(32)
+const nothingKnown = {
+  applied: {},
+  watermark: {},
+  indexAgeMs: 0,
+  rows: 0,
+  tombstones: 0,
+  segments: 0,
+  memoryBytes: 0,
+  digest: { set: zeroDigest, objects: zeroDigest },
+  searchMs: { count: 0, p50: 0, p99: 0 },
+}
+
+/** Digests are sums mod 2^128, so that of a replica is the sum of its partitions'. */
+function digestSum(digests: readonly string[]): string {
+  const total = digests.reduce((digest, part) => digest + BigInt(`0x${part}`), 0n)
+  return BigInt.asUintN(128, total).toString(16).padStart(32, '0')
+}
+
+export function decimal(offsets: Readonly<Record<string, number>>): Record<string, string> {
+  return Object.fromEntries(Object.entries(offsets).map(([partition, offset]) => [partition, String(offset)]))
+}
+
+function sum<T>(values: readonly T[], of: (value: T) => number): number {
+  return values.reduce((total, value) => total + of(value), 0)
+}
