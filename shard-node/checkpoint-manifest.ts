@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { FreshetError } from '../schemas/errors.ts'
 import type { PartitionDigest } from '../schemas/shard-api.ts'
+import type { RefusedRecord } from './refused-records.ts'
 
 export const checkpointFormat = 1
 
@@ -55,6 +56,8 @@ export interface CheckpointManifest {
   readonly lastAppendTimeMs: number
   readonly watermarks: Readonly<Record<string, SavedWatermark>>
   readonly digests: Readonly<Record<string, PartitionDigest>>
+  /** Records refused and not made good yet. */
+  readonly refused: readonly RefusedRecord[]
   readonly items: SavedItems
   readonly rows: SavedRows
   readonly graph: SavedGraph | null

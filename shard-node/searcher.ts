@@ -12,16 +12,19 @@ interface Waiting {
  * next one is looked at: what the owner knows in a `receive` is what the thread knew when it answered.
  */
 export class Searcher {
+  /** Resolves when the thread has died; everything still waiting, and every later call, fails with that error. */
+  readonly failed: Promise<FreshetError>
   readonly #worker: Worker
-  readonly #onFailure: (error: FreshetError) => void
   readonly #waiting = new Map<number, Waiting>()
   #lastId = 0
   #failure: FreshetError | null = null
   #closing = false
+  #reportFailure: (error: FreshetError) => void = () => undefined
 
-  /** `onFailure` is called once when the thread dies; everything still waiting, and every later call, fails with that. */
-  constructor(data: SearchThreadData, onFailure: (error: FreshetError) => void) {
-    this.#onFailure = onFailure
+  constructor(data: SearchThreadData) {
+    this.failed = new Promise(resolve => {
+      this.#reportFailure = resolve
+    })
     this.#worker = new Worker(new URL('./search-thread.ts', import.meta.url), { workerData: data })
     this.#worker.on('message', (reply: SearchReply) => this.#receive(reply))
     this.#worker.on('error', cause => this.#fail(new FreshetError('internal', 'the search thread failed', { cause })))
@@ -50,7 +53,7 @@ export class Searcher {
     })
   }
 
-  /** As `ask`, without a promise; a failure goes to `onFailure` alone. */
+  /** As `ask`, without a promise; when the request fails, the thread counts as failed. */
   post<Name extends SearchCallName>(
     name: Name,
     request: SearchCalls[Name]['request'],
@@ -90,7 +93,7 @@ export class Searcher {
   #fail(error: FreshetError): void {
     if (this.#failure !== null) return
     this.#failure = error
-    if (!this.#closing) this.#onFailure(error)
+    if (!this.#closing) this.#reportFailure(error)
     for (const waiting of this.#waiting.values()) waiting.fail(error)
     this.#waiting.clear()
   }
