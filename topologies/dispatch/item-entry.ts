@@ -24,7 +24,7 @@ export interface ItemEntry {
   readonly o: Offset
   readonly x: Offset
   readonly f: Offset
-  /** Append time of the removal record `x`; -1 when there is none or it was collected. */
+  /** When the removal record `x` was read back; -1 when there is none or it was collected. */
   readonly removedAtMs: number
   /** Highest version of an ObjectsPut that was refused and is still in the log; -1 for none. */
   readonly refused: Offset
@@ -59,7 +59,7 @@ export function imageDoneAt(entry: ItemEntry): Offset {
  *
  * A version above the image's is only seen when the table was lost or is older than the log: the log is right.
  */
-export function afterReadBack(entry: ItemEntry, mutation: RegisterMutation, appendTimeMs: number): ItemEntry {
+export function afterReadBack(entry: ItemEntry, mutation: RegisterMutation, nowMs: number): ItemEntry {
   const version = mutation.version.offset
   const { image } = entry
   switch (mutation.type) {
@@ -68,14 +68,14 @@ export function afterReadBack(entry: ItemEntry, mutation: RegisterMutation, appe
     case 'ItemRemoved':
       return {
         ...entry,
-        ...(version > entry.x ? { x: version, removedAtMs: appendTimeMs } : {}),
+        ...(version > entry.x ? { x: version, removedAtMs: nowMs } : {}),
         image: version > image.version ? removedAt(version) : image,
       }
     case 'ObjectsPut':
       return {
         ...entry,
         o: highest(entry.o, version),
-        image: version >= image.version ? settled('embedded', mutation) : waitingAgain(image, appendTimeMs),
+        image: version >= image.version ? settled('embedded', mutation) : waitingAgain(image, nowMs),
       }
     case 'WorkFailed': {
       const failed = version > image.version || (version === image.version && entry.o < version)

@@ -50,7 +50,7 @@ function onAccepted(
   const { itemId } = mutation
   const { offset } = mutation.version
   const before = entryOf(step, itemId) ?? emptyEntry
-  const readBack = afterReadBack(before, mutation, record.appendTimeMs)
+  const readBack = afterReadBack(before, mutation, step.state.nowMs)
   const keys = beatenKeys(itemId, { before, after: readBack, read: [registerOf(mutation), offset] })
   for (const key of keys) step.effects.appends.push({ partition: record.partition, key, mutation: null })
   const after = collectRefused(step, record, { itemId, entry: readBack })

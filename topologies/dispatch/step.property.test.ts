@@ -1,0 +1,315 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { CatalogEvent, ItemUpserted } from '../../schemas/catalog-event.ts'
+import { imageIdentity } from '../../schemas/catalog-event.ts'
+import { asOffset, asPartition, type ItemId, parseItemId } from '../../schemas/ids.ts'
+import { registerKey } from '../../schemas/mutation.ts'
+import { DispatchTestDriver, type DrivenMutation, type FoldedItem, foldRegisters, upsertOf } from './test-driver.ts'
+
+const items = ['lamp', 'sofa', 'chair'].map(parseItemId)
+const images = ['https://a/1', 'https://a/2', 'https://a/3']
+
+type Action =
+  | {
+      readonly type: 'upsert'
+      readonly item: number
+      readonly image: number
+      readonly price: number
+      readonly refresh: boolean
+    }
+  | { readonly type: 'delete'; readonly item: number }
+  | { readonly type: 'readCatalog' | 'readMutations'; readonly count: number }
+  | { readonly type: 'flush' }
+  | {
+      readonly type: 'run'
+      readonly pick: number
+      readonly outcome: 'finish' | 'fail' | 'failRetryable'
+      readonly duplicate: boolean
+    }
+  | { readonly type: 'tick'; readonly ms: number }
+  | { readonly type: 'crash'; readonly survives: readonly boolean[] }
+  | { readonly type: 'compact'; readonly part: number }
+  | { readonly type: 'flushQueue' }
+
+const count = fc.integer({ min: 1, max: 5 })
+const item = fc.nat(items.length - 1)
+const actions: Record<Action['type'], { weight: number; arbitrary: fc.Arbitrary<Action> }> = {
+  upsert: {
+    weight: 8,
+    arbitrary: fc.record({
+      type: fc.constant('upsert'),
+      item,
+      image: fc.nat(images.length - 1),
+      price: fc.nat(9),
+      refresh: fc.integer({ min: 0, max: 7 }).map(n => n === 0),
+    }),
+  },
+  delete: { weight: 2, arbitrary: fc.record({ type: fc.constant('delete'), item }) },
+  readCatalog: { weight: 6, arbitrary: fc.record({ type: fc.constant('readCatalog'), count }) },
+  readMutations: { weight: 6, arbitrary: fc.record({ type: fc.constant('readMutations'), count }) },
+  flush: { weight: 5, arbitrary: fc.constant({ type: 'flush' }) },
+  run: {
+    weight: 6,
+    arbitrary: fc.record({
+      type: fc.constant('run'),
+      pick: fc.nat(100),
+      outcome: fc.constantFrom('finish', 'finish', 'finish', 'fail', 'failRetryable'),
+      duplicate: fc.boolean(),
+    }),
+  },
+  tick: {
+    weight: 3,
+    arbitrary: fc.record({ type: fc.constant('tick'), ms: fc.constantFrom(50, 150, 1_000, 61_000, 8 * 86_400_000) }),
+  },
+  crash: {
+    weight: 2,
+    arbitrary: fc.record({
+      type: fc.constant('crash'),
+      survives: fc.oneof(
+        fc.constant([true]),
+        fc.constant([false]),
+        fc.array(fc.boolean(), { minLength: 1, maxLength: 12 }),
+      ),
+    }),
+  },
+  compact: {
+    weight: 1,
+    arbitrary: fc.record({ type: fc.constant('compact'), part: fc.double({ min: 0, max: 1, noNaN: true }) }),
+  },
+  flushQueue: { weight: 1, arbitrary: fc.constant({ type: 'flushQueue' }) },
+}
+const scenario = fc.array(fc.oneof(...Object.values(actions)), { minLength: 1, maxLength: 60, size: 'max' })
+
+function act(driver: DispatchTestDriver, action: Action): void {
+  switch (action.type) {
+    case 'upsert': {
+      const { price, refresh } = action
+      driver.publish(upsertOf(items[action.item]!, images[action.image]!, { price, refresh }))
+      return
+    }
+    case 'delete':
+      driver.publish({ type: 'ItemDeleted', itemId: items[action.item]! })
+      return
+    case 'readCatalog':
+      driver.readCatalog(action.count)
+      return
+    case 'readMutations':
+      driver.readMutations(action.count)
+      return
+    case 'flush':
+      driver.flush()
+      return
+    case 'run':
+      run(driver, action)
+      return
+    case 'tick':
+      // The retention of removals is the horizon of late results: no job outlives it, nor waits a result so long to be read.
+      if (action.ms > driver.settings.tombstoneRetentionMs) {
+        driver.flush()
+        driver.durable.queue.clear()
+        driver.readMutations()
+        driver.flush()
+      }
+      driver.tick(action.ms)
+      return
+    case 'crash': {
+      let piece = 0
+      driver.crash(() => action.survives[piece++ % action.survives.length]!)
+      return
+    }
+    case 'compact':
+      driver.compact(action.part)
+      return
+    case 'flushQueue':
+      driver.durable.queue.clear()
+      driver.durable.hints.clear()
+  }
+}
+
+function run(driver: DispatchTestDriver, { pick, outcome, duplicate }: Extract<Action, { type: 'run' }>): void {
+  const ids = driver.jobIds()
+  if (ids.length === 0) return
+  const id = ids[pick % ids.length]!
+  const dropped = driver.isSuperseded(driver.durable.queue.get(id)!)
+  driver.runJob(id, dropped ? 'drop' : outcome, { duplicate })
+}
+
+/** Everything is read, run and written until nothing more happens. Returns false when it never ends. */
+function settle(driver: DispatchTestDriver): boolean {
+  for (let round = 0; round < 40; round++) {
+    driver.readCatalog()
+    driver.flush()
+    driver.readMutations()
+    driver.flush()
+    for (const id of driver.jobIds())
+      driver.runJob(id, driver.isSuperseded(driver.durable.queue.get(id)!) ? 'drop' : 'finish')
+    driver.readMutations()
+    driver.flush()
+    driver.tick(61_000)
+    driver.flush()
+    const isDone = [...driver.state.partitions.values()].every(
+      ({ window, end }) => window.position === end && window.lowWater === end,
+    )
+    if (isDone && driver.jobIds().length === 0) {
+      driver.readMutations()
+      driver.flush()
+      return true
+    }
+  }
+  return false
+}
+
+interface Expected {
+  readonly offset: number
+  readonly identity: string
+}
+
+/** The sequential fold of the events: per item that lives, its last version and image. */
+function foldEvents(driver: DispatchTestDriver): ReadonlyMap<ItemId, Expected> {
+  const expected = new Map<ItemId, Expected>()
+  for (const records of driver.catalog)
+    for (const { record, content } of records) {
+      if (content.kind !== 'event' || content.event.type === 'TopicEpoch') continue
+      const { event } = content
+      if (event.type === 'ItemDeleted') expected.delete(event.itemId)
+      else expected.set(event.itemId, { offset: record.offset, identity: imageIdentity(event) })
+    }
+  return expected
+}
+
+function expectFold(driver: DispatchTestDriver, folded: ReadonlyMap<ItemId, FoldedItem>, failures: boolean): void {
+  const expected = foldEvents(driver)
+  expect(new Set(folded.keys())).toEqual(new Set(expected.keys()))
+  for (const [itemId, { offset, identity }] of expected) {
+    const held = folded.get(itemId)!
+    expect(held.a).toBe(offset)
+    if (held.f >= 0 && failures) expect(held.failedIdentity).toBe(identity)
+    else expect(held).toMatchObject({ identity, f: -1 })
+  }
+}
+
+test('whatever the order, crashes and compactions: registers equal the sequential fold, and everything completes', () => {
+  fc.assert(
+    fc.property(scenario, script => {
+      const driver = new DispatchTestDriver({ heldWrites: true })
+      const watched = new WatermarkWatch(driver)
+      for (const action of script) {
+        act(driver, action)
+        watched.check()
+      }
+      expect(settle(driver)).toBe(true)
+      watched.check()
+      const failures = script.some(action => action.type === 'run' && action.outcome !== 'finish')
+      expectFold(driver, foldRegisters(driver.history), failures)
+      driver.compact()
+      expect(foldRegisters(driver.durable.mutations.flat())).toEqual(foldRegisters(driver.history))
+      expectUniqueKeys(driver.history)
+      for (const [partition, records] of driver.catalog.entries())
+        expect(driver.lastWatermark(asPartition(partition))).toMatchObject({
+          offset: records.length - 1,
+          endOffset: records.length,
+          oldestPendingTimeMs: null,
+        })
+    }),
+    { numRuns: 3_000 },
+  )
+})
+
+test('without a crash the log keeps exactly what counts: a record per live register and the removals', () => {
+  fc.assert(
+    fc.property(scenario, script => {
+      const driver = new DispatchTestDriver()
+      for (const action of script) if (action.type !== 'crash') act(driver, action)
+      expect(settle(driver)).toBe(true)
+      driver.compact()
+      const kept = driver.durable.mutations.flat().map(({ key }) => key)
+      const counts = [...foldRegisters(driver.history)].flatMap(([itemId, { a, o, f }]) =>
+        Object.entries({ a, o, f }).flatMap(([register, offset]) =>
+          offset < 0 ? [] : [registerKey(register as 'a' | 'o' | 'f', itemId, asOffset(offset))],
+        ),
+      )
+      expect(kept.filter(key => !/^[wx]:/.test(key)).sort()).toEqual(counts.sort())
+    }),
+    { numRuns: 500 },
+  )
+})
+
+test('the same inputs give the same effects', () => {
+  fc.assert(
+    fc.property(scenario, script => {
+      const [one, other] = [new DispatchTestDriver(), new DispatchTestDriver()]
+      for (const driver of [one, other]) for (const action of script) act(driver, action)
+      expect(one.history).toEqual(other.history)
+      expect(one.jobIds()).toEqual(other.jobIds())
+    }),
+    { numRuns: 100 },
+  )
+})
+
+/** No watermark may stand above an event that the log, at the moment of its writing, does not hold as complete. */
+class WatermarkWatch {
+  readonly #driver: DispatchTestDriver
+  readonly #versions = new Map<ItemId, { a: number; o: number; x: number; f: number }>()
+  #checked = 0
+
+  constructor(driver: DispatchTestDriver) {
+    this.#driver = driver
+  }
+
+  check(): void {
+    const { history } = this.#driver
+    for (; this.#checked < history.length; this.#checked++) {
+      const { mutation } = history[this.#checked]!
+      if (mutation === null) continue
+      if (mutation.type === 'Watermark') this.#checkWatermark(mutation.partition, mutation.offset)
+      else this.#note(mutation)
+    }
+  }
+
+  #note(mutation: Exclude<NonNullable<DrivenMutation['mutation']>, { type: 'Watermark' }>): void {
+    const held = this.#held(mutation.itemId)
+    const register = ({ AttributesPut: 'a', ObjectsPut: 'o', ItemRemoved: 'x', WorkFailed: 'f' } as const)[
+      mutation.type
+    ]
+    held[register] = Math.max(held[register], mutation.version.offset)
+    this.#versions.set(mutation.itemId, held)
+  }
+
+  #held(itemId: ItemId) {
+    return this.#versions.get(itemId) ?? { a: -1, o: -1, x: -1, f: -1 }
+  }
+
+  #checkWatermark(partition: number, watermark: number): void {
+    const runs = new Map<ItemId, { readonly last: number; readonly imageSince: number; readonly event: CatalogEvent }>()
+    for (const { record, content } of this.#driver.catalog[partition]!) {
+      if (record.offset > watermark || content.kind !== 'event' || content.event.type === 'TopicEpoch') continue
+      const { event } = content
+      const before = runs.get(event.itemId)
+      const same =
+        before?.event.type === 'ItemUpserted' && event.type === 'ItemUpserted' && isUnchanged(before.event, event)
+      runs.set(event.itemId, { last: record.offset, imageSince: same ? before.imageSince : record.offset, event })
+    }
+    for (const [itemId, { last, imageSince, event }] of runs) {
+      const { a, o, x, f } = this.#held(itemId)
+      if (event.type === 'ItemDeleted') expect(x, `removal of ${itemId} at ${last}`).toBeGreaterThanOrEqual(last)
+      else {
+        expect(Math.max(a, x), `attributes of ${itemId} at ${last}`).toBeGreaterThanOrEqual(last)
+        expect(Math.max(o, f, x), `image of ${itemId} since ${imageSince}`).toBeGreaterThanOrEqual(imageSince)
+      }
+    }
+  }
+}
+
+function isUnchanged(before: ItemUpserted, event: ItemUpserted): boolean {
+  return !event.refresh && imageIdentity(before) === imageIdentity(event)
+}
+
+function expectUniqueKeys(history: readonly DrivenMutation[]): void {
+  const contents = new Map<string, string>()
+  for (const { key, mutation } of history) {
+    if (mutation === null || mutation.type === 'Watermark') continue
+    const content = JSON.stringify([mutation.type, mutation.itemId, mutation.version])
+    expect(contents.get(key) ?? content).toBe(content)
+    contents.set(key, content)
+  }
+}

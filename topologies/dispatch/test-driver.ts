@@ -1,0 +1,438 @@
+import { type CatalogEvent, imageIdentity } from '../../schemas/catalog-event.ts'
+import { type EmbedJob, jobIdOf } from '../../schemas/embed-job.ts'
+import type { ErrorCode } from '../../schemas/errors.ts'
+import {
+  asOffset,
+  asPartition,
+  type Fingerprint,
+  type Generation,
+  type ImageDigest,
+  type ItemId,
+  type Offset,
+  type Partition,
+  type TopicEpoch,
+} from '../../schemas/ids.ts'
+import {
+  type Mutation,
+  mutationKey,
+  type ObjectsPut,
+  type Register,
+  registerOf,
+  type Watermark,
+  type WorkFailed,
+} from '../../schemas/mutation.ts'
+import { partitionOf } from '../../schemas/partition.ts'
+import { catalogTopic, mutationTopic } from '../../schemas/topics.ts'
+import { encodeF16 } from '../../schemas/unit-vector.ts'
+import type { LogRecord } from '../event-log.ts'
+import {
+  type AssignedPartition,
+  type CatalogRecord,
+  type DispatchInput,
+  type DispatchSettings,
+  type DispatchState,
+  defaultDispatchSettings,
+  type Effects,
+  type LetterAppend,
+  newDispatchState,
+  type RedriveOutcome,
+} from './dispatch-state.ts'
+import type { ItemEntry } from './item-entry.ts'
+import { step } from './step.ts'
+
+export const testEpoch = '00000000000000e1' as TopicEpoch
+export const testFingerprint = 'f'.repeat(64) as Fingerprint
+const generation = 'g1' as Generation
+const unitVector = encodeF16([1, 0, 0, 0])
+
+export interface DrivenMutation {
+  readonly offset: Offset
+  readonly appendTimeMs: number
+  readonly key: string
+  readonly mutation: Mutation | null
+}
+
+/** Which pieces of the writes in flight outlive a crash. `table` is one write; the others are asked piece by piece. */
+export type Survives = (piece: 'append' | 'job' | 'hint' | 'letter' | 'commit' | 'table') => boolean
+
+export interface DriverOptions {
+  readonly partitionCount?: number
+  readonly settings?: Partial<DispatchSettings>
+  /** Without it, what a step wants is durable at once, as one transaction. With it, only after `flush`. */
+  readonly heldWrites?: boolean
+}
+
+type CatalogContent = CatalogRecord['content']
+
+interface DrivenCatalogRecord {
+  readonly record: LogRecord
+  readonly content: CatalogContent
+}
+
+interface Durable {
+  readonly mutations: DrivenMutation[][]
+  readonly ends: Offset[]
+  readonly queue: Map<string, EmbedJob>
+  readonly hints: Map<ItemId, Offset>
+  readonly letters: LetterAppend[]
+  readonly table: Map<ItemId, ItemEntry>
+  readonly positions: Map<Partition, Offset>
+  readonly commits: Map<Partition, Offset>
+}
+
+/**
+ * Drives the step with logs, queue and table in memory and time moved by hand. Nothing happens by itself: records are
+ * read, jobs run, time passes and crashes come when the test says so.
+ */
+export class DispatchTestDriver {
+  readonly partitionCount: number
+  readonly settings: DispatchSettings
+  readonly catalog: DrivenCatalogRecord[][]
+  /** Every mutation record ever appended, before any log compaction, in order of appending. */
+  readonly history: DrivenMutation[] = []
+  readonly durable: Durable
+  nowMs = 1_000_000
+  paused = false
+  stop: Effects['stop'] = null
+  /** Called with the jobs of each step. */
+  onJobs: (jobs: Effects['jobs']) => void = () => {}
+  readonly #heldWrites: boolean
+  #inFlight: Effects[] = []
+  #table = new Map<ItemId, ItemEntry | null>()
+  #state: DispatchState
+  #catalogRead: Offset[] = []
+  #mutationsRead: Offset[] = []
+
+  constructor({ partitionCount = 2, settings = {}, heldWrites = false }: DriverOptions = {}) {
+    this.partitionCount = partitionCount
+    this.#heldWrites = heldWrites
+    this.settings = {
+      ...defaultDispatchSettings,
+      generation,
+      acceptance: { fingerprint: testFingerprint, dims: 4, topicEpoch: testEpoch },
+      partitionCount,
+      backfillUntil: [],
+      ...settings,
+    }
+    const partitions = Array.from({ length: partitionCount }, (_, number) => asPartition(number))
+    this.catalog = partitions.map(() => [])
+    this.durable = {
+      mutations: partitions.map(() => []),
+      ends: partitions.map(() => asOffset(0)),
+      queue: new Map(),
+      hints: new Map(),
+      letters: [],
+      table: new Map(),
+      positions: new Map(),
+      commits: new Map(),
+    }
+    for (const partition of partitions)
+      this.publishTo(partition, null, { kind: 'event', event: { type: 'TopicEpoch', epoch: testEpoch } })
+    this.#state = this.#restarted()
+  }
+
+  get state(): DispatchState {
+    return this.#state
+  }
+
+  publish(event: Exclude<CatalogEvent, { type: 'TopicEpoch' }>): Offset {
+    const partition = partitionOf(event.itemId, this.partitionCount)
+    return this.publishTo(partition, event.itemId, { kind: 'event', event })
+  }
+
+  publishTo(partition: Partition, key: string | null, content: CatalogContent): Offset {
+    const records = this.catalog[partition]!
+    const offset = asOffset(records.length)
+    const value = content.kind === 'tombstone' ? null : Buffer.from(content.kind)
+    const bytes = key === null ? null : Buffer.from(key)
+    const record = { topic: catalogTopic, partition, offset, appendTimeMs: this.nowMs, key: bytes, value, headers: {} }
+    records.push({ record, content })
+    return offset
+  }
+
+  /** The dispatcher reads up to `count` records of each catalog partition, unless it paused. */
+  readCatalog(count = Number.POSITIVE_INFINITY): void {
+    if (this.paused) return
+    const records = this.catalog.flatMap((all, partition) => {
+      const from = this.#catalogRead[partition]!
+      this.#catalogRead[partition] = asOffset(Math.min(all.length, from + count))
+      return all.slice(from, from + count)
+    })
+    this.#feed({ type: 'catalog', records, nowMs: this.nowMs })
+  }
+
+  /** The dispatcher reads up to `count` records of each mutation partition. */
+  readMutations(count = Number.POSITIVE_INFINITY): void {
+    const records = this.durable.mutations.flatMap((all, number) => {
+      const partition = asPartition(number)
+      const unread = all.filter(({ offset }) => offset >= this.#mutationsRead[number]!).slice(0, count)
+      const last = unread.at(-1)
+      if (last) this.#mutationsRead[number] = asOffset(last.offset + 1)
+      return unread.map(driven => ({ record: recordOf(partition, driven), content: contentOf(driven) }))
+    })
+    this.#feed({ type: 'mutations', records, nowMs: this.nowMs })
+  }
+
+  /** Time passes, then the dispatcher's timer fires. */
+  tick(passedMs: number): void {
+    this.nowMs += passedMs
+    const ends = new Map(this.catalog.map((all, partition) => [asPartition(partition), asOffset(all.length)]))
+    this.#feed({ type: 'tick', nowMs: this.nowMs })
+    this.#feed({ type: 'ends', ends, nowMs: this.nowMs })
+    this.#feed({ type: 'sweep', itemIds: [...this.durable.table.keys()], nowMs: this.nowMs })
+  }
+
+  redrive(job: EmbedJob): RedriveOutcome | null {
+    return this.#feed({ type: 'redrive', job, nowMs: this.nowMs }).redriven
+  }
+
+  /** The writes in flight become durable. */
+  flush(): void {
+    while (this.#inFlight.length > 0) {
+      const effects = this.#inFlight
+      this.#inFlight = []
+      for (const one of effects) this.#persist(one, () => true)
+      const letters = effects.flatMap(one => one.letters)
+      if (letters.length > 0) this.#feed({ type: 'lettersWritten', letters, nowMs: this.nowMs })
+    }
+  }
+
+  /** The dispatcher dies with its memory; of the writes in flight those pieces stay that survive. It starts again. */
+  crash(survives: Survives): void {
+    const lost = this.#inFlight
+    this.#inFlight = []
+    const table = survives('table')
+    for (const effects of lost) this.#persist(effects, piece => (piece === 'table' ? table : survives(piece)))
+    this.#state = this.#restarted()
+  }
+
+  /** What a worker would do with the job now: run it, or drop it because something newer has come. */
+  isSuperseded(job: EmbedJob, supersedeForMs = 10_000): boolean {
+    const hint = this.durable.hints.get(job.itemId) ?? -1
+    return hint > job.version.offset && this.nowMs - job.pendingSinceMs < supersedeForMs
+  }
+
+  /** A worker takes the job and ends it: with objects, with a failure, or without a result. */
+  runJob(
+    id: string,
+    outcome: 'finish' | 'fail' | 'failRetryable' | 'drop',
+    options: { duplicate?: boolean } = {},
+  ): void {
+    const job = this.durable.queue.get(id)
+    if (!job) throw new Error(`no job ${id} in ${[...this.durable.queue.keys()].join(', ')}`)
+    if (!options.duplicate) this.durable.queue.delete(id)
+    if (outcome === 'finish') this.append(job.partition, objectsOf(job))
+    else if (outcome !== 'drop') this.append(job.partition, failureOf(job, outcome === 'failRetryable'))
+  }
+
+  /** A record reaches the mutation log, from a worker or anyone. */
+  append(partition: Partition, mutation: Mutation | null, key = mutation ? mutationKey(mutation) : ''): void {
+    const offset = this.durable.ends[partition]!
+    this.durable.ends[partition] = asOffset(offset + 1)
+    const driven = { offset, appendTimeMs: this.nowMs, key, mutation }
+    this.durable.mutations[partition]!.push(driven)
+    this.history.push(driven)
+  }
+
+  /**
+   * Log compaction of a leading part of each partition, 0 to 1: what a later record of its key within the part has
+   * replaced goes, and nulls that stand alone go too, as they do once they are old.
+   */
+  compact(part = 1): void {
+    for (const [partition, records] of this.durable.mutations.entries()) {
+      const cleaned = records.slice(0, Math.ceil(records.length * part))
+      const last = new Map(cleaned.map(({ key, offset }) => [key, offset]))
+      const kept = cleaned.filter(({ key, offset, mutation }) => last.get(key) === offset && mutation !== null)
+      this.durable.mutations[partition] = [...kept, ...records.slice(cleaned.length)]
+    }
+  }
+
+  entry(itemId: ItemId): ItemEntry | undefined {
+    return this.#lookup(itemId)
+  }
+
+  jobIds(): readonly string[] {
+    return [...this.durable.queue.keys()]
+  }
+
+  lastWatermark(partition: Partition): Watermark | undefined {
+    const found = this.history.findLast(({ key }) => key === `w:${partition}`)?.mutation
+    return found?.type === 'Watermark' ? found : undefined
+  }
+
+  #lookup(itemId: ItemId): ItemEntry | undefined {
+    const written = this.#table.get(itemId)
+    return written === undefined ? this.durable.table.get(itemId) : (written ?? undefined)
+  }
+
+  /** The group gives this instance other partitions. */
+  reassign(numbers: readonly Partition[]): void {
+    this.#feed({ type: 'assignment', partitions: numbers.map(number => this.#assigned(number)), nowMs: this.nowMs })
+  }
+
+  #restarted(): DispatchState {
+    this.#table = new Map()
+    this.paused = false
+    this.#state = newDispatchState(this.settings, itemId => this.#lookup(itemId))
+    const partitions = this.catalog.map((_, number) => this.#assigned(asPartition(number)))
+    this.#catalogRead = partitions.map(one => one.catalogFrom)
+    this.#mutationsRead = partitions.map(one => one.mutationsFrom)
+    this.#feed({ type: 'assignment', partitions, nowMs: this.nowMs })
+    return this.#state
+  }
+
+  #assigned(partition: Partition): AssignedPartition {
+    const catalogFrom = this.durable.commits.get(partition) ?? asOffset(0)
+    return {
+      partition,
+      catalogFrom,
+      mutationsFrom: this.durable.positions.get(partition) ?? asOffset(0),
+      catalogEnd: asOffset(this.catalog[partition]!.length),
+      expectMarker: catalogFrom === 0,
+    }
+  }
+
+  #feed(input: DispatchInput): Effects {
+    const effects = step(this.#state, input)
+    if (effects.flow) this.paused = effects.flow === 'pause'
+    this.stop ??= effects.stop
+    this.onJobs(effects.jobs)
+    for (const [itemId, entry] of effects.table) this.#table.set(itemId, entry)
+    this.#inFlight.push(effects)
+    if (!this.#heldWrites) this.flush()
+    return effects
+  }
+
+  #persist(effects: Effects, survives: Survives): void {
+    const { durable } = this
+    for (const { partition, key, mutation } of effects.appends)
+      if (survives('append')) this.append(partition, mutation, key)
+    for (const { id, job } of effects.jobs) if (survives('job') && !durable.queue.has(id)) durable.queue.set(id, job)
+    for (const { itemId, offset } of effects.hints)
+      if (survives('hint')) durable.hints.set(itemId, asOffset(Math.max(offset, durable.hints.get(itemId) ?? -1)))
+    for (const letter of effects.letters) if (survives('letter')) durable.letters.push(letter)
+    for (const [partition, offset] of effects.commits) if (survives('commit')) durable.commits.set(partition, offset)
+    if (!survives('table')) return
+    for (const [itemId, entry] of effects.table)
+      if (entry) durable.table.set(itemId, entry)
+      else durable.table.delete(itemId)
+    for (const [partition, offset] of effects.positions) durable.positions.set(partition, offset)
+  }
+}
+
+export function objectsOf(job: EmbedJob, fingerprint = testFingerprint): ObjectsPut {
+  return {
+    type: 'ObjectsPut',
+    itemId: job.itemId,
+    version: job.version,
+    imageIdentity: job.imageIdentity,
+    imageDigests: ['d'.repeat(64) as ImageDigest],
+    fingerprint,
+    objects: [{ box: [0, 0, 1, 1], label: '', score: 1, image: 0, vector: unitVector }],
+  }
+}
+
+export function failureOf(job: EmbedJob, retryable: boolean, code: ErrorCode = 'image-host-busy'): WorkFailed {
+  return {
+    type: 'WorkFailed',
+    itemId: job.itemId,
+    version: job.version,
+    imageIdentity: job.imageIdentity,
+    stage: 'fetch',
+    code,
+    message: 'failed by the test',
+    retryable,
+    attempts: 1,
+  }
+}
+
+/** The versions that count for a reader of the log; -1 for none. */
+export interface FoldedItem {
+  readonly a: number
+  readonly o: number
+  readonly f: number
+  /** Identity of the objects that count; empty for none. */
+  readonly identity: string
+  /** Identity of the failure that counts; empty for none. */
+  readonly failedIdentity: string
+}
+
+type RegisterWrite = { readonly version: number; readonly identity: string }
+
+/**
+ * The registers as a shard holds them after reading the records, without what a removal or newer objects have beaten,
+ * and without the removals themselves, which leave the log when they are old.
+ */
+export function foldRegisters(records: Iterable<DrivenMutation>): ReadonlyMap<ItemId, FoldedItem> {
+  const writes = new Map<ItemId, Record<Register, RegisterWrite>>()
+  for (const { mutation } of records) {
+    if (mutation === null || mutation.type === 'Watermark') continue
+    if (mutation.type === 'ObjectsPut' && mutation.fingerprint !== testFingerprint) continue
+    const item = writes.get(mutation.itemId) ?? { a: unwritten, o: unwritten, x: unwritten, f: unwritten }
+    const register = registerOf(mutation)
+    const identity = 'imageIdentity' in mutation ? mutation.imageIdentity : ''
+    if (mutation.version.offset > item[register].version)
+      item[register] = { version: mutation.version.offset, identity }
+    writes.set(mutation.itemId, item)
+  }
+  const folded = new Map<ItemId, FoldedItem>()
+  for (const [itemId, { a, o, x, f }] of writes) {
+    const attributes = a.version > x.version ? a : unwritten
+    const objects = o.version > x.version ? o : unwritten
+    const failure = f.version > x.version && f.version > o.version ? f : unwritten
+    if (attributes === unwritten && objects === unwritten && failure === unwritten) continue
+    const [identity, failedIdentity] = [objects.identity, failure.identity]
+    folded.set(itemId, { a: attributes.version, o: objects.version, f: failure.version, identity, failedIdentity })
+  }
+  return folded
+}
+
+const unwritten: RegisterWrite = { version: -1, identity: '' }
+
+/** An upsert of the item with one image, which is its identity. */
+export function upsertOf(
+  itemId: ItemId,
+  image: string,
+  options: { readonly price?: number; readonly refresh?: boolean } = {},
+): Extract<CatalogEvent, { type: 'ItemUpserted' }> {
+  const { price = 1, refresh = false } = options
+  return {
+    type: 'ItemUpserted',
+    itemId,
+    title: 'title',
+    category: 'category',
+    price,
+    currency: 'EUR',
+    regions: [],
+    available: true,
+    attributes: {},
+    images: [image],
+    imageVersion: '',
+    refresh,
+  }
+}
+
+export function identityOf(image: string): string {
+  return imageIdentity({ images: [image], imageVersion: '' })
+}
+
+export function jobIdAt(partition: Partition, offset: Offset): string {
+  return jobIdOf({ generation, partition, version: { epoch: testEpoch, offset } })
+}
+
+function recordOf(partition: Partition, { offset, appendTimeMs, key, mutation }: DrivenMutation): LogRecord {
+  const value = mutation === null ? null : Buffer.from(mutation.type)
+  return {
+    topic: mutationTopic(generation),
+    partition,
+    offset,
+    appendTimeMs,
+    key: Buffer.from(key),
+    value,
+    headers: {},
+  }
+}
+
+function contentOf({ mutation }: DrivenMutation) {
+  return mutation === null ? ({ kind: 'ignored' } as const) : ({ kind: 'mutation', mutation } as const)
+}
