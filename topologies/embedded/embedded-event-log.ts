@@ -1,0 +1,196 @@
+import { isDeepStrictEqual } from 'node:util'
+import { FreshetError } from '../../schemas/errors.ts'
+import { asOffset, type Offset, type Partition } from '../../schemas/ids.ts'
+import type { AppendedRecord, EventLog, LogReader, NewRecord, ReaderOptions, TopicSpec } from '../event-log.ts'
+import { EmbeddedLogReader } from './embedded-log-reader.ts'
+import type { EmbeddedEnvironment } from './environment.ts'
+import { LogCompaction } from './log-compaction.ts'
+import {
+  encodeRecords,
+  groupKeyPrefix,
+  offsetOfKey,
+  partitionKey,
+  partitionOfGroupKey,
+  recordKey,
+  setAppendTime,
+} from './record-layout.ts'
+import { loadProgress, newProgress, TopicState } from './topic-state.ts'
+import type { WriteBatch } from './write-batch.ts'
+
+/** Largest record by default, with its key and headers. */
+const defaultMaxRecordBytes = 8 * 2 ** 20
+
+/**
+ * EventLog on the embedded environment, for the one process that has it open. A record is readable once it is
+ * durable, never before. Log compaction and retention run in the environment's upkeep.
+ */
+export class EmbeddedEventLog implements EventLog {
+  readonly #environment: EmbeddedEnvironment
+  readonly #maxRecordBytes: number
+  readonly #topics = new Map<string, TopicState>()
+  readonly #readers = new Set<LogReader>()
+  #creating: Promise<void> = Promise.resolve()
+
+  constructor(environment: EmbeddedEnvironment, options: { readonly maxRecordBytes?: number } = {}) {
+    this.#environment = environment
+    this.#maxRecordBytes = options.maxRecordBytes ?? defaultMaxRecordBytes
+    for (const { key, value } of environment.range('topics', { start: Buffer.from([0]), end: Buffer.from([0xff]) })) {
+      const { id, spec } = JSON.parse(value.toString()) as { id: number; spec: TopicSpec }
+      const progress = Array.from({ length: spec.partitions }, (_, index) => loadProgress(environment, id, index))
+      this.#topics.set(key.toString(), new TopicState(id, spec, progress))
+    }
+    environment.addUpkeep(new LogCompaction(environment, () => [...this.#topics.values()]))
+  }
+
+  ensureTopic(spec: TopicSpec): Promise<void> {
+    const created = this.#creating.then(() => this.#ensure(spec))
+    this.#creating = created.catch(() => undefined)
+    return created
+  }
+
+  async partitionCount(topic: string): Promise<number> {
+    return this.#topic(topic).partitions.length
+  }
+
+  async append(topic: string, records: readonly NewRecord[]): Promise<readonly AppendedRecord[]> {
+    const state = this.#topic(topic)
+    for (const { partition } of records) requirePartition(state, partition)
+    if (records.length === 0) return []
+    const rows = encodeRecords(records, this.#maxRecordBytes)
+    return this.#environment.write(batch => this.#stageAppend(batch, state, records, rows))
+  }
+
+  async offsets(topic: string): Promise<ReadonlyMap<Partition, { readonly start: Offset; readonly end: Offset }>> {
+    const state = this.#topic(topic)
+    return new Map(
+      state.partitions.map(partition => [
+        partition,
+        { start: this.#firstOffset(state, partition), end: state.progress[partition]!.end },
+      ]),
+    )
+  }
+
+  async openReader(options: ReaderOptions): Promise<LogReader> {
+    const state = this.#topic(options.topic)
+    if (options.group === undefined && (options.partitions === 'group' || options.from === 'committed'))
+      throw new FreshetError('bad-request', 'a reader of a group, or from committed offsets, names its group')
+    const partitions = options.partitions === 'group' ? state.partitions : options.partitions
+    const given = options.from === 'committed' ? await this.committed(options.group ?? '', options.topic) : options.from
+    const positions = new Map(
+      partitions.map(partition => [partition, this.#startingPosition(state, partition, given.get(partition))]),
+    )
+    const reader = new EmbeddedLogReader(this.#environment, state, {
+      positions,
+      group: options.group,
+      onClose: () => this.#readers.delete(reader),
+    })
+    this.#readers.add(reader)
+    return reader
+  }
+
+  async committed(group: string, topic: string): Promise<ReadonlyMap<Partition, Offset>> {
+    const prefix = groupKeyPrefix(this.#topic(topic).id, group)
+    const rows = this.#environment.range('groupOffsets', {
+      start: prefix,
+      end: Buffer.concat([prefix, Buffer.from([0xff, 0xff, 0xff])]),
+    })
+    return new Map(
+      Array.from(rows, ({ key, value }) => [partitionOfGroupKey(key), asOffset(value.readUIntBE(0, 6))] as const),
+    )
+  }
+
+  /** Closes the readers; the environment stays open. */
+  async close(): Promise<void> {
+    for (const reader of [...this.#readers]) await reader.close()
+  }
+
+  async #ensure(spec: TopicSpec): Promise<void> {
+    const existing = this.#topics.get(spec.name)
+    if (existing === undefined) await this.#createTopic(spec)
+    else await this.#adopt(existing, spec)
+  }
+
+  async #createTopic(spec: TopicSpec): Promise<void> {
+    const id = 1 + Math.max(0, ...[...this.#topics.values()].map(topic => topic.id))
+    await this.#storeSpec(id, spec)
+    this.#topics.set(spec.name, new TopicState(id, spec, newProgress(spec)))
+  }
+
+  /** Durations may change; what decides where records lie may not. */
+  async #adopt(existing: TopicState, spec: TopicSpec): Promise<void> {
+    const { partitions, compacted } = existing.spec
+    if (partitions !== spec.partitions || compacted !== spec.compacted)
+      throw new FreshetError('topic-mismatch', `topic ${spec.name} exists with other settings`, {
+        details: {
+          existing: { partitions, compacted },
+          required: { partitions: spec.partitions, compacted: spec.compacted },
+        },
+      })
+    if (isDeepStrictEqual(existing.spec, spec)) return
+    await this.#storeSpec(existing.id, spec)
+    existing.spec = spec
+  }
+
+  async #storeSpec(id: number, spec: TopicSpec): Promise<void> {
+    const row = Buffer.from(JSON.stringify({ id, spec }))
+    await this.#environment.write(batch => batch.put('topics', Buffer.from(spec.name), row))
+  }
+
+  #stageAppend(
+    batch: WriteBatch,
+    state: TopicState,
+    records: readonly NewRecord[],
+    rows: readonly Buffer[],
+  ): readonly AppendedRecord[] {
+    const now = this.#environment.clock()
+    return records.map(({ partition }, index) => {
+      const staged = state.stagedEnd(batch, partition)
+      const offset = staged.end
+      const appendTimeMs = Math.max(now, staged.lastAppendTimeMs)
+      staged.end = asOffset(offset + 1)
+      staged.lastAppendTimeMs = appendTimeMs
+      const row = rows[index]!
+      setAppendTime(row, appendTimeMs)
+      batch.put('records', recordKey(state.id, partition, offset), row)
+      return { partition, offset, appendTimeMs }
+    })
+  }
+
+  #startingPosition(state: TopicState, partition: Partition, given: Offset | undefined): Offset {
+    requirePartition(state, partition)
+    const { start, end } = state.progress[partition]!
+    if (given === undefined) return start
+    const isBelow = given < start && !state.spec.compacted
+    if (isBelow || given > end)
+      throw new FreshetError(
+        'offset-out-of-range',
+        `offset ${given} of partition ${partition} of ${state.spec.name} lies outside ${start} to ${end}`,
+        { details: { topic: state.spec.name, partition, offset: given, start, end } },
+      )
+    return given
+  }
+
+  #firstOffset(state: TopicState, partition: Partition): Offset {
+    const { start, end } = state.progress[partition]!
+    if (!state.spec.compacted) return start
+    const [first] = this.#environment.range('records', {
+      start: partitionKey(state.id, partition),
+      end: recordKey(state.id, partition, end),
+      limit: 1,
+    })
+    return first === undefined ? end : offsetOfKey(first.key)
+  }
+
+  /** @throws FreshetError `topic-missing` */
+  #topic(name: string): TopicState {
+    const state = this.#topics.get(name)
+    if (state === undefined) throw new FreshetError('topic-missing', `there is no topic ${name}`)
+    return state
+  }
+}
+
+/** @throws FreshetError `misrouted` */
+function requirePartition(state: TopicState, partition: Partition): void {
+  if (state.progress[partition] === undefined)
+    throw new FreshetError('misrouted', `topic ${state.spec.name} has no partition ${partition}`)
+}

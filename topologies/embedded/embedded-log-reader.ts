@@ -1,0 +1,149 @@
+import { setImmediate as nextTick } from 'node:timers/promises'
+import { FreshetError } from '../../schemas/errors.ts'
+import { asOffset, type Offset, type Partition } from '../../schemas/ids.ts'
+import type { LogReader, LogRecord } from '../event-log.ts'
+import type { EmbeddedEnvironment } from './environment.ts'
+import { decodeRecord, groupKey, offsetOfKey, recordKey, u48 } from './record-layout.ts'
+import type { TopicState } from './topic-state.ts'
+
+export interface ReaderStart {
+  readonly positions: ReadonlyMap<Partition, Offset>
+  readonly group: string | undefined
+  readonly onClose: () => void
+}
+
+/** One poll ends after this many bytes of records, so that large records cannot fill the memory. */
+const maxPollBytes = 16 * 2 ** 20
+
+/**
+ * Reads up to the durable end of its partitions, woken by appends. A poll starts where the one before stopped among
+ * the partitions, so that none starves.
+ */
+export class EmbeddedLogReader implements LogReader {
+  readonly #environment: EmbeddedEnvironment
+  readonly #topic: TopicState
+  readonly #group: string | undefined
+  readonly #onClose: () => void
+  readonly #partitions: readonly Partition[]
+  readonly #positions: Map<Partition, Offset>
+  readonly #paused = new Set<Partition>()
+  #nextPartition = 0
+  #hadRecords = false
+  #isClosed = false
+  #wake: (() => void) | null = null
+  readonly #onAppend = () => {
+    if (this.#wake !== null && this.#hasUnread()) this.#wake()
+  }
+
+  constructor(environment: EmbeddedEnvironment, topic: TopicState, start: ReaderStart) {
+    this.#environment = environment
+    this.#topic = topic
+    this.#group = start.group
+    this.#onClose = start.onClose
+    this.#positions = new Map(start.positions)
+    this.#partitions = [...start.positions.keys()]
+    topic.listeners.add(this.#onAppend)
+  }
+
+  async poll(maxRecords: number, waitMs: number): Promise<readonly LogRecord[]> {
+    // A caller that is behind would otherwise loop in microtasks alone and keep timers, sockets and commits waiting.
+    if (this.#hadRecords) await nextTick()
+    if (!this.#hasUnread()) await this.#waitForAppend(waitMs)
+    const records = this.#isClosed ? [] : this.#read(maxRecords)
+    this.#hadRecords = records.length > 0
+    return records
+  }
+
+  assignment(): { readonly epoch: number; readonly partitions: readonly Partition[] } {
+    return { epoch: 1, partitions: this.#partitions }
+  }
+
+  pause(partitions: readonly Partition[]): void {
+    for (const partition of partitions) this.#paused.add(partition)
+  }
+
+  resume(partitions: readonly Partition[]): void {
+    for (const partition of partitions) this.#paused.delete(partition)
+    this.#onAppend()
+  }
+
+  position(partition: Partition): Offset {
+    const position = this.#positions.get(partition)
+    if (position === undefined)
+      throw new FreshetError('misrouted', `partition ${partition} of ${this.#topic.spec.name} is not assigned here`)
+    return position
+  }
+
+  async commit(offsets: ReadonlyMap<Partition, Offset>): Promise<void> {
+    const group = this.#group
+    if (group === undefined) throw new FreshetError('bad-request', 'a reader without a group cannot commit')
+    await this.#environment.write(
+      batch => {
+        for (const [partition, offset] of offsets)
+          batch.put('groupOffsets', groupKey(this.#topic.id, group, partition), u48(offset))
+      },
+      { reclaims: true },
+    )
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#topic.listeners.delete(this.#onAppend)
+    this.#onClose()
+    this.#wake?.()
+  }
+
+  #hasUnread(): boolean {
+    return this.#partitions.some(partition => this.#isUnread(partition))
+  }
+
+  #isUnread(partition: Partition): boolean {
+    return !this.#paused.has(partition) && this.#positions.get(partition)! < this.#topic.progress[partition]!.end
+  }
+
+  #waitForAppend(waitMs: number): Promise<void> {
+    if (waitMs <= 0 || this.#isClosed) return Promise.resolve()
+    return new Promise(resolve => {
+      const wake = () => {
+        clearTimeout(timer)
+        this.#wake = null
+        resolve()
+      }
+      const timer = setTimeout(wake, waitMs)
+      this.#wake = wake
+    })
+  }
+
+  #read(maxRecords: number): readonly LogRecord[] {
+    const records: LogRecord[] = []
+    let bytes = 0
+    for (let tried = 0; tried < this.#partitions.length; tried++) {
+      if (records.length >= maxRecords || bytes >= maxPollBytes) break
+      const partition = this.#partitions[this.#nextPartition]!
+      this.#nextPartition = (this.#nextPartition + 1) % this.#partitions.length
+      if (this.#isUnread(partition)) bytes += this.#readPartition(partition, maxRecords, maxPollBytes - bytes, records)
+    }
+    return records
+  }
+
+  /** Returns the bytes read, which pass `maxBytes` by at most one record. */
+  #readPartition(partition: Partition, maxRecords: number, maxBytes: number, into: LogRecord[]): number {
+    const { id, spec, progress } = this.#topic
+    const { end } = progress[partition]!
+    const rows = this.#environment.range('records', {
+      start: recordKey(id, partition, this.#positions.get(partition)!),
+      end: recordKey(id, partition, end),
+    })
+    let bytes = 0
+    for (const { key, value } of rows) {
+      const offset = offsetOfKey(key)
+      into.push(decodeRecord(spec.name, partition, offset, value))
+      bytes += value.length
+      this.#positions.set(partition, asOffset(offset + 1))
+      if (into.length >= maxRecords || bytes >= maxBytes) return bytes
+    }
+    // The rest up to the end was compacted away.
+    this.#positions.set(partition, end)
+    return bytes
+  }
+}

@@ -1,0 +1,369 @@
+import { mkdir, open as openFile, readdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setImmediate as nextTick } from 'node:timers/promises'
+import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
+import { FreshetError } from '../../schemas/errors.ts'
+import { SpaceGuard } from './space-guard.ts'
+import { commitFailure } from './storage-failure.ts'
+import { StagedWrites, type WriteBatch } from './write-batch.ts'
+
+/** Named databases of the environment; `record-layout.ts` and each adapter document their rows. */
+const tableNames = [
+  'topics',
+  'partitions',
+  'records',
+  'lastOffsets',
+  'tombstones',
+  'groupOffsets',
+  'jobs',
+  'jobStates',
+  'features',
+  'keyValues',
+] as const
+export type TableName = (typeof tableNames)[number]
+
+export interface EnvironmentOptions {
+  /** Created when missing. Nobody else may use it: see `openDataDirectory`. */
+  readonly directory: string
+  readonly clock: () => number
+  /** Bytes in use by live data above which growing writes are refused with `storage-full`. */
+  readonly maxBytes?: number
+  /** Free bytes on the disk below which growing writes are refused with `storage-full`. */
+  readonly minFreeBytes?: number
+  readonly log?: { warn(fields: object, message: string): void }
+}
+
+export interface Row {
+  readonly key: Buffer
+  readonly value: Buffer
+}
+
+export interface RowRange {
+  /** Inclusive, unless `exclusiveStart`. With `reverse` the higher bound. */
+  readonly start: Uint8Array
+  /** Exclusive. With `reverse` the lower bound. */
+  readonly end: Uint8Array
+  readonly limit?: number
+  readonly reverse?: boolean
+  readonly exclusiveStart?: boolean
+}
+
+/** Background work on stored data, such as log compaction. A slice takes the event loop for at most about 5 ms. */
+export interface Upkeep {
+  /** Does one slice of due work. Returns whether it did any, so that more may be due. */
+  runSlice(): Promise<boolean>
+}
+
+interface PendingWrite {
+  readonly operations: (batch: WriteBatch) => unknown
+  readonly tick: number
+  readonly resolve: (result: never) => void
+  readonly reject: (error: unknown) => void
+}
+
+type State = 'idle' | 'scheduled' | 'committing' | 'closed'
+
+const defaultMinFreeBytes = 64 * 2 ** 20
+/** Bounds of one transaction. All writes of one tick stay together even beyond them. */
+const maxOperationsPerCommit = 4096
+const maxBytesPerCommit = 32 * 2 ** 20
+const maxStagingMs = 4
+const upkeepIntervalMs = 1000
+/** Pause between background slices, so that upkeep takes a fraction of the event loop while events flow. */
+const upkeepPauseMs = 20
+
+/**
+ * One LMDB environment, opened by one process: log, queue, store and bookkeeping of the one-machine form.
+ *
+ * Group commit: idle → (first write) scheduled → (end of the tick) committing → idle or scheduled. Writes issued in
+ * one tick, by all ports, are one transaction; those that arrive while a commit is under way form the next one. A
+ * `write` resolves when its transaction is on disk (fdatasync, then the meta page), and nothing of it is visible
+ * to a read before that. B-tree work and fsync run on LMDB's writer thread, never on the event loop.
+ *
+ * Two library traps behind this form, both measured with lmdb 3.5.6: its `transaction()` never calls back, and with
+ * `eventTurnBatching` or `overlappingSync` a failed commit is an unhandled rejection or never settles. So: explicit
+ * batches only, both off, where a failed commit rejects and the environment goes on.
+ */
+export class EmbeddedEnvironment {
+  readonly directory: string
+  readonly clock: () => number
+  readonly #root: RootDatabase<Uint8Array, Uint8Array>
+  readonly #tables: ReadonlyMap<TableName, Database<Uint8Array, Uint8Array>>
+  readonly #space: SpaceGuard
+  readonly #log: EnvironmentOptions['log']
+  readonly #upkeeps: Upkeep[] = []
+  #state: State = 'idle'
+  #pending: PendingWrite[] = []
+  #tick = 0
+  #tickIsOpen = false
+  #settled: Promise<void> = Promise.resolve()
+  #copying: Promise<void> = Promise.resolve()
+  #upkeepTimer: NodeJS.Timeout | undefined
+  #upkeepRun: Promise<void> = Promise.resolve()
+
+  /** @throws FreshetError `storage-failed` when the environment cannot be opened */
+  static async open(options: EnvironmentOptions): Promise<EmbeddedEnvironment> {
+    await mkdir(options.directory, { recursive: true })
+    const environment = new EmbeddedEnvironment(options)
+    await syncDirectory(options.directory)
+    await environment.#space.check()
+    environment.#scheduleUpkeep(upkeepIntervalMs)
+    return environment
+  }
+
+  private constructor(options: EnvironmentOptions) {
+    this.directory = options.directory
+    this.clock = options.clock
+    this.#log = options.log
+    this.#root = openRoot(options.directory)
+    this.#tables = new Map(
+      tableNames.map(name => [name, this.#root.openDB<Uint8Array, Uint8Array>({ name, ...binaryTable })]),
+    )
+    this.#space = new SpaceGuard({
+      directory: options.directory,
+      maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
+      minFreeBytes: options.minFreeBytes ?? defaultMinFreeBytes,
+      usedBytes: () => this.#usedBytes(),
+    })
+  }
+
+  /**
+   * Runs `operations` when its transaction is put together and resolves with its result once that is durable.
+   * All writes of a transaction take effect or none: an operation that throws fails its whole transaction.
+   * With `reclaims` the write is let through on a full disk, because it frees what others need.
+   * @throws FreshetError `storage-full` | `storage-failed` | `not-ready` (closed); whatever `operations` throws
+   */
+  async write<T>(operations: (batch: WriteBatch) => T, options?: { readonly reclaims: boolean }): Promise<T> {
+    if (this.#state === 'closed') throw new FreshetError('not-ready', 'the storage is closed')
+    if (!options?.reclaims && this.#space.isLow()) await this.#space.requireSpace()
+    return new Promise<T>((resolve, reject) => {
+      this.#pending.push({ operations, tick: this.#currentTick(), resolve, reject })
+      if (this.#state === 'idle') this.#scheduleCommit()
+    })
+  }
+
+  /** The committed value, copied. */
+  get(table: TableName, key: Uint8Array): Buffer | undefined {
+    return this.#table(table).getBinary(key)
+  }
+
+  /** Committed rows in order of key bytes, copied. Read it to the end in the same tick. */
+  range(table: TableName, range: RowRange): Iterable<Row> {
+    return this.#table(table).getRange(range) as Iterable<Row>
+  }
+
+  addUpkeep(upkeep: Upkeep): void {
+    this.#upkeeps.push(upkeep)
+  }
+
+  /** Does all upkeep that is due now, without pauses. */
+  compactNow(): Promise<void> {
+    return this.#runUpkeep(() => nextTick())
+  }
+
+  /**
+   * A consistent, compacted copy in an empty or new directory, taken while writes go on; opening it is restoring.
+   * @throws FreshetError `storage-failed` when the directory is not empty or the copy fails
+   */
+  async copyTo(directory: string): Promise<void> {
+    await mkdir(directory, { recursive: true })
+    if ((await readdir(directory)).length > 0)
+      throw new FreshetError('storage-failed', `the copy's directory ${directory} is not empty`)
+    const copying = this.#copyInto(directory)
+    this.#copying = Promise.allSettled([this.#copying, copying]).then(() => undefined)
+    await copying
+  }
+
+  /** Waits for writes under way. Later writes are refused. */
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return
+    clearTimeout(this.#upkeepTimer)
+    while (this.#pending.length > 0 || this.#state !== 'idle') {
+      await this.#settled
+      await nextTick()
+    }
+    this.#state = 'closed'
+    await this.#copying
+    await this.#root.close()
+  }
+
+  async #copyInto(directory: string): Promise<void> {
+    try {
+      await this.#root.backup(directory, true)
+      await syncDirectory(directory)
+    } catch (cause) {
+      throw new FreshetError('storage-failed', `copying the storage to ${directory} failed`, { cause })
+    }
+  }
+
+  #scheduleCommit(): void {
+    this.#state = 'scheduled'
+    this.#settled = new Promise(resolve => {
+      setImmediate(() => {
+        void this.#commit().then(resolve)
+      })
+    })
+  }
+
+  /** Never rejects: every outcome goes to the writers. */
+  async #commit(): Promise<void> {
+    this.#state = 'committing'
+    this.#space.refresh()
+    const staged = new StagedWrites()
+    const { writes, thrown } = this.#stage(staged)
+    const failure = thrown === null ? await this.#persist(staged) : neighbourFailed(thrown.error)
+    staged.settle(failure === null)
+    for (const { write, result } of writes) {
+      if (failure === null) write.resolve(result as never)
+      else write.reject(write === thrown?.by ? thrown.error : failure)
+    }
+    this.#state = 'idle'
+    if (this.#pending.length > 0) this.#scheduleCommit()
+  }
+
+  /** Runs pending writes, whole ticks at a time, up to the bounds. After one that threw, the rest of its tick is only taken. */
+  #stage(staged: StagedWrites): {
+    readonly writes: readonly { readonly write: PendingWrite; readonly result: unknown }[]
+    readonly thrown: { readonly by: PendingWrite; readonly error: unknown } | null
+  } {
+    const startedAt = performance.now()
+    const writes: { write: PendingWrite; result: unknown }[] = []
+    let thrown: { by: PendingWrite; error: unknown } | null = null
+    for (const write of this.#pending) {
+      const isNextTick = writes.length > 0 && write.tick !== writes.at(-1)!.write.tick
+      if (isNextTick && (thrown !== null || isFull(staged) || performance.now() - startedAt > maxStagingMs)) break
+      const staging = { write, result: undefined as unknown }
+      writes.push(staging)
+      if (thrown !== null) continue
+      try {
+        staging.result = write.operations(staged)
+      } catch (error) {
+        thrown = { by: write, error }
+      }
+    }
+    this.#pending = this.#pending.slice(writes.length)
+    return { writes, thrown }
+  }
+
+  /** Returns null when durable, else why not; then nothing of it is stored. */
+  async #persist(staged: StagedWrites): Promise<FreshetError | null> {
+    if (staged.operations.length === 0) return null
+    try {
+      await (this.#root as unknown as BatchingDatabase).batch(() => {
+        for (const { table, key, value } of staged.operations) {
+          if (value === null) void this.#table(table).remove(key)
+          else void this.#table(table).put(key, value)
+        }
+      })
+      return null
+    } catch (thrown) {
+      const failure = await commitFailure(thrown, () => this.#space.isDiskFull())
+      this.#log?.warn({ code: failure.code, operations: staged.operations.length, err: failure }, 'commit failed')
+      return failure
+    }
+  }
+
+  #currentTick(): number {
+    if (!this.#tickIsOpen) {
+      this.#tickIsOpen = true
+      this.#tick++
+      setImmediate(() => {
+        this.#tickIsOpen = false
+      })
+    }
+    return this.#tick
+  }
+
+  #scheduleUpkeep(delayMs: number): void {
+    this.#upkeepTimer = setTimeout(() => {
+      void this.#runUpkeep(pause => new Promise(resolve => setTimeout(resolve, pause))).then(() => {
+        if (this.#state !== 'closed') this.#scheduleUpkeep(upkeepIntervalMs)
+      })
+    }, delayMs)
+    this.#upkeepTimer.unref()
+  }
+
+  /** One run at a time; a second one starts after the first. */
+  #runUpkeep(rest: (pauseMs: number) => Promise<unknown>): Promise<void> {
+    const run = this.#upkeepRun.then(async () => {
+      for (const upkeep of this.#upkeeps) {
+        while (this.#state !== 'closed' && (await this.#runSlice(upkeep))) await rest(upkeepPauseMs)
+      }
+    })
+    this.#upkeepRun = run.catch(() => undefined)
+    return run
+  }
+
+  async #runSlice(upkeep: Upkeep): Promise<boolean> {
+    try {
+      return await upkeep.runSlice()
+    } catch (error) {
+      if (!(error instanceof FreshetError && error.retryable)) throw error
+      this.#log?.warn({ code: error.code, err: error }, 'upkeep is put off')
+      return false
+    }
+  }
+
+  /** Bytes that hold rows, without free pages of the file, which LMDB uses again. */
+  #usedBytes(): number {
+    let pages = 0
+    for (const table of this.#tables.values()) {
+      const stats = table.getStats() as LmdbStats
+      pages += stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages
+    }
+    return pages * pageSizeBytes
+  }
+
+  #table(name: TableName): Database<Uint8Array, Uint8Array> {
+    return this.#tables.get(name)!
+  }
+}
+
+interface LmdbStats {
+  readonly treeBranchPageCount: number
+  readonly treeLeafPageCount: number
+  readonly overflowPages: number
+}
+
+/** `batch` is documented by lmdb but missing in its types. */
+interface BatchingDatabase {
+  batch(operations: () => void): Promise<boolean>
+}
+
+const pageSizeBytes = 4096
+const binaryTable = { encoding: 'binary', keyEncoding: 'binary' } as const
+
+function openRoot(directory: string): RootDatabase<Uint8Array, Uint8Array> {
+  try {
+    return openLmdb<Uint8Array, Uint8Array>({
+      path: directory,
+      maxDbs: tableNames.length,
+      pageSize: pageSizeBytes,
+      overlappingSync: false,
+      eventTurnBatching: false,
+      ...binaryTable,
+    })
+  } catch (cause) {
+    throw new FreshetError('storage-failed', `the storage in ${directory} cannot be opened`, { cause })
+  }
+}
+
+function isFull(staged: StagedWrites): boolean {
+  return staged.operations.length >= maxOperationsPerCommit || staged.bytes >= maxBytesPerCommit
+}
+
+function neighbourFailed(cause: unknown): FreshetError {
+  return new FreshetError('storage-failed', 'another write of the same transaction failed', { cause })
+}
+
+/** Makes new directory entries survive a power loss. */
+async function syncDirectory(directory: string): Promise<void> {
+  for (const path of [...(await readdir(directory)).map(name => join(directory, name)), directory]) {
+    const handle = await openFile(path, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  }
+}
