@@ -12,6 +12,8 @@ export interface Machine {
 interface Option<T> {
   readonly kind: Kind<T>
   readonly fallback: (machine: Machine) => T
+  /** How the default is written where it depends on the machine. */
+  readonly fallbackText?: string
   readonly description: string
 }
 
@@ -41,7 +43,8 @@ const options = {
   processes: {
     kind: count(1, 64),
     fallback: ({ cores }) => Math.max(1, Math.min(cores, 4)),
-    description: 'Child processes that decode pictures and run the models. Default: the cores, at most 4.',
+    fallbackText: 'cores, at most 4',
+    description: 'Child processes that decode pictures and run the models.',
   } satisfies Option<number>,
   imageRoots: option(pathList, [], 'Directories that file: image references may point into.'),
   allowPrivateHosts: option(boolean, false, 'Fetch images from private and loopback addresses too.'),
@@ -245,7 +248,7 @@ function effectiveEntry(
     environmentName: variableOf(key),
     value,
     valueText: show(value),
-    defaultText: show(fallback),
+    defaultText: each.fallbackText ?? show(fallback),
     origin: given?.origin ?? 'default',
     expected,
     description: each.description,

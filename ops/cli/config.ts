@@ -39,6 +39,6 @@ export function configMarkdown(entries: readonly ConfigEntry[]): readonly string
   return [
     '| option | default | meaning |',
     '|---|---|---|',
-    ...entries.map(({ key, defaultText, description }) => `| \`${key}\` | ${defaultText} | ${description} |`),
+    ...entries.map(({ key, defaultText, description }) => `| \`${key}\` | ${defaultText || 'none'} | ${description} |`),
   ]
 }

@@ -63,7 +63,7 @@ function redriveCommand(context: CommandContext): Command {
       const chosen = options.all ? (await redrivable()).map(({ id }) => id) : named(command, ids)
       for (const id of chosen) {
         const answer = await client.redriveDeadLetter(id)
-        context.terminal.print(options.json ? JSON.stringify(answer) : `redriven ${answer.redriven}`)
+        context.terminal.print(options.json ? JSON.stringify(answer) : `${answer.redriven}  ${answer.outcome}`)
       }
     },
   )
