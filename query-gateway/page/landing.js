@@ -62,7 +62,7 @@ export class Landing {
    * @param {number} place
    */
   #sample(address, place) {
-    const image = element('img', { attributes: { src: address, alt: '', width: 480, height: 320, draggable: false } })
+    const image = element('img', { attributes: { src: address, alt: '', width: 480, height: 320, draggable: 'false' } })
     const attributes = { type: 'button', 'aria-label': `Sample photo ${place + 1}` }
     const choose = async () => this.#onPhoto(await (await fetch(address)).blob())
     return element('li', {}, element('button', { class: 'sample', attributes, on: { click: choose } }, image))

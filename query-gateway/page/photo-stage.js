@@ -25,7 +25,7 @@ const frameLabel =
 export class PhotoStage {
   #root
   #listener
-  #image = element('img', { attributes: { alt: 'Your photo', draggable: false } })
+  #image = element('img', { attributes: { alt: 'Your photo', draggable: 'false' } })
   #unseen = element('p', {
     class: 'stage-unseen',
     text: 'This browser cannot show the photo. It is searched all the same.',

@@ -8,7 +8,7 @@ import { element } from './element.js'
  */
 export function productPicture(itemId, blob) {
   const image = element('img', {
-    attributes: { src: pictureAddress(itemId, blob), alt: '', loading: 'lazy', decoding: 'async', draggable: false },
+    attributes: { src: pictureAddress(itemId, blob), alt: '', loading: 'lazy', decoding: 'async', draggable: 'false' },
     on: { error: () => image.remove() },
   })
   return element('span', { class: 'plate' }, image)
