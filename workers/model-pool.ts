@@ -1,11 +1,11 @@
 import { fileURLToPath } from 'node:url'
-import type { Logger } from 'pino'
+
 import { FreshetError } from '../schemas/errors.ts'
 import type { Fingerprint, ImageDigest } from '../schemas/ids.ts'
 import type { AnalysedImage, ImageBytes, ImageModel, IndexedImage, QuerySelection } from '../schemas/image-analysis.ts'
 import { bundledModels, openModelSet } from './model-manifest.ts'
 import type { PictureRequest } from './model-messages.ts'
-import { type ModelLimits, ModelSlot, type SlotStatus } from './model-slot.ts'
+import { type ModelLimits, type ModelLog, ModelSlot, type SlotStatus } from './model-slot.ts'
 import { PictureTask } from './picture-task.ts'
 
 export interface ModelPoolOptions {
@@ -15,7 +15,7 @@ export interface ModelPoolOptions {
   readonly processes: number
   /** Monotonic ms. */
   readonly clock: () => number
-  readonly log: Logger
+  readonly log: ModelLog
   /** Default: the models that come with Freshet. */
   readonly modelDirectory?: string
   /** Most pixels of a picture before decoding; default 64 million. */

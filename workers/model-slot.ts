@@ -1,9 +1,15 @@
 import { readFileSync } from 'node:fs'
-import type { Logger } from 'pino'
+
 import { FreshetError } from '../schemas/errors.ts'
 import { type FromModelProcess, fromSentError } from './model-messages.ts'
 import { ModelProcess, type ModelProcessOptions } from './model-process.ts'
 import type { PictureTask } from './picture-task.ts'
+
+/** What supervision says; a pino logger fits. */
+export interface ModelLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
 
 export interface ModelLimits {
   /** Longest time one indexing picture may run. */
@@ -38,7 +44,7 @@ export interface SlotStatus {
 export interface ModelSlotOptions {
   readonly process: ModelProcessOptions
   readonly limits: ModelLimits
-  readonly log: Logger
+  readonly log: ModelLog
   /** It can take more than before. */
   onFree(): void
   /** Its process ended while these were running in it: each is the culprit or a neighbour. */

@@ -1,0 +1,342 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { DeadLetter } from '../schemas/dead-letter.ts'
+import { decodeJob, type EmbedJob, supersedeHintKey, type WorkPriority } from '../schemas/embed-job.ts'
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import type { Generation } from '../schemas/ids.ts'
+import type { ImageModel } from '../schemas/image-analysis.ts'
+import { type Mutation, mutationKey, type WorkFailed, type WorkStage } from '../schemas/mutation.ts'
+import type { RecordCodec } from '../schemas/record-codec.ts'
+import { catalogTopic, deadLetterTopic, mutationTopic } from '../schemas/topics.ts'
+import type { EventLog } from '../topologies/event-log.ts'
+import type { FeatureStore } from '../topologies/feature-store.ts'
+import type { ClaimedJob, WorkQueue } from '../topologies/work-queue.ts'
+import type { BlobStore } from './blob-store.ts'
+import type { EmbeddingCache } from './embedding-cache.ts'
+import type { ImageSource } from './image-source.ts'
+import { ImageWorkError, ItemObjects } from './item-objects.ts'
+import { Outbox, type OutgoingResult } from './outbox.ts'
+import { RetrySchedule } from './retry-schedule.ts'
+
+export interface WorkerPorts {
+  readonly queue: WorkQueue
+  readonly log: EventLog
+  readonly features: FeatureStore
+  readonly images: Pick<ImageSource, 'resolve'>
+  readonly blobs: Pick<BlobStore, 'path'>
+  readonly cache: EmbeddingCache
+  readonly codecs: { readonly mutations: RecordCodec<Mutation>; readonly deadLetters: RecordCodec<DeadLetter> }
+  /** The model of a generation not retired; undefined while this process does not hold it. */
+  readonly modelOf: (generation: Generation) => ImageModel | undefined
+}
+
+export interface WorkerLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
+
+export interface WorkerLoopOptions {
+  /** Ms since 1970: compared with times in jobs. */
+  readonly clock: () => number
+  /** 0 to 1, for jitter. */
+  readonly random: () => number
+  readonly log: WorkerLog
+  /** Jobs in hand at a time. Eight a model process keep it busy while others fetch and publish. */
+  readonly concurrency: number
+  /** A claim ends by itself after this, unless renewed; default 60 s. */
+  readonly leaseMs?: number
+  /** A job whose item waits for longer runs although a newer image exists; default 2 s. */
+  readonly supersedeForMs?: number
+  /** Default 30 s. */
+  readonly failAfterMs?: number
+  /** Default 12. */
+  readonly maxAttempts?: number
+  /** Default 3. */
+  readonly maxDecoderAttempts?: number
+}
+
+export interface WorkerLoopStatus {
+  readonly inFlight: number
+  readonly done: number
+  readonly failed: number
+  readonly retried: number
+  readonly superseded: number
+  readonly cache: { readonly entries: number; readonly hits: number; readonly misses: number }
+  /** Summed over all images. */
+  readonly stageMs: { readonly fetch: number; readonly model: number }
+}
+
+const claimWaitMs = 500
+const claimBatch = 256
+const longestClaimPauseMs = 5_000
+const afterLogFailureMs = 1_000
+
+/**
+ * Takes embed jobs from the queue and publishes what becomes of them to the mutation log of their generation.
+ *
+ * A job is in hand from its claim until it is completed, put back, or its claim is left to end. Crash windows: before
+ * the append, the job runs again when its lease ends; between append and complete, it runs again and writes the same
+ * key with the same meaning. A finished result is always published: the register decides whether it counts.
+ */
+export class WorkerLoop {
+  readonly #ports: WorkerPorts
+  readonly #options: WorkerLoopOptions
+  readonly #objects: ItemObjects
+  readonly #retries: RetrySchedule
+  readonly #outbox: Outbox
+  readonly #inHand = new Set<ClaimedJob>()
+  readonly #abandon = new AbortController()
+  readonly #counts = { done: 0, failed: 0, retried: 0, superseded: 0 }
+  readonly #leaseMs: number
+  #stopping = false
+  #running: Promise<void> | null = null
+  #renewals: NodeJS.Timeout | null = null
+  #onRelease = (): void => {}
+
+  constructor(ports: WorkerPorts, options: WorkerLoopOptions) {
+    this.#ports = ports
+    this.#options = options
+    const { clock, random, failAfterMs = 30_000, maxAttempts = 12, maxDecoderAttempts = 3 } = options
+    this.#leaseMs = options.leaseMs ?? 60_000
+    this.#objects = new ItemObjects({ ...ports, clock })
+    this.#retries = new RetrySchedule({ clock, random, failAfterMs, maxAttempts, maxDecoderAttempts })
+    this.#outbox = new Outbox(ports, {
+      onSettled: results => this.#settled(results),
+      onFailed: (results, thrown) => void this.#putBack(results, thrown),
+      onNotSettled: (results, thrown) => {
+        this.#options.log.warn(reasonOf(thrown), 'finished jobs stay in the queue and will run again')
+        for (const { claimed } of results) this.#release(claimed)
+      },
+    })
+  }
+
+  start(): void {
+    this.#running ??= this.#claimAll()
+    this.#renewals ??= setInterval(() => void this.#renewAll(), this.#leaseMs / 3)
+  }
+
+  /** Claims no more, lets what is in hand finish until the deadline, puts the rest back at once. */
+  async stop(deadlineMs: number): Promise<void> {
+    this.#stopping = true
+    this.#onRelease()
+    const deadline = AbortSignal.timeout(deadlineMs)
+    const ended = new Promise<void>(resolve => deadline.addEventListener('abort', () => resolve(), { once: true }))
+    await Promise.race([ended, this.#drained()])
+    if (this.#renewals) clearInterval(this.#renewals)
+    this.#abandon.abort()
+    const rest = [...this.#inHand]
+    this.#inHand.clear()
+    await Promise.all(rest.map(job => this.#ports.queue.retry(job, { delayMs: 0, priority: job.priority })))
+  }
+
+  status(): WorkerLoopStatus {
+    const { fetchMs, modelMs } = this.#objects.times
+    return {
+      inFlight: this.#inHand.size,
+      ...this.#counts,
+      cache: this.#ports.cache.status(),
+      stageMs: { fetch: fetchMs, model: modelMs },
+    }
+  }
+
+  async #drained(): Promise<void> {
+    await this.#running
+    while (this.#inHand.size > 0) await this.#released()
+  }
+
+  #released(): Promise<void> {
+    return new Promise(resolve => {
+      this.#onRelease = resolve
+    })
+  }
+
+  async #claimAll(): Promise<void> {
+    const worthClaiming = Math.ceil(this.#options.concurrency / 8)
+    for (let failures = 0; !this.#stopping; ) {
+      const free = this.#options.concurrency - this.#inHand.size
+      if (free < worthClaiming) {
+        await this.#released()
+        continue
+      }
+      try {
+        await this.#take(await this.#ports.queue.claim(Math.min(free, claimBatch), this.#leaseMs, claimWaitMs))
+        failures = 0
+      } catch (thrown) {
+        if (this.#stopping) return
+        this.#options.log.warn(reasonOf(thrown), 'jobs could not be claimed')
+        await delay(Math.min(longestClaimPauseMs, 100 * 2 ** failures++))
+      }
+    }
+  }
+
+  /** Drops what is superseded, begins the rest. */
+  async #take(claimed: readonly ClaimedJob[]): Promise<void> {
+    if (claimed.length === 0) return
+    const dropped: ClaimedJob[] = []
+    const readable: { claimed: ClaimedJob; job: EmbedJob }[] = []
+    for (const each of claimed) {
+      const job = this.#read(each)
+      if (job) readable.push({ claimed: each, job })
+      else dropped.push(each)
+    }
+    const hints = await this.#readHints(readable.map(({ job }) => job))
+    readable.forEach(({ claimed: each, job }, i) => {
+      if (this.#isSuperseded(job, hints[i])) {
+        this.#counts.superseded++
+        dropped.push(each)
+      } else void this.#run(each, job)
+    })
+    if (dropped.length > 0) await this.#ports.queue.complete(dropped)
+  }
+
+  /** Hints may be lost at any time, and none means not superseded: at worst a picture is embedded for nothing. */
+  async #readHints(jobs: readonly EmbedJob[]): Promise<readonly (number | undefined)[]> {
+    const keys = jobs.map(({ generation, itemId }) => supersedeHintKey(generation, itemId))
+    return this.#ports.features.read(keys).catch((thrown: unknown) => {
+      this.#options.log.warn(reasonOf(thrown), 'superseding hints could not be read')
+      return []
+    })
+  }
+
+  /** A payload of another release is dropped: the dispatcher's sweep adds the job again as it is written now. */
+  #read(claimed: ClaimedJob): EmbedJob | null {
+    try {
+      return decodeJob(claimed.payload)
+    } catch (thrown) {
+      this.#options.log.warn({ jobId: claimed.id, ...reasonOf(thrown) }, 'a job could not be read and is dropped')
+      return null
+    }
+  }
+
+  #isSuperseded(job: EmbedJob, newestOffset: number | undefined): boolean {
+    if (newestOffset === undefined || newestOffset <= job.version.offset) return false
+    return this.#options.clock() - job.pendingSinceMs < (this.#options.supersedeForMs ?? 2_000)
+  }
+
+  async #run(claimed: ClaimedJob, job: EmbedJob): Promise<void> {
+    this.#inHand.add(claimed)
+    const { signal } = this.#abandon
+    try {
+      const model = this.#ports.modelOf(job.generation)
+      if (model === undefined)
+        throw new FreshetError('not-ready', `the model of generation ${job.generation} is not loaded here`)
+      const { put, fresh } = await this.#objects.embed(job, model, signal)
+      this.#counts.done++
+      this.#outbox.add({ claimed, records: [this.#mutation(job, put)], fresh, jobEnd: { type: 'complete' } })
+    } catch (thrown) {
+      if (!signal.aborted) await this.#fail(claimed, job, thrown)
+    }
+  }
+
+  async #fail(claimed: ClaimedJob, job: EmbedJob, thrown: unknown): Promise<void> {
+    const { id: jobId, attempt, priority } = claimed
+    const { stage, failure } = thrown instanceof ImageWorkError ? thrown : unexpected(thrown)
+    const decision = this.#retries.decide({ jobId, attempt, priority, error: failure })
+    const failed = { job, stage, failure, attempts: attempt }
+    if (decision.type === 'give-up') {
+      this.#counts.failed++
+      const records = [this.#mutation(job, workFailed(failed, false)), this.#deadLetter(failed)]
+      this.#outbox.add({ claimed, records, fresh: [], jobEnd: { type: 'complete' } })
+      return
+    }
+    this.#counts.retried++
+    if (decision.report) {
+      const records = [this.#mutation(job, workFailed(failed, true))]
+      this.#outbox.add({ claimed, records, fresh: [], jobEnd: decision })
+      return
+    }
+    await this.#retry(claimed, decision)
+  }
+
+  #mutation(job: EmbedJob, mutation: Mutation): OutgoingResult['records'][number] {
+    const key = Buffer.from(mutationKey(mutation))
+    const value = this.#ports.codecs.mutations.encode(mutation)
+    return { topic: mutationTopic(job.generation), record: { partition: job.partition, key, value } }
+  }
+
+  #deadLetter({ job, stage, failure, attempts }: FailedWork): OutgoingResult['records'][number] {
+    const key = Buffer.from(job.itemId)
+    const value = this.#ports.codecs.deadLetters.encode({
+      type: 'DeadLetter',
+      sourceTopic: catalogTopic,
+      sourcePartition: job.partition,
+      sourceOffset: job.version.offset,
+      generation: job.generation,
+      stage,
+      code: failure.code,
+      message: failure.message,
+      attempts,
+      failedAtMs: this.#options.clock(),
+      traceparent: job.traceparent,
+      key,
+      // The event's bytes are not in the job; the job itself is what redrive runs again.
+      value: null,
+      job,
+    })
+    return { topic: deadLetterTopic, record: { partition: job.partition, key, value } }
+  }
+
+  /** Nothing was published: the jobs go back, with a pause, because the log is what failed. */
+  async #putBack(results: readonly OutgoingResult[], thrown: unknown): Promise<void> {
+    this.#options.log.warn({ jobs: results.length, ...reasonOf(thrown) }, 'results could not be published')
+    await Promise.all(
+      results.map(({ claimed }) => {
+        // So that a report that was lost is made again.
+        this.#retries.forget(claimed.id)
+        return this.#retry(claimed, { delayMs: afterLogFailureMs, priority: claimed.priority })
+      }),
+    )
+  }
+
+  async #retry(claimed: ClaimedJob, how: { readonly delayMs: number; readonly priority: WorkPriority }): Promise<void> {
+    try {
+      await this.#ports.queue.retry(claimed, { delayMs: how.delayMs, priority: how.priority })
+    } catch (thrown) {
+      this.#options.log.warn({ jobId: claimed.id, ...reasonOf(thrown) }, 'a job waits for the end of its lease')
+    }
+    this.#release(claimed)
+  }
+
+  #settled(results: readonly OutgoingResult[]): void {
+    for (const { claimed, jobEnd } of results) {
+      if (jobEnd.type === 'complete') this.#retries.forget(claimed.id)
+      this.#release(claimed)
+    }
+  }
+
+  #release(claimed: ClaimedJob): void {
+    this.#inHand.delete(claimed)
+    this.#onRelease()
+  }
+
+  async #renewAll(): Promise<void> {
+    if (this.#inHand.size === 0) return
+    try {
+      const lapsed = await this.#ports.queue.renew([...this.#inHand], this.#leaseMs)
+      if (lapsed.length > 0) this.#options.log.warn({ jobs: lapsed.length }, 'leases ended before they were renewed')
+    } catch (thrown) {
+      this.#options.log.warn(reasonOf(thrown), 'leases could not be renewed')
+    }
+  }
+}
+
+interface FailedWork {
+  readonly job: EmbedJob
+  readonly stage: WorkStage
+  readonly failure: FreshetError
+  readonly attempts: number
+}
+
+function workFailed({ job, stage, failure, attempts }: FailedWork, retryable: boolean): WorkFailed {
+  const { itemId, version, imageIdentity } = job
+  const { code, message } = failure
+  return { type: 'WorkFailed', itemId, version, imageIdentity, stage, code, message, retryable, attempts }
+}
+
+function unexpected(thrown: unknown): { readonly stage: WorkStage; readonly failure: FreshetError } {
+  return { stage: 'embed', failure: asFreshetError(thrown) }
+}
+
+function reasonOf(thrown: unknown): { readonly code: string; readonly reason: string } {
+  const { code, message } = asFreshetError(thrown)
+  return { code, reason: message }
+}
