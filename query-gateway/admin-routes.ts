@@ -22,24 +22,23 @@ export function adminRoutes(app: GatewayApp, { ports }: GatewayParts): void {
   const { deadLetters } = ports
 
   app.get('/v1/admin/dead-letters', { schema: listSchema }, async (request): Promise<DeadLetterList> => {
-    const { after = null, limit = defaultPage } = request.query
-    const listed = await deadLetters.list({ after, limit })
-    const next = listed.length === limit ? listed.at(-1)!.id : null
-    return { deadLetters: listed.map(({ id, letter }) => deadLetterSummary(id, letter)), next }
+    const { after, limit = defaultPage } = request.query
+    const { letters, next } = await deadLetters.list(after === undefined ? { limit } : { limit, after })
+    return { deadLetters: letters.map(({ id, letter }) => deadLetterSummary(id, letter)), next }
   })
 
   app.get('/v1/admin/dead-letters/:id', { schema: showSchema }, async (request): Promise<DeadLetterDetail> => {
-    const { id } = request.params
-    return deadLetterDetail(id, await deadLetters.show(id))
+    const { id, letter } = await deadLetters.show(request.params.id)
+    return deadLetterDetail(id, letter)
   })
 
   app.post('/v1/admin/dead-letters/:id/redrive', { schema: redriveSchema }, async (request): Promise<Redriven> => {
-    await deadLetters.redrive(request.params.id)
-    return { redriven: request.params.id }
+    const { id } = request.params
+    return { redriven: id, outcome: await deadLetters.redrive(id) }
   })
 
   app.delete('/v1/admin/dead-letters/:id', { schema: dropSchema }, async (request): Promise<Dropped> => {
-    await deadLetters.drop(request.params.id)
+    await deadLetters.markHandled(request.params.id, 'dropped')
     return { dropped: request.params.id }
   })
 
@@ -84,7 +83,7 @@ const showSchema = describeRoute({
 const redriveSchema = describeRoute({
   tag: 'operate',
   summary: 'Run the job of a dead letter again',
-  description: 'At its original version; dropped when a newer image or a delete of the item exists by then.',
+  description: 'At its original version; the outcome says when that has become pointless.',
   params: deadLetterParams,
   response: { 200: Redriven },
 })

@@ -1,4 +1,3 @@
-import { createReadStream } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { Readable } from 'node:stream'
 import { Type } from '@sinclair/typebox'
@@ -6,21 +5,21 @@ import type { FastifyReply } from 'fastify'
 import { FreshetError } from '../schemas/errors.ts'
 import { StoredBlob } from '../schemas/http-items.ts'
 import { type ImageDigest, parseItemId } from '../schemas/ids.ts'
-import type { ImageBytes } from '../schemas/image-analysis.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { mainGeneration } from './generation-choice.ts'
 import { described, describeRoute, itemParams } from './openapi.ts'
 import { pictureType, signatureBytes } from './picture-signature.ts'
-import type { GatewayBlobs } from './ports.ts'
+import { storedImage } from './query-image.ts'
 import { askInTurn } from './replica-roster.ts'
 
 /** Stored pictures, and those of items. */
 export function pictureRoutes(app: GatewayApp, { ports, roster }: GatewayParts): void {
   app.get('/v1/blobs/:digest', { schema: blobSchema }, async (request, reply) => {
     const digest = request.params.digest as ImageDigest
+    const { path } = storedImage(digest, ports.blobs)
     reply.header('cache-control', 'public, max-age=31536000, immutable')
-    return sendPicture(reply, await ports.blobs.image(digest))
+    return sendPicture(reply, path)
   })
 
   app.get('/v1/items/:id/image', { schema: itemImageSchema }, async (request, reply) => {
@@ -35,7 +34,7 @@ export function pictureRoutes(app: GatewayApp, { ports, roster }: GatewayParts):
     const etag = `"${digest}"`
     reply.header('cache-control', 'no-cache').header('etag', etag)
     if (request.headers['if-none-match'] === etag) return reply.code(304).send()
-    return sendPicture(reply, await ports.blobs.image(digest as ImageDigest))
+    return sendPicture(reply, storedImage(digest as ImageDigest, ports.blobs).path)
   })
 }
 
@@ -43,34 +42,28 @@ export function pictureRoutes(app: GatewayApp, { ports, roster }: GatewayParts):
 export function uploadRoute(app: GatewayApp, { ports, options }: GatewayParts): void {
   app.put('/v1/blobs', { schema: uploadSchema }, async (request): Promise<StoredBlob> => {
     const { imageMaxBytes } = options
-    if (Number(request.headers['content-length'] ?? 0) > imageMaxBytes) throw tooLarge(imageMaxBytes)
-    const { digest, bytes } = await store(ports.blobs, request.body as Readable, imageMaxBytes)
+    if (Number(request.headers['content-length'] ?? 0) > imageMaxBytes)
+      throw new FreshetError('image-too-large', `the picture has more than ${imageMaxBytes} bytes`)
+    const body = (request.body as Readable | undefined) ?? Readable.from([])
+    const { digest, bytes } = await ports.blobs.put(picturesOnly(body), imageMaxBytes)
     return { blob: `blob:${digest}`, bytes }
   })
 }
 
-function store(blobs: GatewayBlobs, body: Readable | undefined, maxBytes: number) {
-  return blobs.put(picturesOnly(body ?? Readable.from([]), maxBytes))
-}
-
-/**
- * The body as it comes, once its first bytes are those of a picture.
- * @throws FreshetError `image-empty` | `image-format` | `image-too-large`
- */
-async function* picturesOnly(body: AsyncIterable<Uint8Array>, maxBytes: number): AsyncGenerator<Uint8Array> {
-  let head = Buffer.alloc(0)
-  let total = 0
+/** The body as it comes, once its first bytes are those of a picture. @throws FreshetError `image-empty` | `image-format` */
+async function* picturesOnly(body: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let head: Buffer | null = Buffer.alloc(0)
   for await (const chunk of body) {
-    total += chunk.length
-    if (total > maxBytes) throw tooLarge(maxBytes)
-    if (head.length >= signatureBytes) {
+    if (head === null) {
       yield chunk
       continue
     }
     head = Buffer.concat([head, chunk])
-    if (head.length >= signatureBytes) yield checkedHead(head)
+    if (head.length < signatureBytes) continue
+    yield checkedHead(head)
+    head = null
   }
-  if (head.length < signatureBytes) yield checkedHead(head)
+  if (head !== null) yield checkedHead(head)
 }
 
 function checkedHead(head: Buffer): Buffer {
@@ -79,26 +72,12 @@ function checkedHead(head: Buffer): Buffer {
   throw new FreshetError('image-format', 'the body is not a JPEG, PNG, WebP, AVIF, GIF or TIFF picture')
 }
 
-function tooLarge(maxBytes: number): FreshetError {
-  return new FreshetError('image-too-large', `the picture has more than ${maxBytes} bytes`)
-}
-
 /** The type follows from the bytes; whatever they are, a browser must not run them. */
-async function sendPicture(reply: FastifyReply, image: ImageBytes): Promise<FastifyReply> {
+async function sendPicture(reply: FastifyReply, path: string): Promise<FastifyReply> {
+  const file = await open(path)
+  const { buffer: head } = await file.read(Buffer.alloc(signatureBytes), 0, signatureBytes, 0)
   reply.header('content-security-policy', "default-src 'none'; sandbox")
-  if ('bytes' in image) return reply.type(typeOf(image.bytes)).send(Buffer.from(image.bytes))
-  const file = await open(image.path)
-  const head = Buffer.alloc(signatureBytes)
-  try {
-    await file.read(head, 0, signatureBytes, 0)
-  } finally {
-    await file.close()
-  }
-  return reply.type(typeOf(head)).send(createReadStream(image.path))
-}
-
-function typeOf(head: Uint8Array): string {
-  return pictureType(head) ?? 'application/octet-stream'
+  return reply.type(pictureType(head) ?? 'application/octet-stream').send(file.createReadStream({ start: 0 }))
 }
 
 const uploadSchema = describeRoute({

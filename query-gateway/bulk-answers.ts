@@ -63,41 +63,32 @@ async function untilAnswered(answers: Promise<string>): Promise<'answered'> {
   return 'answered'
 }
 
-/** Checked batches, one after the other: the order of the lines is settled here, before anything is appended. */
 async function* batchesOf({ body, intake }: BulkStream): AsyncGenerator<readonly BulkEntry[], void, undefined> {
   const splitter = new LineSplitter(maxLineBytes)
   for await (const chunk of body) {
     let entries: BulkEntry[] = []
     for (const line of splitter.push(chunk)) {
-      entries.push(entryOf(line))
+      entries.push(entryOf(line, intake))
       if (entries.length < maxBatchLines) continue
-      yield await checked(entries, intake)
+      yield entries
       entries = []
     }
-    if (entries.length > 0) yield await checked(entries, intake)
+    if (entries.length > 0) yield entries
   }
   const last = splitter.end()
-  if (last) yield await checked([entryOf(last)], intake)
+  if (last) yield [entryOf(last, intake)]
 }
 
-function entryOf(parsed: ParsedLine): BulkEntry {
+function entryOf(parsed: ParsedLine, intake: CatalogIntake): BulkEntry {
   if ('error' in parsed) return parsed
+  const { line } = parsed
   try {
-    return { line: parsed.line, event: bulkEvent(parsed.value) }
+    const event = bulkEvent(parsed.value)
+    const error = intake.refusal(event)
+    return error ? { line, error } : { line, event }
   } catch (thrown) {
-    return { line: parsed.line, error: asFreshetError(thrown) }
+    return { line, error: asFreshetError(thrown) }
   }
-}
-
-async function checked(entries: readonly BulkEntry[], intake: CatalogIntake): Promise<readonly BulkEntry[]> {
-  const accepted = entries.filter(entry => 'event' in entry)
-  const refusals = await intake.refusals(accepted.map(({ event }) => event))
-  if (!refusals) return entries
-  const errors = new Map(accepted.map(({ line }, index) => [line, refusals[index]]))
-  return entries.map(entry => {
-    const error = errors.get(entry.line)
-    return error ? { line: entry.line, error } : entry
-  })
 }
 
 /** Never rejects: when the append fails, each of its lines is told so. */

@@ -21,13 +21,13 @@ export class CatalogIntake {
     this.#accepted = accepted
   }
 
-  /**
-   * Per event why it must not be appended, or null. An event may name a blob only when the blob is stored: what is
-   * accepted must be indexable. No promise when no event names one.
-   */
-  refusals(events: readonly ItemEvent[]): Promise<readonly (FreshetError | null)[]> | null {
-    if (!events.some(event => blobsOf(event).length > 0)) return null
-    return Promise.all(events.map(event => this.#missingBlob(event)))
+  /** Why the event must not be appended, or null: what is accepted must be indexable, so a blob it names must be stored. */
+  refusal(event: ItemEvent): FreshetError | null {
+    const missing = blobsOf(event).find(digest => !this.#ports.blobs.has(digest))
+    if (missing === undefined) return null
+    return new FreshetError('blob-not-found', `images: no blob ${missing} is stored; upload it first`, {
+      details: { field: 'images', blob: `blob:${missing}` },
+    })
   }
 
   /**
@@ -52,15 +52,6 @@ export class CatalogIntake {
 
   #acceptedEvent({ partition, offset, appendTimeMs }: AppendedRecord, { itemId }: ItemEvent): AcceptedEvent {
     return { epoch: this.#ports.topicEpoch, partition, offset, itemId, acceptedAtMs: appendTimeMs }
-  }
-
-  async #missingBlob(event: ItemEvent): Promise<FreshetError | null> {
-    for (const digest of blobsOf(event))
-      if (!(await this.#ports.blobs.has(digest)))
-        return new FreshetError('blob-not-found', `images: no blob ${digest} is stored; upload it first`, {
-          details: { field: 'images', blob: `blob:${digest}` },
-        })
-    return null
   }
 }
 

@@ -36,6 +36,7 @@ export function answerErrors(app: GatewayApp): void {
 
 export function sendError(reply: FastifyReply, error: FreshetError): FastifyReply {
   if (error.code === 'overloaded' || error.code === 'not-ready') reply.header('retry-after', String(retryAfterSeconds))
+  reply.header('cache-control', 'no-store')
   return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(error.toBody())
 }
 

@@ -125,6 +125,7 @@ function secure(app: GatewayApp): void {
       'referrer-policy': 'no-referrer',
       'cross-origin-resource-policy': 'same-origin',
       'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
+      'cache-control': 'no-store',
     })
   })
 }

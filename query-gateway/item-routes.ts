@@ -59,7 +59,7 @@ class ItemPublisher {
     reply: FastifyReply,
   ): Promise<unknown> {
     const { intake, receipts, options } = this.#parts
-    const [refusal] = (await intake.refusals([event])) ?? []
+    const refusal = intake.refusal(event)
     if (refusal) throw refusal
     const [accepted] = await intake.append([event], traceparentOf(request))
     const receipt = encodeReceipt(accepted!)

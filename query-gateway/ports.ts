@@ -2,8 +2,9 @@ import type { CatalogEvent } from '../schemas/catalog-event.ts'
 import type { DeadLetter } from '../schemas/dead-letter.ts'
 import type { EngagementRecord } from '../schemas/engagement.ts'
 import type { ErrorCode } from '../schemas/errors.ts'
+import type { Redriven } from '../schemas/http-operations.ts'
 import type { Fingerprint, Generation, ImageDigest, TopicEpoch } from '../schemas/ids.ts'
-import type { ImageBytes, ImageModel } from '../schemas/image-analysis.ts'
+import type { ImageModel } from '../schemas/image-analysis.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import type { ShardReplica } from '../schemas/shard-api.ts'
 import type { EventLog } from '../topologies/event-log.ts'
@@ -51,25 +52,34 @@ export interface RoutedGeneration {
   readonly share: number
 }
 
+/** Pictures by the digest of their bytes; the workers' blob store fits. */
 export interface GatewayBlobs {
-  /** Stores the bytes under their digest. @throws FreshetError `image-too-large` | `image-empty` | `blob-store-full` | what the source threw */
-  put(bytes: AsyncIterable<Uint8Array>): Promise<{ readonly digest: ImageDigest; readonly bytes: number }>
-  has(digest: ImageDigest): boolean | Promise<boolean>
-  /** Where the bytes are. @throws FreshetError `blob-not-found` */
-  image(digest: ImageDigest): Promise<ImageBytes>
+  /** @throws FreshetError `image-empty` | `image-too-large` | `blob-store-full` | `storage-full` | what the source threw */
+  put(
+    source: Uint8Array | AsyncIterable<Uint8Array>,
+    limitBytes: number,
+  ): Promise<{ readonly digest: ImageDigest; readonly bytes: number }>
+  has(digest: ImageDigest): boolean
+  /** File of a blob that is there. */
+  path(digest: ImageDigest): string
 }
 
-/** The dead letters as operators handle them. An id is `deadLetterId(partition, offset)`. */
+/** The dead letters as operators handle them; `topologies/dead-letters.ts` fits. */
 export interface DeadLetterDesk {
-  /** In order of id, from `after` (exclusive). */
-  list(page: { readonly after: string | null; readonly limit: number }): Promise<readonly ListedDeadLetter[]>
+  /** Open ones, newest first; `next` is null at the end. @throws FreshetError `bad-request` for an `after` it did not give */
+  list(page: {
+    readonly limit: number
+    readonly after?: string
+  }): Promise<{ readonly letters: readonly ListedDeadLetter[]; readonly next: string | null }>
   /** @throws FreshetError `dead-letter-not-found` */
-  show(id: string): Promise<DeadLetter>
-  /** Runs the job again at its original version. @throws FreshetError `dead-letter-not-found` | `bad-request` (no job in it) */
-  redrive(id: string): Promise<void>
+  show(id: string): Promise<ListedDeadLetter>
+  /** Runs the job again at its original version. @throws FreshetError `dead-letter-not-found` | `bad-request` (holds no job) */
+  redrive(id: string): Promise<RedriveOutcome>
   /** @throws FreshetError `dead-letter-not-found` */
-  drop(id: string): Promise<void>
+  markHandled(id: string, handling: 'dropped'): Promise<void>
 }
+
+export type RedriveOutcome = Redriven['outcome']
 
 export interface ListedDeadLetter {
   readonly id: string

@@ -2,7 +2,7 @@ import { FreshetError } from '../schemas/errors.ts'
 import type { DetectRequest } from '../schemas/http-search.ts'
 import type { ImageDigest } from '../schemas/ids.ts'
 import type { ImageBytes } from '../schemas/image-analysis.ts'
-import type { GatewayPorts } from './ports.ts'
+import type { GatewayBlobs, GatewayPorts } from './ports.ts'
 
 /** A picture in a request: an upload, or a reference that is not an item. */
 export type QueryPicture = Uint8Array | Exclude<DetectRequest['image'], { itemId: string }>
@@ -25,7 +25,13 @@ export async function resolvePicture(
   if (picture instanceof Uint8Array) return uploaded(picture, limits.imageMaxBytes)
   if ('base64' in picture) return uploaded(decodeBase64(picture.base64), limits.imageMaxBytes)
   const digest = 'blob' in picture ? digestOf(picture.blob) : await fetched(picture.url, ports, limits.signal)
-  return { image: await ports.blobs.image(digest), digest }
+  return { image: storedImage(digest, ports.blobs), digest }
+}
+
+/** @throws FreshetError `blob-not-found` */
+export function storedImage(digest: ImageDigest, blobs: GatewayBlobs): { readonly path: string } {
+  if (!blobs.has(digest)) throw new FreshetError('blob-not-found', `no blob ${digest} is stored`)
+  return { path: blobs.path(digest) }
 }
 
 /** Digest in a reference `blob:<sha256>` whose form was checked. */

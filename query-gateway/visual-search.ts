@@ -175,7 +175,7 @@ export class VisualSearch {
   async #store(image: ImageBytes): Promise<ImageDigest | null> {
     if (!('bytes' in image)) return null
     try {
-      return (await this.#ports.blobs.put(once(image.bytes))).digest
+      return (await this.#ports.blobs.put(image.bytes, this.#options.imageMaxBytes)).digest
     } catch (thrown) {
       const { code } = asFreshetError(thrown)
       if (code === 'blob-store-full' || code === 'storage-full') return null
@@ -209,8 +209,4 @@ function vectorProbe(
   const refusal = acceptVector(vector, generation.dims)
   if (refusal) throw new FreshetError(refusal.code, `vector: ${refusal.message}`, { details: { field: 'vector' } })
   return { vector, objects: [], searched: { box: null, object: null }, timingMs: noAnalysis }
-}
-
-async function* once(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  yield bytes
 }

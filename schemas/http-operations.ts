@@ -197,13 +197,23 @@ export type DeadLetterDetail = Static<typeof DeadLetterDetail>
 
 export const DeadLetterQuery = Type.Object(
   {
-    after: Type.Optional(Type.String({ maxLength: 64 })),
+    after: Type.Optional(Type.String({ maxLength: 8192, description: 'next of the page before' })),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100 })),
   },
   closed,
 )
 
-export const Redriven = Type.Object({ redriven: Type.String() }, { $id: 'Redriven', examples: [{ redriven: '3-17' }] })
+export const Redriven = Type.Object(
+  {
+    redriven: Type.String(),
+    outcome: words(['queued', 'superseded', 'done', 'foreign'], {
+      description:
+        'queued: runs again; superseded: a newer image or a delete exists; done: the image is embedded by now; ' +
+        'foreign: of another generation or catalog, the letter stays open',
+    }),
+  },
+  { $id: 'Redriven', examples: [{ redriven: '3-17', outcome: 'queued' }] },
+)
 export type Redriven = Static<typeof Redriven>
 export const Dropped = Type.Object({ dropped: Type.String() }, { $id: 'Dropped', examples: [{ dropped: '3-17' }] })
 export type Dropped = Static<typeof Dropped>
