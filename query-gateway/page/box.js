@@ -35,7 +35,8 @@ export function isSearchable([left, top, right, bottom]) {
 export function moved([left, top, right, bottom], dx, dy) {
   const byX = Math.min(Math.max(dx, -left), 1 - right)
   const byY = Math.min(Math.max(dy, -top), 1 - bottom)
-  return [left + byX, top + byY, right + byX, bottom + byY]
+  // rounding may end a hair outside, which the server refuses
+  return [inside(left + byX), inside(top + byY), inside(right + byX), inside(bottom + byY)]
 }
 
 /**
