@@ -1,10 +1,11 @@
 import { spawnSync } from 'node:child_process'
-import { constants, existsSync, type PathLike } from 'node:fs'
+import { constants, existsSync, readdirSync, readFileSync } from 'node:fs'
 import { access, mkdtemp, open, rm, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { availableMemory } from 'node:process'
-import { asFreshetError } from '../schemas/errors.ts'
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import { dataFormat, openDataDirectory } from '../topologies/embedded/data-directory.ts'
 import { findChromium } from './chromium.mjs'
 import type { Config } from './config.ts'
 import { verifiedModels } from './model-check.ts'
@@ -138,14 +139,40 @@ async function checkWriteSpeed({ config }: Patient): Promise<Look> {
 
 async function checkDataDirectory({ config }: Patient): Promise<Look> {
   const { dataDir } = config
-  if (!existsSync(dataDir)) {
-    const parent = existingParent(dataDir)
-    if (await isWritable(parent)) return ok(`${dataDir} will be created`)
-    return fail(`${parent} is not writable`, 'Choose another dataDir, or change its owner.')
+  const place = existingParent(dataDir)
+  if (!(await isWritable(place)))
+    return fail(`${place} is not writable`, 'Change its owner, or choose another dataDir.')
+  if (!existsSync(dataDir) || readdirSync(dataDir).length === 0) return ok(`${dataDir} is empty: a server fills it`)
+  const format = formatOf(dataDir)
+  if (format === null) return fail(`${dataDir} holds something else`, 'Choose an empty directory as dataDir.')
+  if (format > dataFormat.version)
+    return fail(
+      `${dataDir} has format ${format}`,
+      `This version reads formats up to ${dataFormat.version}: use a newer one.`,
+    )
+  if (format < dataFormat.version)
+    return warn(
+      `${dataDir} has format ${format}`,
+      `A server migrates it to ${dataFormat.version}; make a backup first.`,
+    )
+  return lockState(dataDir)
+}
+
+/** Only for a directory of the current format: opening changes nothing in it. */
+async function lockState(dataDir: string): Promise<Look> {
+  try {
+    const opened = await openDataDirectory(dataDir)
+    await opened.close()
+    return ok(`${dataDir}, format ${dataFormat.version}, not in use`)
+  } catch (thrown) {
+    if (thrown instanceof FreshetError && thrown.code === 'data-locked') return ok(thrown.message)
+    throw thrown
   }
-  if (!(await isWritable(dataDir)))
-    return fail(`${dataDir} is not writable`, 'Change its owner, or choose another dataDir.')
-  return ok(dataDir)
+}
+
+function formatOf(dataDir: string): number | null {
+  const path = join(dataDir, 'FORMAT')
+  return existsSync(path) ? Number(readFileSync(path, 'utf8')) : null
 }
 
 async function checkPort({ config }: Patient): Promise<Look> {
@@ -167,7 +194,7 @@ function existingParent(path: string): string {
   return existsSync(path) ? path : existingParent(dirname(path))
 }
 
-async function isWritable(path: PathLike): Promise<boolean> {
+async function isWritable(path: string): Promise<boolean> {
   return access(path, constants.W_OK).then(
     () => true,
     () => false,

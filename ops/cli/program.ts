@@ -11,6 +11,8 @@ import { printFailure } from './failure.ts'
 import { modelCommand } from './model.ts'
 import { publishCommand } from './publish.ts'
 import { receiptCommand } from './receipt.ts'
+import { restoreCommand } from './restore.ts'
+import { schemasCommand } from './schemas.ts'
 import { searchCommand } from './search.ts'
 import { serveCommand } from './serve.ts'
 import { statusCommand } from './status.ts'
@@ -51,7 +53,15 @@ export function buildProgram(context: CommandContext, version: string): Command 
     .version(version)
     .addHelpText('after', exitCodeHelp)
   const commands = [serveCommand, statusCommand, publishCommand, deleteCommand, searchCommand, receiptCommand]
-  const operating = [deadLettersCommand, backupCommand, modelCommand, configCommand, doctorCommand]
+  const operating = [
+    deadLettersCommand,
+    backupCommand,
+    restoreCommand,
+    modelCommand,
+    schemasCommand,
+    configCommand,
+    doctorCommand,
+  ]
   const measuring = [evalCommand, benchCommand]
   for (const command of [...commands, ...operating, ...measuring]) program.addCommand(command(context))
   forEachCommand(program, command =>
