@@ -88,18 +88,23 @@ export function item(itemId, signal) {
 }
 
 /**
- * Addresses of the demo's room photos; empty when this server runs no demo.
+ * Addresses of the demo's room photos.
  * @param {AbortSignal} signal
  * @returns {Promise<readonly string[]>}
+ * @throws {ApiError} `not-found` when this server runs no demo
+ */
+export function samples(signal) {
+  return answerOf('/samples/index.json', { signal })
+}
+
+/**
+ * @param {string} address one of `samples`
+ * @param {AbortSignal} signal
+ * @returns {Promise<Blob>}
  * @throws {ApiError}
  */
-export async function samples(signal) {
-  try {
-    return await answerOf('/samples/index.json', { signal })
-  } catch (error) {
-    if (error instanceof ApiError && error.code === 'not-found') return []
-    throw error
-  }
+export function sample(address, signal) {
+  return reaching(async () => (await fetch(address, { signal })).blob())
 }
 
 /**
@@ -129,15 +134,29 @@ function photoForm(photo, query) {
  * @returns {Promise<any>}
  */
 async function answerOf(path, request) {
-  const response = await fetch(path, request).catch(cause => {
-    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
-    throw new ApiError('unreachable', 'The server does not answer.', true)
+  const { response, body } = await reaching(async () => {
+    const response = await fetch(path, request)
+    const isJson = response.headers.get('content-type')?.includes('json') ?? false
+    return { response, body: isJson ? await response.json() : null }
   })
-  const isJson = response.headers.get('content-type')?.includes('json') ?? false
-  const body = isJson ? await response.json() : null
-  if (response.ok && isJson) return body
+  if (response.ok && body !== null) return body
   const error = body?.error
   if (typeof error?.code === 'string') throw new ApiError(error.code, error.message, error.retryable === true)
   if (response.status === 404) throw new ApiError('not-found', 'There is no such address on this server.', false)
   throw new ApiError('internal', `The server answered ${response.status} without saying why.`, response.status >= 500)
+}
+
+/**
+ * A call that the page gave up rejects as it does; one that the network or the server broke is `unreachable`.
+ * @template Answer
+ * @param {() => Promise<Answer>} call
+ * @returns {Promise<Answer>}
+ */
+async function reaching(call) {
+  try {
+    return await call()
+  } catch (cause) {
+    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
+    throw new ApiError('unreachable', 'The server does not answer.', true)
+  }
 }

@@ -1,8 +1,6 @@
-import { samples } from './api.js'
+import { ApiError, sample, samples } from './api.js'
 import { element, pageElement } from './element.js'
 import { clearProblem, showProblem } from './problem.js'
-
-/** @import { ApiError } from './api.js' */
 
 const sampleRequestMs = 10_000
 const samplesShown = 6
@@ -49,9 +47,9 @@ export class Landing {
     clearProblem(this.#problem)
   }
 
-  /** Offers the demo's photos, where there is a demo. */
+  /** Offers the demo's photos. Without a demo, or when they do not come, the page does without. */
   async offerSamples() {
-    const addresses = await samples(AbortSignal.timeout(sampleRequestMs))
+    const addresses = await samples(AbortSignal.timeout(sampleRequestMs)).catch(() => [])
     const tiles = addresses.slice(0, samplesShown).map((address, place) => this.#sample(address, place))
     pageElement('sample-list', HTMLUListElement).replaceChildren(...tiles)
     pageElement('samples', HTMLElement).hidden = tiles.length === 0
@@ -64,8 +62,18 @@ export class Landing {
   #sample(address, place) {
     const image = element('img', { attributes: { src: address, alt: '', width: 480, height: 320, draggable: 'false' } })
     const attributes = { type: 'button', 'aria-label': `Sample photo ${place + 1}` }
-    const choose = async () => this.#onPhoto(await (await fetch(address)).blob())
+    const choose = () => this.#openSample(address)
     return element('li', {}, element('button', { class: 'sample', attributes, on: { click: choose } }, image))
+  }
+
+  /** @param {string} address */
+  async #openSample(address) {
+    try {
+      this.#onPhoto(await sample(address, AbortSignal.timeout(sampleRequestMs)))
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error
+      this.showProblem(error, () => this.#openSample(address))
+    }
   }
 
   /** @param {HTMLInputElement} input */

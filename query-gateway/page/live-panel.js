@@ -12,8 +12,11 @@ const sparklinePoints = 60
 const sparklineWidth = 120
 const sparklineHeight = 40
 const recentRows = 5
-/** Fewer waiting items than this are everyday changes and not worth a progress bar. */
+/** From so many waiting items, and such a share of all, a catalogue is coming in; less are everyday changes. */
 const indexingFloor = 10
+const indexingShare = 0.02
+/** It is in when no more than this share waits. */
+const indexedShare = 0.002
 
 /** How fresh the index is: the short line in the bar, the progress while a catalogue comes in, and the panel behind. */
 export class LivePanel {
@@ -59,11 +62,12 @@ export class LivePanel {
     this.#pillText.textContent = 'Not connected'
   }
 
-  /** Shown from when many items wait until none does. @param {Status['items']} items */
+  /** @param {Status['items']} items */
   #showIndexing({ searchable, pending, failed }) {
-    this.#isIndexing = this.#isIndexing ? pending > 0 : pending >= indexingFloor
-    this.#indexing.hidden = !this.#isIndexing
     const total = searchable + pending + failed
+    const begins = pending >= indexingFloor && pending > total * indexingShare
+    this.#isIndexing = begins || (this.#isIndexing && pending > total * indexedShare)
+    this.#indexing.hidden = !this.#isIndexing
     this.#indexingText.textContent = `Indexing the catalogue: ${count(searchable)} of ${counted(total, 'product')} can be found`
     this.#indexingProgress.max = total
     this.#indexingProgress.value = searchable + failed

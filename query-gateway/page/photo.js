@@ -1,15 +1,19 @@
 import { ApiError } from './api.js'
 
-/** A photo ready to be sent and shown. `width` and `height` are of the upright picture; null when this browser cannot show it.
+/**
+ * A photo ready to be sent and shown.
  * @typedef {object} Photo
  * @property {Blob} upload
- * @property {string} address object URL for an img
- * @property {{ readonly width: number, readonly height: number } | null} size
+ * @property {string} address object URL for an img; kept as long as the page, because the back button may want it again
+ * @property {{ readonly width: number, readonly height: number } | null} size of the upright picture; null when this
+ *   browser cannot show it
  */
 
 /** The server decodes to this length anyway: more pixels would only be slower to send. */
 const longestSidePx = 1600
 const largestUploadBytes = 4 * 1024 * 1024
+/** What cannot be decoded here is sent whole, but a film dropped by mistake is not. */
+const largestUnseenBytes = 32 * 1024 * 1024
 const jpegQuality = 0.9
 const serverFormats = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/avif', 'image/gif', 'image/tiff'])
 
@@ -18,12 +22,13 @@ const serverFormats = new Set(['image/jpeg', 'image/png', 'image/webp', 'image/a
  * the server knows more formats and says best what is wrong with the rest.
  * @param {Blob} file
  * @returns {Promise<Photo>}
- * @throws {ApiError} `heic-unsupported`
+ * @throws {ApiError} `heic-unsupported` | `image-too-large`
  */
 export async function preparePhoto(file) {
   const bitmap = await createImageBitmap(file, { imageOrientation: 'from-image' }).catch(() => null)
   if (bitmap === null) {
     if (isHeic(file)) throw new ApiError('heic-unsupported', 'This browser cannot read HEIC photos.', false)
+    if (file.size > largestUnseenBytes) throw new ApiError('image-too-large', 'The file is too large.', false)
     return photoOf(file, null)
   }
   const size = { width: bitmap.width, height: bitmap.height }

@@ -64,7 +64,7 @@ export class ResultGrid {
     const details = element(
       'div',
       { class: 'card-text' },
-      element('h3', { text: item.title || item.itemId }),
+      element('h2', { class: 'card-title', text: item.title || item.itemId }),
       element('p', { class: 'card-price', text: price(item.price, item.currency) || 'No price' }),
       element('p', { class: 'card-category', text: item.category }),
       similarityBar(result.similarity),
