@@ -16,13 +16,20 @@ export class BestObjects {
   #objects = new Uint8Array(1024)
   #stamp = 0
   #items: number[] = []
+  #rows = 0
 
   begin(): void {
     this.#items = []
+    this.#rows = 0
     this.#stamp = (this.#stamp + 1) >>> 0
     if (this.#stamp !== 0) return
     this.#stamps.fill(0)
     this.#stamp = 1
+  }
+
+  /** Rows offered since `begin`. */
+  get rows(): number {
+    return this.#rows
   }
 
   /** Items offered since `begin`. */
@@ -31,6 +38,7 @@ export class BestObjects {
   }
 
   offer(item: number, object: number, score: number): void {
+    this.#rows++
     if (item >= this.#stamps.length) this.#grow(item)
     if (this.#stamps[item] !== this.#stamp) {
       this.#stamps[item] = this.#stamp

@@ -133,10 +133,11 @@ export class ItemIndex {
     const selectable = query.allowed === null ? this.#shownItems : Math.min(query.allowed.count, this.#shownItems)
     const share = selectable / Math.max(1, this.#shownItems)
     const living = this.#shownRows / Math.max(1, this.#shownRows + this.#current.dead)
-    const candidates = Math.max(minCandidates, 4 * query.k) / Math.max(share * living, 1e-6)
+    const wanted = Math.max(minCandidates, 4 * query.k)
+    const candidates = Math.ceil(wanted / Math.max(share * living, 1e-6))
     const rowsToScan = this.#shownRows * share
     if (rowsToScan > scanRows && rowsToScan > 4 * candidates) {
-      const found = this.#walk(query, Math.ceil(candidates))
+      const found = this.#walk(query, candidates, wanted)
       if (found !== null) return found
     }
     return this.#scan(query, 'scan')
@@ -173,21 +174,22 @@ export class ItemIndex {
   }
 
   /**
-   * Candidates of the graph and the whole tail, re-scored. Null when too few came out of the graph to trust it: with
-   * a filter, twice k are asked for, because a filter that goes against the query (whole clusters allowed, the query
-   * elsewhere) shows itself by too few candidates passing, and the few that pass are not the nearest.
+   * Candidates of the graph and the whole tail, re-scored; `wanted` of the candidates are expected to pass. Null when
+   * the graph's answer is not to be trusted: fewer than k items came out of it, or, with a filter, fewer than half of
+   * what was expected. The latter shows a filter that goes against the query (whole clusters allowed, the query
+   * elsewhere): what passes then lies at the far end of the candidates, where the graph is least exact.
    */
-  #walk(query: ItemQuery, candidates: number): ItemHits | null {
-    const wanted = query.allowed === null ? query.k : 2 * query.k
+  #walk(query: ItemQuery, candidates: number, wanted: number): ItemHits | null {
     const { segment } = this.#current
+    const offer = this.#offers(query)
     for (const widening of query.allowed === null ? [1, 4] : [1]) {
       const count = candidates * widening
       this.#best.begin()
-      const offer = this.#offers(query)
       this.#current.visitNearest(query.vector, count, offer)
-      const trusted = this.#best.count >= wanted || count >= segment.size
+      const isEnough = this.#best.count >= query.k && (query.allowed === null || this.#best.rows >= wanted / 2)
+      const isAll = count >= segment.size
       this.#current.visitTail(offer)
-      if (trusted && this.#best.count >= query.k)
+      if (isEnough || (isAll && this.#best.count >= query.k))
         return { hits: this.#best.top(query.k, this.#ties), plan: 'graph', complete: false }
     }
     return null

@@ -1,6 +1,6 @@
 import type { Acceptance } from '../schemas/accept-mutation.ts'
 import type { FreshetError } from '../schemas/errors.ts'
-import type { Generation, Partition, ReplicaId, ShardId } from '../schemas/ids.ts'
+import type { Generation, ImageDigest, ItemId, Partition, ReplicaId, ShardId } from '../schemas/ids.ts'
 import type { Mutation } from '../schemas/mutation.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import type { EventLog } from '../topologies/event-log.ts'
@@ -23,7 +23,18 @@ export interface ShardNodeOptions {
   readonly onFailure: (error: FreshetError) => void
   /** What an operator must know though the replica goes on: a refused checkpoint, a refused record. */
   readonly onAlarm: (error: FreshetError) => void
+  /** Items that a search finds from now on, or finds by a new set of objects; in the order they were applied. */
+  readonly onSearchable?: (items: readonly SearchableItem[]) => void
   readonly tuning?: Partial<ShardTuning>
+}
+
+/** An item that has just become searchable. */
+export interface SearchableItem {
+  readonly itemId: ItemId
+  readonly title: string
+  /** Bytes of its first image. */
+  readonly digest: ImageDigest | null
+  readonly atMs: number
 }
 
 export interface ShardTuning {

@@ -3,6 +3,7 @@ import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import {
   asOffset,
   type Generation,
+  type ImageDigest,
   type ItemId,
   type Offset,
   type Partition,
@@ -32,9 +33,14 @@ import { ItemWaiters } from './item-waiters.ts'
 import { LatencyWindow } from './latency-window.ts'
 import { MutationFollower } from './mutation-follower.ts'
 import type { DigestBuckets } from './partition-digest.ts'
-import { isSearchable } from './registers.ts'
+import { type ItemState, isSearchable } from './registers.ts'
 import { Searcher } from './searcher.ts'
-import { defaultShardTuning, type ShardNodeOptions, type ShardTuning } from './shard-node-options.ts'
+import {
+  defaultShardTuning,
+  type SearchableItem,
+  type ShardNodeOptions,
+  type ShardTuning,
+} from './shard-node-options.ts'
 import type { Batch, ShardState } from './shard-state.ts'
 
 /** Batches the search thread may be behind before the log is read on. */
@@ -198,6 +204,14 @@ export class ShardNode implements ShardReplica {
     return this.#waiters.wait(itemId, partitionOf(itemId, this.#partitionCount), signal)
   }
 
+  /** Resolves once every mutation record below `next` is searched. @throws FreshetError `not-ready` when it never will be */
+  async reached(partition: Partition, next: Offset): Promise<void> {
+    while ((this.#state.shownNext.get(partition) ?? 0) < next) {
+      if (this.#failure !== null || this.#stopped) throw new FreshetError('not-ready', this.#whyNot())
+      await this.#nextShown()
+    }
+  }
+
   async status(): Promise<ReplicaStatus> {
     const state = this.#state
     const vectors = await this.#vectorStatistics()
@@ -222,6 +236,18 @@ export class ShardNode implements ShardReplica {
       searchMs: this.#latency.summary(),
       checkpoint: this.#checkpointStatus(),
     }
+  }
+
+  /** Which of these images an item that is not removed refers to. Looks at every item: for eviction, not for queries. */
+  referenced(digests: readonly ImageDigest[]): ReadonlySet<ImageDigest> {
+    const asked = new Set<string>(digests)
+    const found = new Set<ImageDigest>()
+    for (const { state } of this.#state.table.items()) {
+      const uploaded = state.attributes?.images.map(image => image.replace(/^blob:/, '')) ?? []
+      for (const digest of [...(state.objects?.imageDigests ?? []), ...uploaded])
+        if (asked.has(digest)) found.add(digest as ImageDigest)
+    }
+    return found
   }
 
   /** Sums by bucket of a partition's digests: equal buckets hold the same items. Null for a partition of others. */
@@ -259,7 +285,7 @@ export class ShardNode implements ShardReplica {
     await this.#follower.close()
     await this.#checkpointIfBehind()
     this.#stopped = true
-    this.#waiters.wakeAll()
+    this.#wakeAll()
     await this.#searcher.close()
   }
 
@@ -312,12 +338,14 @@ export class ShardNode implements ShardReplica {
   }
 
   #show(batch: Batch): void {
-    const shown = this.#state.show(batch, this.#options.clock())
+    const nowMs = this.#options.clock()
+    const shown = this.#state.show(batch, nowMs)
     this.#batchesInFlight--
     this.#noteCaughtUp()
     for (const partition of shown.watermarks) this.#waiters.wakePartition(partition)
     for (const [partition, items] of shown.items) this.#waiters.wakeItems(partition, items)
     for (const resolve of this.#afterShown.splice(0)) resolve()
+    if (shown.searchable.length > 0) this.#options.onSearchable?.(shown.searchable.map(item => announced(item, nowMs)))
   }
 
   #nextShown(): Promise<void> {
@@ -413,10 +441,19 @@ export class ShardNode implements ShardReplica {
   #fail(error: FreshetError): void {
     if (this.#failure !== null || this.#stopped) return
     this.#failure = error
-    for (const resolve of this.#afterShown.splice(0)) resolve()
-    this.#waiters.wakeAll()
+    this.#wakeAll()
     this.#options.onFailure(error)
   }
+
+  #wakeAll(): void {
+    for (const resolve of this.#afterShown.splice(0)) resolve()
+    this.#waiters.wakeAll()
+  }
+}
+
+function announced({ itemId, attributes, objects }: ItemState, atMs: number): SearchableItem {
+  const digest = (objects?.imageDigests[0] ?? null) as ImageDigest | null
+  return { itemId, title: attributes?.title ?? '', digest, atMs }
 }
 
 const noVectors: VectorStatistics = {

@@ -14,7 +14,7 @@ import { type Item, ItemTable } from './item-table.ts'
 import { PartitionDigests } from './partition-digest.ts'
 import { RecentTimes } from './recent-times.ts'
 import { type RefusedRecord, RefusedRecords } from './refused-records.ts'
-import { applyMutation, type ItemState } from './registers.ts'
+import { applyMutation, type ItemState, isSearchable } from './registers.ts'
 
 /** Where a mutation stood in the log. */
 export interface MutationPosition {
@@ -35,6 +35,8 @@ export interface Batch {
 export interface Shown {
   readonly items: ReadonlyMap<Partition, ReadonlySet<ItemId>>
   readonly watermarks: readonly Partition[]
+  /** Items that are searchable, or by other objects than before. */
+  readonly searchable: readonly ItemState[]
 }
 
 /**
@@ -159,17 +161,19 @@ export class ShardState {
   /** The search thread has done the batch's operations; batches are shown in the order taken. */
   show(batch: Batch, nowMs: number): Shown {
     const items = new Map<Partition, Set<ItemId>>()
+    const searchable: ItemState[] = []
     for (const [item, after] of batch.changes) {
       const before = item.shown
       this.#digests.get(item.partition)?.replace(item.idHash, before, after)
       this.times.note(after.itemId, { before, after }, nowMs)
       this.table.show(item, after)
+      if (isSearchable(after) && (!isSearchable(before) || before.objects !== after.objects)) searchable.push(after)
       const changed = items.get(item.partition) ?? new Set()
       items.set(item.partition, changed.add(after.itemId))
     }
     for (const [partition, watermark] of batch.watermarks) this.#shownWatermarks.set(partition, watermark)
     for (const [partition, offset] of batch.next) this.#shownNext.set(partition, offset)
-    return { items, watermarks: [...batch.watermarks.keys()] }
+    return { items, watermarks: [...batch.watermarks.keys()], searchable }
   }
 
   restoreItem(ordinal: number, partition: Partition, state: ItemState): void {
