@@ -68,6 +68,7 @@ const deadLetterParams = Type.Object({ id: Type.String({ maxLength: 64, examples
 
 const listSchema = describeRoute({
   tag: 'operate',
+  operationId: 'listDeadLetters',
   summary: 'Dead letters: what could not be processed',
   querystring: DeadLetterQuery,
   response: { 200: DeadLetterList },
@@ -75,6 +76,7 @@ const listSchema = describeRoute({
 
 const showSchema = describeRoute({
   tag: 'operate',
+  operationId: 'getDeadLetter',
   summary: 'One dead letter with its record and job',
   params: deadLetterParams,
   response: { 200: DeadLetterDetail },
@@ -82,6 +84,7 @@ const showSchema = describeRoute({
 
 const redriveSchema = describeRoute({
   tag: 'operate',
+  operationId: 'redriveDeadLetter',
   summary: 'Run the job of a dead letter again',
   description: 'At its original version; the outcome says when that has become pointless.',
   params: deadLetterParams,
@@ -90,6 +93,7 @@ const redriveSchema = describeRoute({
 
 const dropSchema = describeRoute({
   tag: 'operate',
+  operationId: 'dropDeadLetter',
   summary: 'Forget a dead letter',
   params: deadLetterParams,
   response: { 200: Dropped },
@@ -97,18 +101,21 @@ const dropSchema = describeRoute({
 
 const modelsSchema = describeRoute({
   tag: 'operate',
+  operationId: 'listModels',
   summary: 'Models of the generations not retired',
   response: { 200: ModelList },
 })
 
 const generationsSchema = describeRoute({
   tag: 'operate',
+  operationId: 'listGenerations',
   summary: 'Generations and their shares of the queries',
   response: { 200: GenerationList },
 })
 
 const backupSchema = describeRoute({
   tag: 'operate',
+  operationId: 'backup',
   summary: 'Copy the data directory while serving',
   body: BackupRequest,
   response: { 200: BackupAnswer },

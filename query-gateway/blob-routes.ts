@@ -82,6 +82,7 @@ async function sendPicture(reply: FastifyReply, path: string): Promise<FastifyRe
 
 const uploadSchema = describeRoute({
   tag: 'items',
+  operationId: 'putBlob',
   summary: 'Store a picture',
   description: 'The body is the file. The answer names it as `blob:<sha256>`, for items and for searches.',
   body: { content: { 'application/octet-stream': { schema: { type: 'string', format: 'binary' } } } },
@@ -90,6 +91,7 @@ const uploadSchema = describeRoute({
 
 const blobSchema = describeRoute({
   tag: 'items',
+  operationId: 'getBlob',
   summary: 'A stored picture',
   params: Type.Object({ digest: Type.String({ pattern: '^[0-9a-f]{64}$', description: 'SHA-256, 64 hex digits' }) }),
   response: { 200: described('image/*', 'the picture as it was stored') },
@@ -97,6 +99,7 @@ const blobSchema = describeRoute({
 
 const itemImageSchema = describeRoute({
   tag: 'items',
+  operationId: 'getItemImage',
   summary: 'A picture of an item',
   params: itemParams,
   querystring: Type.Object(

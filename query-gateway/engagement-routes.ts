@@ -23,6 +23,7 @@ export function engagementRoutes(app: GatewayApp, { ports }: GatewayParts): void
 
 const engagementSchema = describeRoute({
   tag: 'search',
+  operationId: 'reportEngagements',
   summary: 'Report what users did with results',
   body: EngagementBatch,
   response: { 202: EngagementAccepted },

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, FreshetError } from '../schemas/errors.ts'
 import type { GatewayApp } from './gateway-app.ts'
@@ -20,7 +21,7 @@ const frameworkCodes: Readonly<Record<string, ErrorCode>> = {
 /** Every failure of every route as the documented JSON; an unknown one is `internal`, logged, and not told to the caller. */
 export function answerErrors(app: GatewayApp): void {
   app.setErrorHandler((thrown: unknown, request, reply) => {
-    const error = publicError(thrown, request.id)
+    const error = publicError(thrown, request)
     if (error.code === 'internal' && !request.raw.destroyed)
       request.log.error({ err: thrown, route: request.routeOptions.url }, 'a request failed')
     return sendError(reply, error)
@@ -40,13 +41,23 @@ export function sendError(reply: FastifyReply, error: FreshetError): FastifyRepl
   return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(error.toBody())
 }
 
-function publicError(thrown: unknown, requestId: string): FreshetError {
+function publicError(thrown: unknown, request: FastifyRequest): FreshetError {
   if (thrown instanceof FreshetError && thrown.code !== 'internal') return thrown
-  const { code = '', statusCode = 500, message } = thrown as Partial<FastifyError>
+  const { code = '', statusCode = 500, message = '' } = thrown as Partial<FastifyError>
   const known = frameworkCodes[code]
-  if (known) return new FreshetError(known, message ?? '', { cause: thrown })
-  if (statusCode >= 400 && statusCode < 500) return new FreshetError('bad-request', message ?? '', { cause: thrown })
-  return new FreshetError('internal', `an internal error; the log has it under request ${requestId}`, { cause: thrown })
+  if (known === 'unsupported-media-type') return new FreshetError(known, takenTypes(request), { cause: thrown })
+  if (known) return new FreshetError(known, lowerFirst(message), { cause: thrown })
+  if (statusCode >= 400 && statusCode < 500)
+    return new FreshetError('bad-request', lowerFirst(message), { cause: thrown })
+  return new FreshetError('internal', `an internal error; the log has it under request ${request.id}`, {
+    cause: thrown,
+  })
+}
+
+function takenTypes({ headers, routeOptions }: FastifyRequest): string {
+  const body = routeOptions.schema?.body as { readonly content?: object } | undefined
+  const taken = Object.keys(body?.content ?? { 'application/json': {} })
+  return `the content type ${headers['content-type'] ?? '(none)'} is not taken here; send ${taken.join(' or ')}`
 }
 
 /** Methods of the API's routes whose pattern fits a path. The page's catch-all is not among them. */
@@ -65,8 +76,12 @@ function patternOf(url: string): RegExp {
   return new RegExp(`^${url.replace(/:[^/]+/g, '[^/]+')}/?$`)
 }
 
+function lowerFirst(text: string): string {
+  return text.charAt(0).toLowerCase() + text.slice(1)
+}
+
 /** For failures before a request exists, such as malformed HTTP. */
-export function answerMalformed(error: Error & { readonly code?: string }, socket: import('node:net').Socket): void {
+export function answerMalformed(error: Error & { readonly code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
     return

@@ -2,7 +2,7 @@ import multipart from '@fastify/multipart'
 import fastifyStatic from '@fastify/static'
 import { Kind, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import fastify from 'fastify'
+import fastify, { LogController } from 'fastify'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import { adminRoutes } from './admin-routes.ts'
 import { pictureRoutes, uploadRoute } from './blob-routes.ts'
@@ -82,7 +82,7 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
 function newApp(ports: GatewayPorts, options: GatewayOptions): GatewayApp {
   const app: GatewayApp = fastify({
     ...(options.logger ? { loggerInstance: options.logger } : {}),
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: options.bodyMaxBytes,
     connectionTimeout: idleConnectionMs,
     return503OnClosing: false,

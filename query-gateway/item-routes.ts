@@ -106,6 +106,7 @@ const waitResponses = { 200: Receipt, 202: Type.Union([Accepted, Receipt]) }
 
 const putSchema = describeRoute({
   tag: 'items',
+  operationId: 'putItem',
   summary: 'Publish the full state of an item',
   description: `Omitted fields take their defaults, not their old values. ${waitDescription}`,
   params: itemParams,
@@ -116,6 +117,7 @@ const putSchema = describeRoute({
 
 const deleteSchema = describeRoute({
   tag: 'items',
+  operationId: 'deleteItem',
   summary: 'Delete an item',
   description: `Accepted whether or not the item exists. ${waitDescription}`,
   params: itemParams,
@@ -125,6 +127,7 @@ const deleteSchema = describeRoute({
 
 const bulkSchema = describeRoute({
   tag: 'items',
+  operationId: 'publishItems',
   summary: 'Publish a stream of items and deletes',
   description:
     'One JSON value a line: an item, `{"upsert": item}`, `{"delete": {"itemId"}}` or `{"itemId", "deleted": true}`; a ' +
@@ -136,6 +139,7 @@ const bulkSchema = describeRoute({
 
 const receiptSchema = describeRoute({
   tag: 'items',
+  operationId: 'getReceipt',
   summary: 'What became of an accepted event',
   description: 'Computed now from the registers and watermarks of the replicas.',
   params: Type.Object({ receipt: Type.String() }),

@@ -4,7 +4,8 @@ import type { FastifySchema } from 'fastify'
 import { ErrorShape } from '../schemas/http-shape.ts'
 import type { GatewayApp } from './gateway-app.ts'
 
-type JsonValue = null | boolean | number | string | JsonValue[] | { [key: string]: JsonValue }
+type JsonObject = { readonly [key: string]: JsonValue }
+type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject
 
 const tags = [
   { name: 'search', description: 'Find items by a picture, a part of one, an item or a vector' },
@@ -14,6 +15,8 @@ const tags = [
 
 export interface RouteDescription {
   readonly tag: (typeof tags)[number]['name']
+  /** Name of the operation for generated clients. */
+  readonly operationId: string
   readonly summary: string
   readonly description?: string
   readonly params?: TObject
@@ -59,23 +62,35 @@ export async function registerOpenApi(app: GatewayApp): Promise<void> {
       },
       tags: [...tags],
     },
-    transformObject: document => ('openapiObject' in document ? withComponents(document.openapiObject) : {}),
+    transform: ({ schema, url }) => ({ schema: markComponents(schema) as FastifySchema, url }),
+    transformObject: document => ('openapiObject' in document ? hoistComponents(document.openapiObject) : {}),
   })
   app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
 }
 
-/** Shapes that have an `$id` become named components, each said once. */
-function withComponents(document: object): object {
+const componentKey = 'x-component'
+
+/** The generator drops `$id`; the name of a shape travels through it under a key of ours. */
+function markComponents(schema: unknown): unknown {
+  return rewritten(schema as JsonValue, ({ $id, ...rest }) =>
+    $id === undefined ? rest : { ...rest, [componentKey]: $id },
+  )
+}
+
+/** Shapes that have a name become components, each said once. */
+function hoistComponents(document: object): object {
   const schemas: { [key: string]: JsonValue } = {}
-  const referTo = (value: JsonValue): JsonValue => {
-    if (Array.isArray(value)) return value.map(referTo)
-    if (value === null || typeof value !== 'object') return value
-    const { $id, ...rest } = value
-    const plain = Object.fromEntries(Object.entries(rest).map(([key, child]) => [key, referTo(child)]))
-    if (typeof $id !== 'string') return plain
-    schemas[$id] = plain
-    return { $ref: `#/components/schemas/${$id}` }
-  }
-  const plain = referTo(JSON.parse(JSON.stringify(document)) as JsonValue) as object
-  return { ...plain, components: { schemas } }
+  const paths = rewritten(document as JsonValue, ({ [componentKey]: name, ...rest }) => {
+    if (typeof name !== 'string') return rest
+    schemas[name] = rest
+    return { $ref: `#/components/schemas/${name}` }
+  })
+  return { ...(paths as object), components: { schemas } }
+}
+
+/** Objects from the inside out. */
+function rewritten(value: JsonValue, change: (object: JsonObject) => JsonValue): JsonValue {
+  if (Array.isArray(value)) return value.map(child => rewritten(child, change))
+  if (value === null || typeof value !== 'object') return value
+  return change(Object.fromEntries(Object.entries(value).map(([key, child]) => [key, rewritten(child, change)])))
 }

@@ -84,6 +84,7 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
 
 const searchSchema = describeRoute({
   tag: 'search',
+  operationId: 'search',
   summary: 'Search by picture, part of a picture, item or vector',
   description:
     'Send JSON, or a form with the file in `image` and the other fields as JSON in `query`. Without `box` or `object` ' +
@@ -99,6 +100,7 @@ const searchSchema = describeRoute({
 
 const detectSchema = describeRoute({
   tag: 'search',
+  operationId: 'detect',
   summary: 'Find the objects in a picture',
   description:
     'The picture is stored. Search next with `{"image": {"blob"}, "box"}`, or with `object` and the `generation` of ' +
@@ -114,6 +116,7 @@ const detectSchema = describeRoute({
 
 const itemSchema = describeRoute({
   tag: 'search',
+  operationId: 'getItem',
   summary: 'An item as the index has it',
   params: itemParams,
   querystring: Type.Object({ generation: Type.Optional(Type.String()) }, { additionalProperties: false }),
@@ -122,6 +125,7 @@ const itemSchema = describeRoute({
 
 const similarSchema = describeRoute({
   tag: 'search',
+  operationId: 'similarItems',
   summary: 'Items like this one, without it',
   params: itemParams,
   querystring: SimilarQuery,

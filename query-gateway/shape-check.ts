@@ -16,7 +16,7 @@ export function shapeCheck<T extends TSchema>(shape: T): ShapeCheck<T> {
 
 function shapeError(error: ValueError): FreshetError {
   const field = error.path.split('/').slice(1).map(unescapePointer).join('.')
-  const message = field === '' ? expectation(error) : `${field}: ${expectation(error)}`
+  const message = field === '' ? `${expectation(error)}, got ${kindOf(error.value)}` : `${field}: ${expectation(error)}`
   return new FreshetError('bad-request', message, { details: { field, received: kindOf(error.value) } })
 }
 

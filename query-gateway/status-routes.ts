@@ -37,7 +37,7 @@ export function statusRoutes(app: GatewayApp, { ports, meter, options }: Gateway
 
   app.get('/healthz', { schema: healthSchema }, async () => ({ ok: true as const }))
 
-  app.get('/readyz', { schema: healthSchema }, async () => {
+  app.get('/readyz', { schema: readySchema }, async () => {
     const { ready } = await systemStatus(ports, meter)
     if (!ready) throw new FreshetError('not-ready', 'the server is starting, catching up or draining')
     return { ok: true as const }
@@ -52,12 +52,14 @@ const Health = Type.Object({ ok: Type.Literal(true) }, { $id: 'Health', examples
 
 const statusSchema = describeRoute({
   tag: 'operate',
+  operationId: 'getStatus',
   summary: 'State of the index, its shards and the pipeline',
   response: { 200: Status },
 })
 
 const eventsSchema = describeRoute({
   tag: 'operate',
+  operationId: 'streamStatus',
   summary: 'State as Server-Sent Events, once a second',
   description:
     'Event `status`, whose data is a JSON object with `status` and `recent`, the items last made searchable.',
@@ -66,12 +68,21 @@ const eventsSchema = describeRoute({
 
 const metricsSchema = describeRoute({
   tag: 'operate',
+  operationId: 'getMetrics',
   summary: 'Metrics as Prometheus text',
   response: { 200: described('text/plain', 'Prometheus text exposition format 0.0.4') },
 })
 
 const healthSchema = describeRoute({
   tag: 'operate',
-  summary: 'Whether the process is alive (healthz), or may be sent requests (readyz)',
+  operationId: 'isAlive',
+  summary: 'Whether the process answers',
+  response: { 200: Health },
+})
+
+const readySchema = describeRoute({
+  tag: 'operate',
+  operationId: 'isReady',
+  summary: 'Whether the process may be sent requests; else 503',
   response: { 200: Health },
 })

@@ -66,5 +66,5 @@ export const ErrorDetailShape = Type.Unsafe<ErrorBody['error']>(
 )
 
 export const ErrorShape = Type.Unsafe<ErrorBody>(
-  Type.Object({ error: ErrorDetailShape }, { $id: 'Error', examples: [exampleError] }),
+  Type.Object({ error: ErrorDetailShape }, { $id: 'Error', description: 'what failed', examples: [exampleError] }),
 )
