@@ -30,9 +30,10 @@ export interface DataFormat {
 /** Version 1: the first. */
 export const dataFormat: DataFormat = { version: 1, migrations: [] }
 
-const formatFile = 'FORMAT'
+export const formatFile = 'FORMAT'
 const lockFile = 'LOCK'
 const ownerFile = 'OWNER'
+const sqliteBusy = 5
 
 /**
  * Opens a data directory for this process alone, made when missing. The file `FORMAT` holds its format version as a
@@ -70,6 +71,7 @@ async function takeLock(path: string): Promise<DatabaseSync> {
     lock.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
   } catch (cause) {
     lock.close()
+    if (!(cause instanceof Error && 'errcode' in cause && cause.errcode === sqliteBusy)) throw cause
     const pid = await readFile(join(path, ownerFile), 'utf8').catch(() => 'unknown')
     throw new FreshetError('data-locked', `the data directory ${path} is in use by process ${pid.trim()}`, {
       cause,

@@ -14,6 +14,8 @@ export interface ReaderStart {
 
 /** One poll ends after this many bytes of records, so that large records cannot fill the memory. */
 const maxPollBytes = 16 * 2 ** 20
+/** Longer timers of Node fire at once. */
+const maxTimerMs = 2 ** 31 - 1
 
 /**
  * Reads up to the durable end of its partitions, woken by appends. A poll starts where the one before stopped among
@@ -109,7 +111,7 @@ export class EmbeddedLogReader implements LogReader {
         this.#wake = null
         resolve()
       }
-      const timer = setTimeout(wake, waitMs)
+      const timer = setTimeout(wake, Math.min(waitMs, maxTimerMs))
       this.#wake = wake
     })
   }

@@ -26,6 +26,8 @@ type Job = { -readonly [Field in keyof StoredJob]: StoredJob[Field] } & {
 
 /** Of twenty claims one is backfill, when there is any. */
 const claimsPerBackfill = 20
+/** Longer timers of Node fire at once. */
+const maxTimerMs = 2 ** 31 - 1
 
 /**
  * WorkQueue on the embedded environment. All but the payload is kept in memory; the rows are for the next open.
@@ -292,7 +294,7 @@ export class EmbeddedWorkQueue implements WorkQueue {
         this.#claimers.delete(wake)
         resolve()
       }
-      const timer = setTimeout(wake, Math.min(waitMs, Math.max(1, untilDueMs)))
+      const timer = setTimeout(wake, Math.min(waitMs, Math.max(1, untilDueMs), maxTimerMs))
       this.#claimers.add(wake)
     })
   }
