@@ -135,7 +135,7 @@ export class HttpImages {
     await body.dump({ limit: 16_384, signal: ends.any })
     if (statusCode === 304 && call.etag !== '') return { type: 'unchanged' }
     const location = headerOf(response, 'location')
-    if (redirects.has(statusCode) && location !== '' && URL.canParse(location, url))
+    if (redirects.has(statusCode) && location !== '' && URL.canParse(location, url.href))
       return { type: 'redirect', to: new URL(location, url) }
     throw statusError(url, response)
   }
