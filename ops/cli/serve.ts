@@ -17,11 +17,13 @@ export function serveCommand(context: CommandContext): Command {
   return answering(configured(command), 'freshet serve --demo --data-dir ./data --port 7480').action(
     async (options: ServeOptions) => {
       // Loaded here, so that the other commands start without the server's libraries.
-      const { runServe } = await import('../serve.ts')
+      const { runServe } = await import('../serve-command.ts')
       const { config } = configFrom(context, options)
       const demo = options.demo === true || config.demo
       const json = options.json === true || config.logFormat === 'json'
-      context.exitWith(await runServe(demo ? withDemoImages(config) : config, { demo, json }))
+      context.exitWith(
+        await runServe(demo ? withDemoImages(config) : config, { demo, json, terminal: context.terminal }),
+      )
     },
   )
 }

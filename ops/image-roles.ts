@@ -1,0 +1,103 @@
+import { join } from 'node:path'
+import type { Logger } from 'pino'
+import type { ImageDigest } from '../schemas/ids.ts'
+import type { ImageModel } from '../schemas/image-analysis.ts'
+import { BlobStore } from '../workers/blob-store.ts'
+import { EmbeddingCache } from '../workers/embedding-cache.ts'
+import { HttpImages } from '../workers/http-images.ts'
+import { ImageSource } from '../workers/image-source.ts'
+import { ModelPool } from '../workers/model-pool.ts'
+import type { Config } from './config.ts'
+import type { Storage } from './storage.ts'
+import { StubModel } from './stub-model.ts'
+
+export interface ModelProcess {
+  readonly name: string
+  readonly pid: number | null
+  readonly state: 'starting' | 'running' | 'restarting' | 'stopped'
+  readonly restarts: number
+}
+
+/** The model that indexing and queries share, and the processes behind it. */
+export interface ModelRole {
+  readonly model: ImageModel
+  processes(): readonly ModelProcess[]
+  close(): Promise<void>
+}
+
+/** @throws FreshetError `model-invalid` */
+export async function openModel(config: Config, log: Logger): Promise<ModelRole> {
+  if (config.stubModel) return { model: new StubModel(), processes: () => [], close: async () => {} }
+  const pool = await ModelPool.open({
+    modelSet: config.model,
+    processes: config.processes,
+    clock: () => performance.now(),
+    log,
+    maxPixels: config.limits.pixels,
+  })
+  return {
+    model: pool,
+    processes: () =>
+      pool
+        .status()
+        .processes.map(({ pid, state, restarts }, i) => ({ name: `model-${i}`, pid, state: shown[state], restarts })),
+    close: () => pool.close(),
+  }
+}
+
+const shown = {
+  starting: 'starting',
+  ready: 'running',
+  draining: 'restarting',
+  pausing: 'restarting',
+  closed: 'stopped',
+} as const
+
+/** Where pictures come from and are kept. */
+export interface ImageRole {
+  readonly blobs: BlobStore
+  readonly source: ImageSource
+  readonly cache: EmbeddingCache
+  /** The guarded download of the gateway. */
+  fetchImage(url: string, signal: AbortSignal): Promise<ImageDigest>
+  close(): Promise<void>
+}
+
+const cachedImages = 1_000_000
+
+export interface ImageRoleOptions {
+  readonly config: Config
+  readonly storage: Storage
+  readonly clock: () => number
+  readonly isReferenced: (digests: readonly ImageDigest[]) => Promise<ReadonlySet<ImageDigest>>
+}
+
+export async function openImages({ config, storage, clock, isReferenced }: ImageRoleOptions): Promise<ImageRole> {
+  const blobs = await BlobStore.open({
+    directory: join(config.dataDir, 'blobs'),
+    maxBytes: config.blobStoreMaxBytes,
+    isReferenced,
+    clock,
+  })
+  const http = new HttpImages({
+    clock: () => performance.now(),
+    allowPrivateHosts: config.allowPrivateHosts,
+    maxBytes: config.limits.imageBytes,
+  })
+  const store = storage.keyValueStore('images')
+  const source = await ImageSource.open({
+    blobs,
+    http,
+    store,
+    fileRoots: config.imageRoots,
+    maxReferences: cachedImages,
+    random: Math.random,
+  })
+  return {
+    blobs,
+    source,
+    cache: new EmbeddingCache({ store, maxEntries: cachedImages, random: Math.random }),
+    fetchImage: (url, signal) => source.resolve(url, { imageVersion: '', refresh: false, signal }),
+    close: () => http.close(),
+  }
+}

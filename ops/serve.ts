@@ -1,0 +1,206 @@
+import { randomUUID } from 'node:crypto'
+import { readdirSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import fastifyStatic from '@fastify/static'
+import type { Logger } from 'pino'
+import { createGateway } from '../query-gateway/gateway.ts'
+import type { GatewayPorts, PipelineStatus, RoutedGeneration } from '../query-gateway/ports.ts'
+import { FreshetError } from '../schemas/errors.ts'
+import type { Generation } from '../schemas/ids.ts'
+import type { GenerationStatus } from '../topologies/control/control-state.ts'
+import { DeadLetters } from '../topologies/dead-letters.ts'
+import { openDataDirectory } from '../topologies/embedded/data-directory.ts'
+import { Alarms } from './alarms.ts'
+import { backUp } from './backup.ts'
+import type { Config } from './config.ts'
+import { demoDirectory } from './demo-catalog.ts'
+import { type GenerationRoles, shardDirectory, startGeneration } from './generation-roles.ts'
+import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
+import { RecentItems } from './recent-items.ts'
+import { openStorage, type Storage } from './storage.ts'
+
+export interface RunningServer {
+  /** Where it listens, such as `http://127.0.0.1:7480`. */
+  readonly url: string
+  /** Drains and ends: no new requests, jobs handed back, checkpoints written, directory unlocked. Repeatable. */
+  close(): Promise<void>
+}
+
+const pageDirectory = fileURLToPath(new URL('../query-gateway/page', import.meta.url))
+
+/**
+ * All roles in this process on one data directory. Resolves when it listens.
+ * @throws FreshetError `data-locked` | `data-format` | `model-invalid` | `fingerprint-mismatch` | `topic-*` | storage codes
+ */
+export async function startServer(config: Config, log: Logger): Promise<RunningServer> {
+  const closers = new Closers()
+  try {
+    const server = await start(config, log, closers)
+    return { url: server, close: () => closers.close() }
+  } catch (thrown) {
+    await closers.close()
+    throw thrown
+  }
+}
+
+const clock = (): number => Date.now()
+
+/** Everything opened, newest last; closed in the other order. */
+class Closers {
+  readonly #closers: (() => Promise<void>)[] = []
+  #closing: Promise<void> | null = null
+
+  add(close: () => Promise<void>): void {
+    this.#closers.push(close)
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#closeAll()
+    return this.#closing
+  }
+
+  async #closeAll(): Promise<void> {
+    for (const close of this.#closers.reverse()) await close()
+  }
+}
+
+async function start(config: Config, log: Logger, closers: Closers): Promise<string> {
+  const alarms = new Alarms(log, clock)
+  const directory = await openDataDirectory(config.dataDir)
+  closers.add(() => directory.close())
+  const [storage, model] = await openBoth(config, log, closers)
+  const recent = new RecentItems(clock)
+  // The blob store asks who refers to its blobs when it evicts, which is never before the roles run.
+  const running: { roles: GenerationRoles | null } = { roles: null }
+  const images = await openImages({
+    config,
+    storage,
+    clock,
+    isReferenced: async digests => running.roles?.referenced(digests) ?? new Set(digests),
+  })
+  closers.add(() => images.close())
+  const roles = await startGeneration({
+    config,
+    storage,
+    model,
+    images,
+    alarms,
+    log,
+    clock,
+    onSearchable: items => recent.add(items),
+  })
+  running.roles = roles
+  closers.add(() => roles.close())
+  return listen(config, { storage, model, images, roles, alarms, recent }, { log, closers })
+}
+
+/** Side by side, since loading the models takes the longest. What opened is closed when the other one fails. */
+async function openBoth(config: Config, log: Logger, closers: Closers): Promise<readonly [Storage, ModelRole]> {
+  const [storage, model] = await Promise.allSettled([openStorage(config, log, clock), openModel(config, log)])
+  if (storage.status === 'fulfilled') closers.add(() => storage.value.close())
+  if (model.status === 'fulfilled') closers.add(() => model.value.close())
+  if (storage.status === 'rejected') throw storage.reason
+  if (model.status === 'rejected') throw model.reason
+  return [storage.value, model.value]
+}
+
+interface Parts {
+  readonly storage: Storage
+  readonly model: ModelRole
+  readonly images: ImageRole
+  readonly roles: GenerationRoles
+  readonly alarms: Alarms
+  readonly recent: RecentItems
+}
+
+async function listen(
+  config: Config,
+  parts: Parts,
+  { log, closers }: { readonly log: Logger; readonly closers: Closers },
+): Promise<string> {
+  const { limits } = config
+  const app = await createGateway(gatewayPorts(config, parts), {
+    pageDirectory,
+    imageMaxBytes: limits.imageBytes,
+    bodyMaxBytes: limits.bodyBytes,
+    maxK: limits.maxK,
+    deadlineMs: limits.deadlineMs,
+    logger: log,
+    ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
+  })
+  if (config.demo) await serveSamples(app)
+  closers.add(() => app.close())
+  await app.listen({ host: config.host, port: config.port })
+  const { address, port, family } = app.server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+type App = Awaited<ReturnType<typeof createGateway>>
+
+/** Photos of rooms to try the demo with. */
+async function serveSamples(app: App): Promise<void> {
+  const root = join(demoDirectory, 'rooms')
+  const addresses = readdirSync(root).map(name => `/samples/${name}`)
+  app.get('/samples/index.json', { schema: { hide: true } }, async () => addresses)
+  await app.register(fastifyStatic, { root, prefix: '/samples/', decorateReply: false, schemaHide: true })
+}
+
+function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
+  const { storage, model, images, roles, recent } = parts
+  const { codecs } = storage
+  return {
+    log: storage.log,
+    catalogCodec: codecs.catalog,
+    engagementCodec: codecs.engagement,
+    partitions: storage.partitions,
+    topicEpoch: storage.topicEpoch,
+    routing: () => [routed(roles.status)],
+    replicas: () => roles.shards,
+    models: generation => modelOf(parts, generation),
+    fetchImage: images.fetchImage,
+    blobs: images.blobs,
+    deadLetters: new DeadLetters({
+      log: storage.log,
+      store: storage.keyValueStore('dead-letters'),
+      codec: codecs.deadLetters,
+      redrive: letter => roles.dispatch.redrive(letter),
+    }),
+    pipeline: () => pipelineStatus(parts),
+    recentItems: () => recent.list(),
+    backup: directory => backUp(backupSource(config, parts), directory),
+    ready: () => roles.failure() === null && model.processes().every(({ state }) => state !== 'stopped'),
+    clock,
+    newId: randomUUID,
+  }
+}
+
+function modelOf({ model, roles }: Parts, generation: Generation) {
+  if (generation === roles.status.started.generation) return model.model
+  throw new FreshetError('not-ready', `no model of generation ${generation} is loaded`)
+}
+
+function routed({ started, state, share }: GenerationStatus): RoutedGeneration {
+  const { generation, model, fingerprint, dims, shards } = started
+  return { generation, model, fingerprint, dims, shards, state, share }
+}
+
+async function pipelineStatus({ storage, model, roles, alarms, recent }: Parts): Promise<PipelineStatus> {
+  return {
+    rates: { searchable: recent.perSecond() },
+    queue: await storage.queue.depth(),
+    processes: model.processes(),
+    alarms: alarms.list(),
+    deadLetters: roles.dispatch.status().counts.deadLetters + roles.workers.status().failed,
+  }
+}
+
+function backupSource(config: Config, { storage, roles }: Parts) {
+  const { generation } = roles.status.started
+  const shards = roles.shards.map((node, number) => ({
+    node,
+    directory: shardDirectory(config.dataDir, generation, number),
+  }))
+  return { dataDir: config.dataDir, storage, shards }
+}
