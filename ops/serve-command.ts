@@ -27,10 +27,14 @@ export async function runServe(config: Config, { demo, json, terminal }: ServeCo
   const signal = await signalled
   if (!json) terminal.note(`\n  ${signal}: draining`)
   const drained = await within(drainWithinMs, server.close())
+  if (!drained) {
+    terminal.note('  draining took too long; what is not finished runs again at the next start')
+    // Whatever hangs would keep the process, and with it the lock on the data directory.
+    process.exit(1)
+  }
   await loading
-  if (drained && !json) terminal.note('  all work is stored; it goes on at the next start')
-  if (!drained) terminal.note('  draining took too long; what is not finished runs again at the next start')
-  return drained ? 0 : 1
+  if (!json) terminal.note('  all work is stored; it goes on at the next start')
+  return 0
 }
 
 function announce(server: RunningServer, config: Config, { json, terminal }: Omit<ServeCommandOptions, 'demo'>): void {
