@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { KeyValueStore, KeyValueWrite } from '../topologies/key-value-store.ts'
+import type { KeyValueStore } from '../topologies/key-value-store.ts'
 
 export interface BoundedTableOptions {
   readonly store: KeyValueStore
@@ -20,6 +20,7 @@ const evictedRatio = 0.02
 export class BoundedTable {
   readonly #options: BoundedTableOptions
   readonly #countKey: string
+  readonly #arriving = new Set<string>()
   #count: number
 
   constructor(options: BoundedTableOptions) {
@@ -39,19 +40,30 @@ export class BoundedTable {
 
   /** Adds or replaces entries; durable when resolved. */
   async put(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): Promise<void> {
-    const { store } = this.#options
-    const writes: KeyValueWrite[] = []
-    const added = new Set<string>()
-    for (const { key, value } of entries) {
-      const storedKey = this.#storedKey(key)
-      if (store.get(storedKey) === undefined) added.add(storedKey)
-      writes.push({ key: storedKey, value })
-    }
+    const writes = entries.map(({ key, value }) => ({ key: this.#storedKey(key), value }))
+    const added = new Set(writes.map(({ key }) => key).filter(key => !this.#isHeld(key)))
     const removed = this.#makeRoom(added.size)
-    this.#count += added.size - removed.length
-    // Removals first: a key that is both removed and written must stay.
-    const count = { key: this.#countKey, value: Buffer.from(String(this.#count)) }
-    await store.write([...removed.map(key => ({ key, value: null })), ...writes, count])
+    const change = added.size - removed.length
+    this.#count += change
+    for (const key of added) this.#arriving.add(key)
+    try {
+      // Removals first: a key that is both removed and written must stay.
+      await this.#options.store.write([
+        ...removed.map(key => ({ key, value: null })),
+        ...writes,
+        { key: this.#countKey, value: Buffer.from(String(this.#count)) },
+      ])
+    } catch (thrown) {
+      this.#count -= change
+      throw thrown
+    } finally {
+      for (const key of added) this.#arriving.delete(key)
+    }
+  }
+
+  /** Stored, or about to be by another call. */
+  #isHeld(storedKey: string): boolean {
+    return this.#arriving.has(storedKey) || this.#options.store.get(storedKey) !== undefined
   }
 
   #makeRoom(adding: number): readonly string[] {

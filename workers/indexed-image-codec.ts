@@ -50,7 +50,7 @@ export function decodeIndexedImage(bytes: Uint8Array, digest: ImageDigest): Inde
       label: input.toString('utf8', labelAt, vectorAt - 2),
       score: numbers[4]!,
       // A copy: the bytes of a memory-mapped store are only good until the next turn.
-      vector: Uint8Array.prototype.slice.call(input, vectorAt, vectorEnd),
+      vector: new Uint8Array(input.subarray(vectorAt, vectorEnd)),
     })
     at = vectorEnd
   }
