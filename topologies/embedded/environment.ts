@@ -88,7 +88,7 @@ export class EmbeddedEnvironment {
   readonly directory: string
   readonly clock: () => number
   readonly #root: RootDatabase<Uint8Array, Uint8Array>
-  readonly #tables: ReadonlyMap<TableName, Database<Uint8Array, Uint8Array>>
+  readonly #tables: ReadonlyMap<TableName, Table>
   readonly #space: SpaceGuard
   readonly #log: EnvironmentOptions['log']
   readonly #upkeeps: Upkeep[] = []
@@ -116,9 +116,7 @@ export class EmbeddedEnvironment {
     this.clock = options.clock
     this.#log = options.log
     this.#root = openRoot(options.directory)
-    this.#tables = new Map(
-      tableNames.map(name => [name, this.#root.openDB<Uint8Array, Uint8Array>({ name, ...binaryTable })]),
-    )
+    this.#tables = openTables(this.#root)
     this.#space = new SpaceGuard({
       directory: options.directory,
       maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
@@ -314,10 +312,12 @@ export class EmbeddedEnvironment {
     return pages * pageSizeBytes
   }
 
-  #table(name: TableName): Database<Uint8Array, Uint8Array> {
+  #table(name: TableName): Table {
     return this.#tables.get(name)!
   }
 }
+
+type Table = Database<Uint8Array, Uint8Array>
 
 interface LmdbStats {
   readonly treeBranchPageCount: number
@@ -346,6 +346,13 @@ function openRoot(directory: string): RootDatabase<Uint8Array, Uint8Array> {
   } catch (cause) {
     throw new FreshetError('storage-failed', `the storage in ${directory} cannot be opened`, { cause })
   }
+}
+
+/** In one transaction, because each would wait for the disk of its own when it makes its table. */
+function openTables(root: RootDatabase<Uint8Array, Uint8Array>): ReadonlyMap<TableName, Table> {
+  return root.transactionSync(
+    () => new Map(tableNames.map(name => [name, root.openDB<Uint8Array, Uint8Array>({ name, ...binaryTable })])),
+  )
 }
 
 function isFull(staged: StagedWrites): boolean {
