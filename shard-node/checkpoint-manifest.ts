@@ -64,7 +64,7 @@ export interface CheckpointManifest {
 }
 
 export function encodeManifest(manifest: CheckpointManifest): string {
-  return `${JSON.stringify({ manifest, sha256: digestOf(manifest) })}\n`
+  return JSON.stringify({ manifest, sha256: digestOf(manifest) })
 }
 
 /** @throws FreshetError `checkpoint-corrupt` | `data-format` (a format this version does not read) */

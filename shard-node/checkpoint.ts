@@ -186,8 +186,8 @@ async function load(manifest: CheckpointManifest, options: RestoreOptions): Prom
       throw new FreshetError('checkpoint-corrupt', `the items of partition ${partition} do not add up to their digest`)
   }
   const { graphRefused } = await options.searcher.ask('restore', restoreRequest(manifest, state), answer => answer)
-  if (graphRefused !== null && manifest.graph !== null) {
-    options.onAlarm(new FreshetError('checkpoint-corrupt', `the graph is built anew: ${graphRefused}`))
+  if (graphRefused !== null) {
+    options.onAlarm(new FreshetError(graphRefused.code, `the graph is built anew: ${graphRefused.message}`))
     await options.directory.quarantineFiles(manifest)
   }
   state.restored({

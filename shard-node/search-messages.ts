@@ -22,8 +22,8 @@ export interface RestoreRequest {
 }
 
 export interface RestoreAnswer {
-  /** Why the graph is built anew from the rows; null when it was loaded. */
-  readonly graphRefused: string | null
+  /** Why the graph is built anew from the rows; null when it was loaded, or when there was none. */
+  readonly graphRefused: { readonly code: ErrorCode; readonly message: string } | null
 }
 
 /**

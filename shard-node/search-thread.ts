@@ -148,35 +148,37 @@ class SearchThread {
     index: ItemIndex,
     header: RowsHeader,
     graph: SavedGraph | null,
-  ): Promise<{ readonly searched: TailedRows; readonly graphRefused: string | null }> {
-    const loaded = await this.#loadGraph(header, graph)
-    if (loaded instanceof GraphSegment) {
-      const searched = new TailedRows(index.rows, loaded, header.first)
-      header.places.forEach((place, slot) => {
-        searched.restore(slot, header.first + place)
-      })
-      searched.restored(graph?.segmented ?? header.first, header.next)
-      return { searched, graphRefused: null }
-    }
-    const searched = new TailedRows(index.rows, this.#newSegment(), header.next)
-    for (let slot = 0; slot < header.items.length; slot++) searched.insert(slot)
-    return { searched, graphRefused: loaded }
-  }
-
-  /** The graph, or why it cannot be used. */
-  async #loadGraph(header: RowsHeader, graph: SavedGraph | null): Promise<GraphSegment | string> {
-    const { directory } = this.#data
-    if (graph === null) return 'none was saved'
-    if (graph.library !== graphLibrary) return `written by ${graph.library}, this is ${graphLibrary}`
-    if (graph.first !== header.first) return 'it belongs to other rows'
+  ): Promise<{ readonly searched: TailedRows } & SearchCalls['restore']['answer']> {
     try {
-      await verifyFile(directory, graph)
-      return GraphSegment.load(join(directory, graph.file), graph.size, this.#shape, this.#emptyGraph)
+      if (graph !== null) return { searched: await this.#graphedRows(index, header, graph), graphRefused: null }
     } catch (thrown) {
       const { code, message } = asFreshetError(thrown)
-      if (code === 'checkpoint-corrupt') return message
-      throw thrown
+      if (code !== 'checkpoint-corrupt' && code !== 'data-format') throw thrown
+      return { searched: this.#ungraphedRows(index, header), graphRefused: { code, message } }
     }
+    return { searched: this.#ungraphedRows(index, header), graphRefused: null }
+  }
+
+  #ungraphedRows(index: ItemIndex, header: RowsHeader): TailedRows {
+    const searched = new TailedRows(index.rows, this.#newSegment(), header.next)
+    for (let slot = 0; slot < header.items.length; slot++) searched.insert(slot)
+    return searched
+  }
+
+  /** @throws FreshetError `checkpoint-corrupt` | `data-format` when the graph cannot be used */
+  async #graphedRows(index: ItemIndex, header: RowsHeader, graph: SavedGraph): Promise<TailedRows> {
+    const { directory } = this.#data
+    if (graph.library !== graphLibrary)
+      throw new FreshetError('data-format', `the graph was written by ${graph.library}, this is ${graphLibrary}`)
+    if (graph.first !== header.first) throw new FreshetError('checkpoint-corrupt', 'the graph belongs to other rows')
+    await verifyFile(directory, graph)
+    const segment = GraphSegment.load(join(directory, graph.file), graph.size, this.#shape, this.#emptyGraph)
+    const searched = new TailedRows(index.rows, segment, header.first)
+    header.places.forEach((place, slot) => {
+      searched.restore(slot, header.first + place)
+    })
+    searched.restored(graph.segmented, header.next)
+    return searched
   }
 
   #newIndex(): ItemIndex {

@@ -1,0 +1,249 @@
+import { cp, readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import type { Mutation } from '../schemas/mutation.ts'
+import { decodeManifest } from './checkpoint-manifest.ts'
+import type { ShardNode } from './shard-node.ts'
+import { type ClusteredVectors, clusteredVectors } from './testing/clustered-vectors.ts'
+import { attributesPut, itemRemoved, objectsPut, ShardOnLog, workFailed } from './testing/shard-on-log.ts'
+
+const dims = 16
+const items = 300
+const days = 24 * 3_600_000
+let shard: ShardOnLog
+let vectors: ClusteredVectors
+
+beforeEach(async () => {
+  shard = await ShardOnLog.create(dims)
+  vectors = clusteredVectors({ seed: 33, dims, clusters: 8, spread: 0.6 })
+})
+afterEach(() => shard.dispose())
+
+/** Items of every standing. */
+async function fill(from: number): Promise<void> {
+  const writes: Mutation[] = []
+  for (let i = from; i < from + items; i++) {
+    const id = `item-${i}`
+    writes.push(attributesPut(id, i, { price: i }), objectsPut(id, i, [vectors.next(i % 8), vectors.next(1)]))
+    if (i % 10 === 1) writes.push(itemRemoved(id, i + 1))
+    if (i % 10 === 2) writes.push(attributesPut(id, i + 1), workFailed(id, i + 1))
+    if (i % 10 === 3) writes.push(attributesPut(`new-${i}`, i), workFailed(`bad-${i}`, i))
+  }
+  await shard.append(writes)
+  await shard.watermark(from)
+}
+
+/** Writes checkpoints until the graph of one holds nearly everything. */
+async function checkpointWithGraph(): Promise<void> {
+  let graphed = 0
+  while (graphed < items) {
+    await shard.node.checkpoint()
+    graphed = decodeManifest(await readFile(join(shard.checkpointDirectory, 'MANIFEST'), 'utf8')).graph?.size ?? 0
+  }
+}
+
+/** Everything a replica tells of its content. */
+async function contentOf(node: ShardNode): Promise<unknown> {
+  const { digests, items: counts, watermark, rows, applied } = await node.status()
+  const queries = clusteredVectors({ seed: 1, dims, clusters: 8, spread: 0.6 })
+  const answers = []
+  for (let i = 0; i < 8; i++) answers.push((await shard.search(queries.next(i), { node, k: 20, exact: true })).hits)
+  return { digests, counts, watermark, rows, applied, answers }
+}
+
+/** Opens a second replica with an empty directory on the same log. */
+async function freshReplay(): Promise<unknown> {
+  const node = await shard.open({ directory: join(shard.directory, 'fresh') })
+  const content = await contentOf(node)
+  await node.close()
+  return content
+}
+
+test('a restart from the checkpoint and the rest of the log equals a replay of the whole log', async () => {
+  await shard.open()
+  await fill(1)
+  await checkpointWithGraph()
+  await fill(1 + items / 2)
+  const before = await contentOf(shard.node)
+  await shard.node.close()
+  await shard.append([
+    attributesPut('late', 9_000),
+    objectsPut('late', 9_000, [vectors.next(0)]),
+    itemRemoved('item-4', 9_001),
+  ])
+  await shard.open()
+  expect(shard.alarms).toEqual([])
+  const restarted = await contentOf(shard.node)
+  expect(restarted).toEqual(await freshReplay())
+  expect(restarted).not.toEqual(before)
+})
+
+test('graph searches after a restart give what they gave before', async () => {
+  await shard.open()
+  await fill(1)
+  await checkpointWithGraph()
+  const query = vectors.next(2)
+  const before = (await shard.search(query, { k: 30 })).hits
+  await shard.node.close()
+  await shard.open()
+  expect((await shard.search(query, { k: 30 })).hits).toEqual(before)
+})
+
+test('two checkpoints are kept, and their files only', async () => {
+  await shard.open()
+  for (let i = 0; i < 4; i++) {
+    await shard.apply(attributesPut(`item-${i}`, i), objectsPut(`item-${i}`, i, [vectors.next(0)]))
+    await shard.node.checkpoint()
+  }
+  const names = await readdir(shard.checkpointDirectory)
+  expect(names.filter(name => name.startsWith('items-')).sort()).toEqual(['items-3', 'items-4'])
+  expect(names.filter(name => name.startsWith('rows-')).sort()).toEqual(['rows-3', 'rows-4'])
+  expect(names.filter(name => name.startsWith('graph-') && name !== 'graph-empty').length).toBeLessThanOrEqual(2)
+  expect(names.filter(name => name.startsWith('MANIFEST')).sort()).toEqual(['MANIFEST', 'MANIFEST.previous'])
+})
+
+test('closing without a change writes no checkpoint', async () => {
+  await shard.open()
+  await fill(1)
+  await shard.node.close()
+  const written = await readdir(shard.checkpointDirectory)
+  await shard.open()
+  await shard.node.close()
+  expect(await readdir(shard.checkpointDirectory)).toEqual(written)
+})
+
+describe('a damaged file never crashes the process', () => {
+  const damages: Readonly<Record<string, (path: string) => Promise<void>>> = {
+    'is empty': path => truncate(path, 0),
+    'lacks its last byte': async path => truncate(path, (await readFile(path)).length - 1),
+    'is cut in half': async path => truncate(path, Math.floor((await readFile(path)).length / 2)),
+    'has one bit flipped near its start': path => flipBit(path, 0.02),
+    'has one bit flipped in the middle': path => flipBit(path, 0.5),
+    'is missing': path => rename(path, `${path}.away`),
+  }
+  const cases = ['items', 'rows', 'graph', 'MANIFEST'].flatMap(file =>
+    Object.keys(damages).map(damage => [file, damage] as const),
+  )
+
+  test.each(cases)('%s %s', async (file, damage) => {
+    await shard.open()
+    await fill(1)
+    await checkpointWithGraph()
+    const before = await contentOf(shard.node)
+    await shard.node.close()
+    const name = (await readdir(shard.checkpointDirectory))
+      .filter(each => new RegExp(`^${file}(-\\d+)?$`).test(each))
+      .sort()
+      .at(-1)
+    await damages[damage]!(join(shard.checkpointDirectory, name!))
+    await shard.open()
+    expect(await contentOf(shard.node)).toEqual(before)
+    const isHarmless = file === 'MANIFEST' && damage === 'is missing'
+    expect(shard.alarms.map(({ code }) => code)).toEqual(isHarmless ? [] : ['checkpoint-corrupt'])
+    const left = await readdir(shard.checkpointDirectory)
+    expect(left.some(each => each.endsWith('.corrupt'))).toBe(
+      damage !== 'is missing' || file === 'items' || file === 'rows',
+    )
+  })
+})
+
+async function flipBit(path: string, at: number): Promise<void> {
+  const bytes = await readFile(path)
+  bytes[Math.floor(bytes.length * at)]! ^= 4
+  await writeFile(path, bytes)
+}
+
+test('a damaged newest checkpoint falls back to the one before and replays the rest', async () => {
+  await shard.open()
+  await fill(1)
+  await shard.node.checkpoint()
+  await shard.apply(attributesPut('later', 5_000), objectsPut('later', 5_000, [vectors.next(0)]))
+  await shard.node.close()
+  await flipBit(join(shard.checkpointDirectory, 'MANIFEST'), 0.5)
+  await shard.open()
+  expect(shard.alarms.map(({ code }) => code)).toEqual(['checkpoint-corrupt'])
+  expect((await shard.node.status()).checkpoint.writtenAtMs).not.toBeNull()
+  expect(await contentOf(shard.node)).toEqual(await freshReplay())
+})
+
+test('a checkpoint older than the retention of tombstones is refused, loudly, and the shard rebuilt', async () => {
+  await shard.open()
+  await fill(1)
+  await shard.node.close()
+  shard.nowMs += 8 * days
+  await shard.open()
+  expect(shard.alarms.map(({ code }) => code)).toEqual(['checkpoint-too-old'])
+  expect(await contentOf(shard.node)).toEqual(await freshReplay())
+})
+
+test('a checkpoint ahead of its log is refused', async () => {
+  await shard.open()
+  await fill(1)
+  await shard.node.close()
+  const other = await ShardOnLog.create(dims)
+  try {
+    await cp(shard.checkpointDirectory, other.checkpointDirectory, { recursive: true })
+    await other.open()
+    expect(other.alarms.map(({ code }) => code)).toEqual(['checkpoint-too-old'])
+    expect((await other.node.status()).rows).toBe(0)
+  } finally {
+    await other.dispose()
+  }
+})
+
+test('a checkpoint of another model is an error, not a rebuild', async () => {
+  await shard.open()
+  await fill(1)
+  await shard.node.close()
+  const other = await ShardOnLog.create(8)
+  try {
+    await cp(shard.checkpointDirectory, other.checkpointDirectory, { recursive: true })
+    await expect(other.open()).rejects.toMatchObject({ code: 'fingerprint-mismatch' })
+  } finally {
+    await other.dispose()
+  }
+})
+
+test('an export taken while writes go on opens as a replica of its own', async () => {
+  await shard.open()
+  const writing = fill(1)
+  const target = join(shard.directory, 'export')
+  await shard.node.exportTo(target)
+  await writing
+  const node = await shard.open({ directory: target })
+  expect(shard.alarms).toEqual([])
+  expect(await contentOf(node)).toEqual(await contentOf(shard.node))
+  await node.close()
+})
+
+test('checkpoints written while items are rewritten restore whole sets', async () => {
+  await shard.open()
+  let offset = 1
+  const write = (): Promise<void> =>
+    shard.append(
+      Array.from({ length: 40 }, (_, i) => [
+        attributesPut(`item-${i}`, offset),
+        objectsPut(`item-${i}`, offset, [vectors.next(0), vectors.next(1)]),
+      ]).flat(),
+    )
+  for (; offset <= 30; offset++) {
+    await write()
+    if (offset % 3 === 0) void shard.node.checkpoint()
+  }
+  await shard.caughtUp()
+  await shard.node.close()
+  await shard.open()
+  expect(shard.alarms).toEqual([])
+  const restored = (await contentOf(shard.node)) as { rows: number }
+  expect(restored.rows).toBe(80)
+  expect(restored).toEqual(await freshReplay())
+})
+
+test('a refused record above the watermark is remembered over a restart', async () => {
+  await shard.open()
+  await shard.apply(attributesPut('lamp', 5), objectsPut('lamp', 5, [new Float32Array(dims).fill(1)]))
+  await shard.node.close()
+  await shard.open()
+  await shard.watermark(5)
+  expect(shard.node.state).toBe('refusing')
+})
