@@ -53,3 +53,9 @@ export type CatalogEvent = ItemUpserted | ItemDeleted | TopicEpochMarker
 export function imageIdentity(event: Pick<ItemUpserted, 'images' | 'imageVersion'>): string {
   return JSON.stringify([event.imageVersion, ...event.images])
 }
+
+/** The image references of an identity made by `imageIdentity`. */
+export function imagesOfIdentity(identity: string): readonly string[] {
+  const [, ...images] = JSON.parse(identity) as readonly string[]
+  return images
+}

@@ -1,13 +1,13 @@
 import { isUtf8 } from 'node:buffer'
 import { type ItemUpserted, imageIdentity } from '../../schemas/catalog-event.ts'
 import type { DeadLetter } from '../../schemas/dead-letter.ts'
-import { type EmbedJob, jobIdOf } from '../../schemas/embed-job.ts'
 import { asFreshetError, type ErrorCode, FreshetError } from '../../schemas/errors.ts'
 import { type ItemId, type Offset, parseItemId } from '../../schemas/ids.ts'
 import { type AttributesPut, type ItemRemoved, mutationKey } from '../../schemas/mutation.ts'
 import { partitionOf } from '../../schemas/partition.ts'
 import type { LogRecord } from '../event-log.ts'
-import { type CatalogRecord, entryOf, type PartitionState, priorityOf, type StepInProgress } from './dispatch-state.ts'
+import { type CatalogRecord, entryOf, type PartitionState, type StepInProgress } from './dispatch-state.ts'
+import { issueJob } from './image-job.ts'
 import { emptyEntry, type ImagePart, type ItemEntry, imageDoneAt, removedAt } from './item-entry.ts'
 import type { ImageWait, Waiting } from './window.ts'
 
@@ -44,6 +44,10 @@ export function onCatalogRecord(
   const key = itemOfKey(record, step.state.settings.partitionCount)
   if (!key.ok) {
     refuseRecord(step, partition, record, key)
+    return
+  }
+  if (bytesOf(record) > maxRecordBytes) {
+    refuseRecord(step, partition, record, tooLarge(record))
     return
   }
   switch (content.kind) {
@@ -84,18 +88,20 @@ function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRe
   const { itemId } = event
   const entry = entryOf(step, itemId) ?? emptyEntry
   const waiting = newWaiting(record, itemId)
-  if (entry.a < offset && entry.x < offset) appendAndAwait(step, waiting, attributesOf(step, record, event))
+  if (entry.a < offset && entry.x < offset)
+    appendAndAwait(step, partition, { waiting, mutation: attributesOf(step, record, event) })
   const identity = imageIdentity(event)
   const decision = decideImage(entry, { offset, identity, refresh: event.refresh }, partition)
   switch (decision) {
     case 'superseded':
-      if (imageDoneAt(entry) < offset) waiting.image = { job: null, enqueuedAtMs: step.state.nowMs, refusals: 0 }
+      if (imageDoneAt(entry) < offset) awaitImage(waiting, record, { hasJob: false, refresh: false })
       break
     case 'finished':
     case 'unchanged':
       break
     case 'again':
-      waiting.image = enqueue(step, jobOf(step, record, { event, image: entry.image }))
+      awaitImage(waiting, record, { hasJob: true, refresh: event.refresh })
+      issueJob(step, partition, { waiting, image: entry.image })
       break
     case 'changed': {
       const wasPending = entry.image.state === 'pending'
@@ -103,10 +109,15 @@ function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRe
       const image: ImagePart = { state: 'pending', version: offset, identity, pendingSinceMs }
       supersede(step, partition, { itemId, entry, offset })
       step.effects.table.set(itemId, { ...entry, image })
-      waiting.image = enqueue(step, jobOf(step, record, { event, image }))
+      awaitImage(waiting, record, { hasJob: true, refresh: event.refresh })
+      issueJob(step, partition, { waiting, image })
     }
   }
   partition.window.read(offset, waiting)
+}
+
+function awaitImage(waiting: Waiting, record: LogRecord, job: Pick<ImageWait, 'hasJob' | 'refresh'>): void {
+  waiting.image = { ...job, traceparent: record.headers.traceparent ?? '', enqueuedAtMs: 0, refusals: 0 }
 }
 
 type ImageDecision = 'superseded' | 'finished' | 'again' | 'unchanged' | 'changed'
@@ -128,7 +139,7 @@ function onDelete(step: StepInProgress, partition: PartitionState, record: LogRe
   const { offset } = record
   const entry = entryOf(step, itemId) ?? emptyEntry
   const waiting = newWaiting(record, itemId)
-  if (entry.x < offset) appendAndAwait(step, waiting, removalOf(step, record, itemId))
+  if (entry.x < offset) appendAndAwait(step, partition, { waiting, mutation: removalOf(step, record, itemId) })
   if (entry.image.version < offset) {
     supersede(step, partition, { itemId, entry, offset })
     step.effects.table.set(itemId, { ...entry, image: removedAt(offset) })
@@ -145,12 +156,6 @@ function supersede(
   partition.window.supersede(by.itemId, by.offset)
   const { state } = by.entry.image
   if (state === 'pending' || state === 'failed') effects.hints.push({ itemId: by.itemId, offset: by.offset })
-}
-
-export function enqueue({ state, effects }: StepInProgress, job: EmbedJob): ImageWait {
-  effects.jobs.push({ id: jobIdOf(job), priority: priorityOf(state.settings, job.partition, job.version.offset), job })
-  state.counts.jobs++
-  return { job, enqueuedAtMs: state.nowMs, refusals: 0 }
 }
 
 /** The event stays in the window until the letter is durable: a commit must not outlive it. */
@@ -189,9 +194,27 @@ export function letterOf(
     message: refusal.message,
     failedAtMs: state.nowMs,
     traceparent: record.headers.traceparent ?? '',
-    key: record.key,
-    value: record.value,
+    key: record.key?.subarray(0, maxKeptKeyBytes) ?? null,
+    value: record.value?.subarray(0, maxRecordBytes) ?? null,
   }
+}
+
+/**
+ * What is larger is refused, because its attributes, with a longer key and a version, might not fit into the log that
+ * took the event; and of what is refused so much is kept. Below the default limit of Kafka, 1 MiB.
+ */
+const maxRecordBytes = 900_000
+const maxKeptKeyBytes = 4_096
+
+function bytesOf({ key, value }: LogRecord): number {
+  return (key?.length ?? 0) + (value?.length ?? 0)
+}
+
+function tooLarge(record: LogRecord) {
+  return {
+    code: 'record-too-large',
+    message: `an event of ${bytesOf(record)} bytes, the limit is ${maxRecordBytes}; longer values are cut off here`,
+  } as const
 }
 
 const unknownItem = '' as ItemId
@@ -220,7 +243,7 @@ function newWaiting(record: LogRecord, itemId: ItemId): Waiting {
     offset: record.offset,
     itemId,
     appendTimeMs: record.appendTimeMs,
-    bytes: (record.key?.length ?? 0) + (record.value?.length ?? 0),
+    bytes: bytesOf(record),
     unread: null,
     image: null,
     letter: false,
@@ -229,10 +252,9 @@ function newWaiting(record: LogRecord, itemId: ItemId): Waiting {
 
 function appendAndAwait(
   { state, effects }: StepInProgress,
-  waiting: Waiting,
-  mutation: AttributesPut | ItemRemoved,
+  { partition }: PartitionState,
+  { waiting, mutation }: { readonly waiting: Waiting; readonly mutation: AttributesPut | ItemRemoved },
 ): void {
-  const partition = partitionOf(mutation.itemId, state.settings.partitionCount)
   effects.appends.push({ partition, key: mutationKey(mutation), mutation })
   waiting.unread = { mutation, appendedAtMs: state.nowMs }
 }
@@ -261,24 +283,5 @@ function removalOf({ state }: StepInProgress, record: LogRecord, itemId: ItemId)
     itemId,
     version: { epoch: state.settings.acceptance.topicEpoch, offset: record.offset },
     acceptedAtMs: record.appendTimeMs,
-  }
-}
-
-function jobOf(
-  { state }: StepInProgress,
-  record: LogRecord,
-  { event, image }: { readonly event: ItemUpserted; readonly image: ImagePart },
-): EmbedJob {
-  return {
-    generation: state.settings.generation,
-    itemId: event.itemId,
-    partition: record.partition,
-    version: { epoch: state.settings.acceptance.topicEpoch, offset: record.offset },
-    imageIdentity: image.identity,
-    images: event.images,
-    refresh: event.refresh,
-    acceptedAtMs: record.appendTimeMs,
-    pendingSinceMs: image.pendingSinceMs,
-    traceparent: record.headers.traceparent ?? '',
   }
 }

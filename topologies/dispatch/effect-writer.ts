@@ -97,7 +97,7 @@ export class EffectWriter {
     }
     for (const [partition, offset] of effects.commits) batch.commits.set(partition, offset)
     this.#table.change(effects.table, effects.positions)
-    this.#writing ??= this.#writeAll()
+    if (this.#failure === null && this.#hasWork()) this.#writing ??= this.#writeAll()
   }
 
   /** Resolves when there is room for more effects, or when there will never be. */

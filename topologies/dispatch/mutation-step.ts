@@ -1,5 +1,5 @@
 import { acceptMutation, type Refusal } from '../../schemas/accept-mutation.ts'
-import { type EmbedJob, jobIdOf } from '../../schemas/embed-job.ts'
+import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { asOffset, type ItemId } from '../../schemas/ids.ts'
 import {
   type ObjectsPut,
@@ -10,7 +10,8 @@ import {
 } from '../../schemas/mutation.ts'
 import type { LogRecord } from '../event-log.ts'
 import { letterOf } from './catalog-step.ts'
-import { entryOf, type MutationRecord, type PartitionState, priorityOf, type StepInProgress } from './dispatch-state.ts'
+import { entryOf, type MutationRecord, type PartitionState, type StepInProgress } from './dispatch-state.ts'
+import { issueJob, jobOf } from './image-job.ts'
 import { afterReadBack, beatenKeys, emptyEntry, type ItemEntry } from './item-entry.ts'
 
 /**
@@ -93,24 +94,25 @@ interface RefusedMutation {
  * refusal becomes the item's failure.
  */
 function onRefused(step: StepInProgress, partition: PartitionState, refused: RefusedMutation): void {
-  const { state, effects } = step
+  const { state } = step
   const { mutation, record, refusal } = refused
   state.counts.refused++
   // Offsets of another epoch name other events.
   if (mutation.type !== 'ObjectsPut' || mutation.version.epoch !== state.settings.acceptance.topicEpoch) return
   rememberRefused(step, record, mutation)
-  const { offset } = mutation.version
-  const waiting = partition.window.get(offset)
-  const wait = waiting?.itemId === mutation.itemId ? waiting.image : null
-  if (!waiting || !wait?.job) return
-  const { job } = wait
+  const { itemId, version } = mutation
+  const waiting = partition.window.get(version.offset)
+  const image = entryOf(step, itemId)?.image
+  const wait = waiting?.itemId === itemId && image?.version === version.offset ? waiting.image : null
+  if (!waiting || !image || !wait?.hasJob) return
   wait.refusals++
-  wait.enqueuedAtMs = state.nowMs
   if (wait.refusals <= state.settings.refusalRetries) {
-    const priority = priorityOf(state.settings, job.partition, offset)
-    effects.jobs.push({ id: `${jobIdOf(job)}-r${wait.refusals}`, priority, job })
+    issueJob(step, partition, { waiting, image }, `-r${wait.refusals}`)
     return
   }
+  // The event keeps its job: should the failure be lost, the job is overdue once more.
+  wait.enqueuedAtMs = state.nowMs
+  const job = jobOf(step, partition, { waiting, image })
   refuse(step, {
     record,
     refusal,

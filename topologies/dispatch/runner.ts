@@ -1,4 +1,3 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { CatalogEvent } from '../../schemas/catalog-event.ts'
 import type { DeadLetter } from '../../schemas/dead-letter.ts'
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
@@ -247,8 +246,6 @@ export class DispatchRunner {
         if (this.#stopping.signal.aborted) return
         if (records.length > 0) await take(records)
         attempts = 0
-        // Other roles share this thread: a backlog must not keep them waiting.
-        await nextTurn()
       } catch (thrown) {
         const error = asFreshetError(thrown)
         if (this.#stopping.signal.aborted) return
@@ -283,6 +280,8 @@ export class DispatchRunner {
   }
 
   #tick(): void {
+    // What a tick wants would only pile up.
+    if (this.#writer.passingFailure) return
     try {
       const nowMs = this.#ports.clock()
       this.#feed({ type: 'tick', nowMs })

@@ -402,6 +402,17 @@ describe('refusals', () => {
     expect(watermark(driver, elsewhere)).toBe(1)
   })
 
+  test('an event too large to be passed on is refused, and its letter is cut to what fits', () => {
+    const driver = oneDriver()
+    const event = upsertOf(lamp, `https://a/${'x'.repeat(1_000_000)}`)
+    const offset = driver.publishTo(zero, lamp, { kind: 'event', event }, Buffer.alloc(1_000_000))
+    driver.readCatalog()
+    const letter = driver.durable.letters[0]!.letter
+    expect(letter).toMatchObject({ code: 'record-too-large', key: Buffer.from(lamp) })
+    expect(letter.value!.length).toBeLessThan(1_000_000)
+    expect(watermark(driver)).toBe(offset)
+  })
+
   test('a dead letter that was not written before a crash is written after it', () => {
     const driver = oneDriver({ heldWrites: true })
     driver.publishTo(zero, lamp, { kind: 'undecodable', code: 'record-undecodable', message: '' })

@@ -1,6 +1,6 @@
 import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { mutationKey } from '../../schemas/mutation.ts'
-import { enqueue, onCatalogRecord } from './catalog-step.ts'
+import { onCatalogRecord } from './catalog-step.ts'
 import {
   type AssignedPartition,
   type CatalogRecord,
@@ -15,7 +15,8 @@ import {
   type RedriveOutcome,
   type StepInProgress,
 } from './dispatch-state.ts'
-import { emptyEntry } from './item-entry.ts'
+import { issueJob } from './image-job.ts'
+import { emptyEntry, type ImagePart } from './item-entry.ts'
 import { onMutationRecord } from './mutation-step.ts'
 import { noteEnd, reissueOverdue, reportProgress, sweepRemovals } from './timed-step.ts'
 
@@ -108,18 +109,12 @@ function redrive(inProgress: StepInProgress, job: EmbedJob): RedriveOutcome {
   if (entry.image.version > offset || entry.x > offset) return 'superseded'
   if (entry.o >= offset) return 'done'
   const pendingSinceMs = entry.image.state === 'pending' ? entry.image.pendingSinceMs : state.nowMs
-  const again: EmbedJob = { ...job, pendingSinceMs }
-  const image = { state: 'pending', version: offset, identity: job.imageIdentity, pendingSinceMs } as const
+  const image: ImagePart = { state: 'pending', version: offset, identity: job.imageIdentity, pendingSinceMs }
   effects.table.set(itemId, { ...entry, image })
-  partition.window.redrive({
-    offset,
-    itemId,
-    appendTimeMs: job.acceptedAtMs,
-    bytes: 0,
-    unread: null,
-    image: enqueue(inProgress, again),
-    letter: false,
-  })
+  const wait = { hasJob: true, refresh: job.refresh, traceparent: job.traceparent, enqueuedAtMs: 0, refusals: 0 }
+  const waiting = { offset, itemId, appendTimeMs: job.acceptedAtMs, bytes: 0, unread: null, image: wait, letter: false }
+  issueJob(inProgress, partition, { waiting, image })
+  partition.window.redrive(waiting)
   return 'queued'
 }
 

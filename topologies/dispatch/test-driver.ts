@@ -140,12 +140,23 @@ export class DispatchTestDriver {
     return this.publishTo(partition, event.itemId, { kind: 'event', event })
   }
 
-  publishTo(partition: Partition, key: string | null, content: CatalogContent): Offset {
+  publishTo(
+    partition: Partition,
+    key: string | null,
+    content: CatalogContent,
+    bytes = Buffer.from(content.kind),
+  ): Offset {
     const records = this.catalog[partition]!
     const offset = asOffset(records.length)
-    const value = content.kind === 'tombstone' ? null : Buffer.from(content.kind)
-    const bytes = key === null ? null : Buffer.from(key)
-    const record = { topic: catalogTopic, partition, offset, appendTimeMs: this.nowMs, key: bytes, value, headers: {} }
+    const record = {
+      topic: catalogTopic,
+      partition,
+      offset,
+      appendTimeMs: this.nowMs,
+      key: key === null ? null : Buffer.from(key),
+      value: content.kind === 'tombstone' ? null : bytes,
+      headers: {},
+    }
     records.push({ record, content })
     return offset
   }

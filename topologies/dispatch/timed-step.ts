@@ -1,8 +1,8 @@
-import { jobIdOf } from '../../schemas/embed-job.ts'
 import { asOffset, type ItemId } from '../../schemas/ids.ts'
 import { mutationKey, registerKey, type Watermark } from '../../schemas/mutation.ts'
 import { partitionOf } from '../../schemas/partition.ts'
-import { entryOf, type PartitionState, priorityOf, type StepInProgress } from './dispatch-state.ts'
+import { entryOf, type PartitionState, type StepInProgress } from './dispatch-state.ts'
+import { issueJob } from './image-job.ts'
 import type { ItemEntry } from './item-entry.ts'
 import type { Waiting } from './window.ts'
 
@@ -13,27 +13,25 @@ const reissuesPerTick = 64
 /** Whatever was not read back in time is issued again: jobs a queue forgot, appends a broker lost. */
 export function reissueOverdue(step: StepInProgress): void {
   let left = reissuesPerTick
-  for (const { window } of step.state.partitions.values())
-    for (const waiting of window.slice(sliceEvents)) {
+  for (const partition of step.state.partitions.values())
+    for (const waiting of partition.window.slice(sliceEvents)) {
       if (left === 0) return
-      if (reissue(step, waiting)) left--
+      if (reissue(step, partition, waiting)) left--
     }
 }
 
-function reissue({ state, effects }: StepInProgress, waiting: Waiting): boolean {
-  const { nowMs, settings } = state
-  const { unread, image } = waiting
-  const overdueUnread = unread !== null && nowMs - unread.appendedAtMs > settings.overdueMs
-  if (overdueUnread) {
+function reissue(step: StepInProgress, partition: PartitionState, waiting: Waiting): boolean {
+  const { nowMs, settings } = step.state
+  const { unread, image: wait } = waiting
+  const isUnreadOverdue = unread !== null && nowMs - unread.appendedAtMs > settings.overdueMs
+  if (isUnreadOverdue) {
     const { mutation } = unread
-    const partition = partitionOf(mutation.itemId, settings.partitionCount)
-    effects.appends.push({ partition, key: mutationKey(mutation), mutation })
+    step.effects.appends.push({ partition: partition.partition, key: mutationKey(mutation), mutation })
     unread.appendedAtMs = nowMs
   }
-  const job = image?.job
-  if (!image || !job || nowMs - image.enqueuedAtMs <= settings.overdueMs) return overdueUnread
-  effects.jobs.push({ id: jobIdOf(job), priority: priorityOf(settings, job.partition, job.version.offset), job })
-  image.enqueuedAtMs = nowMs
+  if (!wait?.hasJob || nowMs - wait.enqueuedAtMs <= settings.overdueMs) return isUnreadOverdue
+  const image = entryOf(step, waiting.itemId)?.image
+  if (image?.version === waiting.offset) issueJob(step, partition, { waiting, image })
   return true
 }
 

@@ -1,4 +1,3 @@
-import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { asOffset, type ItemId, type Offset } from '../../schemas/ids.ts'
 import type { AttributesPut, ItemRemoved } from '../../schemas/mutation.ts'
 
@@ -22,9 +21,12 @@ export interface UnreadMutation {
   appendedAtMs: number
 }
 
+/** The job itself is not kept: a backlog of a million would not fit, and the item's entry has the rest of it. */
 export interface ImageWait {
-  /** Null when a newer image or a delete has taken over: its result completes this event too. */
-  job: EmbedJob | null
+  /** False when a newer image or a delete has taken over: its result completes this event too. */
+  hasJob: boolean
+  readonly refresh: boolean
+  readonly traceparent: string
   enqueuedAtMs: number
   /** Results of this job that were refused so far. */
   refusals: number
@@ -116,7 +118,7 @@ export class PartitionWindow {
 
   /** True when a job for the item's image of this version is on its way. */
   knowsJob(offset: Offset): boolean {
-    return this.#waiting.get(offset)?.image?.job != null
+    return this.#waiting.get(offset)?.image?.hasJob === true
   }
 
   /** The jobs of the item's older images are of no more use: a newer image or a delete completes their events. */
@@ -126,8 +128,8 @@ export class PartitionWindow {
       const { offset, image } = events[i]!
       if (offset >= version || image === null) continue
       // Only the newest has a job: those before it were superseded when it came.
-      if (image.job === null) return
-      image.job = null
+      if (!image.hasJob) return
+      image.hasJob = false
     }
   }
 

@@ -1,0 +1,380 @@
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type Codecs, openCodecs, registerSchemas } from '../../schemas/avro/codec.ts'
+import { type CatalogEvent, topicEpochKey } from '../../schemas/catalog-event.ts'
+import { deadLetterId } from '../../schemas/dead-letter.ts'
+import { decodeJob, type EmbedJob } from '../../schemas/embed-job.ts'
+import { FreshetError } from '../../schemas/errors.ts'
+import {
+  asOffset,
+  asPartition,
+  type Generation,
+  type Partition,
+  parseItemId,
+  type TopicEpoch,
+} from '../../schemas/ids.ts'
+import { mutationKey } from '../../schemas/mutation.ts'
+import { partitionOf } from '../../schemas/partition.ts'
+import { catalogTopic, deadLetterTopic, mutationTopic } from '../../schemas/topics.ts'
+import { DeadLetters } from '../dead-letters.ts'
+import { EmbeddedEventLog } from '../embedded/embedded-event-log.ts'
+import { EmbeddedFeatureStore } from '../embedded/embedded-feature-store.ts'
+import { openKeyValueStore } from '../embedded/embedded-key-value-store.ts'
+import { EmbeddedSchemaRegistry } from '../embedded/embedded-schema-registry.ts'
+import { EmbeddedWorkQueue } from '../embedded/embedded-work-queue.ts'
+import { EmbeddedEnvironment } from '../embedded/environment.ts'
+import type { EventLog, LogRecord } from '../event-log.ts'
+import type { KeyValueStore } from '../key-value-store.ts'
+import { type DispatchSettings, defaultDispatchSettings } from './dispatch-state.ts'
+import { type DispatchPorts, DispatchRunner, dispatchGroup } from './runner.ts'
+import { failureOf, foldRegisters, identityOf, objectsOf, testEpoch, testFingerprint, upsertOf } from './test-driver.ts'
+
+const partitionCount = 4
+const generation = 'g1' as Generation
+const mutations = mutationTopic(generation)
+
+interface Installation {
+  readonly environment: EmbeddedEnvironment
+  readonly log: EventLog
+  readonly codecs: Codecs
+  readonly store: KeyValueStore
+  readonly ports: DispatchPorts
+}
+
+let directory: string
+const opened: EmbeddedEnvironment[] = []
+const started: DispatchRunner[] = []
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'freshet-dispatch-'))
+})
+
+afterEach(async () => {
+  for (const runner of started.splice(0)) await runner.stop()
+  for (const environment of opened.splice(0)) await environment.close()
+  await rm(directory, { recursive: true })
+})
+
+async function install(name = 'data'): Promise<Installation> {
+  const environment = await EmbeddedEnvironment.open({ directory: join(directory, name), clock: Date.now })
+  opened.push(environment)
+  const log = new EmbeddedEventLog(environment)
+  const store = openKeyValueStore(environment, 'state')
+  const registry = new EmbeddedSchemaRegistry(openKeyValueStore(environment, 'schemas'))
+  await registerSchemas(registry)
+  const codecs = await openCodecs(registry)
+  for (const topic of [catalogTopic, mutations, deadLetterTopic])
+    await log.ensureTopic({
+      name: topic,
+      partitions: partitionCount,
+      compacted: topic !== deadLetterTopic,
+      retentionMs: null,
+      minCompactionLagMs: 0,
+      tombstoneRetentionMs: 0,
+    })
+  const queue = new EmbeddedWorkQueue(environment)
+  const features = new EmbeddedFeatureStore(environment)
+  return { environment, log, codecs, store, ports: { log, queue, features, table: store, codecs, clock: Date.now } }
+}
+
+async function begin({ log, codecs }: Installation, epoch: TopicEpoch = testEpoch): Promise<void> {
+  const value = codecs.catalog.encode({ type: 'TopicEpoch', epoch })
+  const key = Buffer.from(topicEpochKey)
+  const markers = Array.from({ length: partitionCount }, (_, p) => ({ partition: asPartition(p), key, value }))
+  await log.append(catalogTopic, markers)
+}
+
+type ItemEvent = Exclude<CatalogEvent, { type: 'TopicEpoch' }>
+
+async function publish({ log, codecs }: Installation, events: readonly ItemEvent[]): Promise<void> {
+  await log.append(
+    catalogTopic,
+    events.map(event => ({
+      partition: partitionOf(event.itemId, partitionCount),
+      key: Buffer.from(event.itemId),
+      value: codecs.catalog.encode(event),
+    })),
+  )
+}
+
+const settings: DispatchSettings = {
+  ...defaultDispatchSettings,
+  generation,
+  acceptance: { fingerprint: testFingerprint, dims: 4, topicEpoch: testEpoch },
+  partitionCount,
+  backfillUntil: [],
+}
+
+async function run(ports: DispatchPorts, options: { readonly onFailure?: (error: FreshetError) => void } = {}) {
+  const runner = new DispatchRunner(ports, { settings, onFailure: options.onFailure ?? failTest, tickMs: 20 })
+  started.push(runner)
+  await runner.start()
+  return runner
+}
+
+function failTest(error: FreshetError): void {
+  throw error
+}
+
+const brokenImages = new Set<string>()
+
+const brokenImages = new Set<string>()
+
+/** A worker that gives every job its objects, or fails those with a broken image, until aborted. */
+async function work({ ports, log, codecs }: Installation, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const claimed = await ports.queue.claim(100, 60_000, 50)
+    const results = claimed.map(({ payload }) => {
+      const job = decodeJob(payload)
+      const isBroken = brokenImages.has(job.images[0]!)
+      const mutation = isBroken ? failureOf(job, false, 'image-corrupt') : objectsOf(job)
+      return {
+        partition: job.partition,
+        key: Buffer.from(mutationKey(mutation)),
+        value: codecs.mutations.encode(mutation),
+      }
+    })
+    await Promise.all([log.append(mutations, results), ports.queue.complete(claimed)])
+  }
+}
+
+async function withWorker<T>(installation: Installation, body: () => Promise<T>): Promise<T> {
+  const ended = new AbortController()
+  const working = work(installation, ended.signal)
+  try {
+    return await body()
+  } finally {
+    ended.abort()
+    await working
+  }
+}
+
+/** Reads the mutation log until a watermark of every partition has reached the end of the catalog; returns all records. */
+async function readUntilApplied({ log, codecs }: Installation): Promise<readonly LogRecord[]> {
+  const left = new Map<Partition, number>()
+  for (const [partition, { end }] of await log.offsets(catalogTopic)) left.set(partition, end - 1)
+  const reader = await log.openReader({ topic: mutations, partitions: [...left.keys()], from: new Map() })
+  const all: LogRecord[] = []
+  while (left.size > 0)
+    for (const record of await reader.poll(1_000, 1_000)) {
+      all.push(record)
+      const mutation = record.value && codecs.mutations.decode(record.value)
+      if (
+        mutation?.type === 'Watermark' &&
+        mutation.offset >= (left.get(mutation.partition) ?? Number.POSITIVE_INFINITY)
+      )
+        left.delete(mutation.partition)
+    }
+  await reader.close()
+  return all
+}
+
+function fold({ codecs }: Installation, records: readonly LogRecord[]) {
+  return foldRegisters(
+    records.map(({ offset, appendTimeMs, key, value }) => ({
+      offset,
+      appendTimeMs,
+      key: Buffer.from(key!).toString(),
+      mutation: value && codecs.mutations.decode(value),
+    })),
+  )
+}
+
+const idOf = (n: number) => parseItemId(`item-${n}`)
+
+test('events become registers, the watermark reaches the end, and a restart goes on from the commit', async () => {
+  const installation = await install()
+  await begin(installation)
+  const runner = await run(installation.ports)
+  await withWorker(installation, async () => {
+    await publish(
+      installation,
+      Array.from({ length: 1_500 }, (_, n) => upsertOf(idOf(n), `https://a/${n}`)),
+    )
+    await publish(
+      installation,
+      Array.from({ length: 500 }, (_, n) => ({ type: 'ItemDeleted', itemId: idOf(n) })),
+    )
+    await readUntilApplied(installation)
+    await runner.stop()
+    expect(runner.status().state).toBe('stopped')
+    const offsets = await installation.log.offsets(catalogTopic)
+    expect(await installation.log.committed(dispatchGroup(generation), catalogTopic)).toEqual(
+      new Map(Array.from(offsets, ([partition, { end }]) => [partition, end])),
+    )
+    await publish(installation, [
+      upsertOf(idOf(0), 'https://a/new'),
+      upsertOf(idOf(700), 'https://a/700', { price: 9 }),
+    ])
+    const next = await run(installation.ports)
+    const folded = fold(installation, await readUntilApplied(installation))
+    expect(folded.size).toBe(1_001)
+    expect(folded.get(idOf(0))).toMatchObject({ identity: identityOf('https://a/new'), f: -1 })
+    const kept = folded.get(idOf(700))!
+    expect(kept.o).toBeLessThan(kept.a)
+    expect(next.status().counts).toMatchObject({ events: 2, jobs: 1, refused: 0 })
+  })
+})
+
+test('a copy of the storage taken at any moment goes on to the same registers', async () => {
+  const installation = await install()
+  await begin(installation)
+  await run(installation.ports)
+  await withWorker(installation, async () => {
+    const copies: Promise<void>[] = []
+    for (let round = 0; round < 6; round++) {
+      const events: ItemEvent[] = Array.from({ length: 150 }, (_, n) =>
+        upsertOf(idOf(n), `https://a/${round % 3}/${n}`),
+      )
+      await publish(installation, [...events, { type: 'ItemDeleted', itemId: idOf(round) }])
+      if (round % 2 === 1) copies.push(installation.environment.copyTo(join(directory, `copy${round}`)))
+    }
+    await readUntilApplied(installation)
+    await Promise.all(copies)
+  })
+  for (const round of [1, 3, 5]) {
+    const copy = await install(`copy${round}`)
+    const runner = await run(copy.ports)
+    const folded = await withWorker(copy, async () => fold(copy, await readUntilApplied(copy)))
+    for (const [itemId, { a, o, f, identity }] of folded) {
+      expect({ itemId, live: a >= 0, embedded: o >= 0, f }).toEqual({ itemId, live: true, embedded: true, f: -1 })
+      expect(identity).toMatch(new RegExp(`/${itemId.slice('item-'.length)}"\\]$`))
+    }
+    expect(folded.size).toBeGreaterThan(140)
+    await runner.stop()
+  }
+})
+
+test('a full disk holds the dispatcher up, shows in its status, and loses nothing', async () => {
+  const installation = await install()
+  await begin(installation)
+  const full = new FreshetError('storage-full', 'no space is left')
+  let refusals = 0
+  const table: KeyValueStore = {
+    get: key => installation.store.get(key),
+    entries: (prefix, options) => installation.store.entries(prefix, options),
+    close: () => installation.store.close(),
+    write: writes => (refusals++ < 3 ? Promise.reject(full) : installation.store.write(writes)),
+  }
+  const runner = await run({ ...installation.ports, table })
+  await publish(
+    installation,
+    Array.from({ length: 50 }, (_, n) => upsertOf(idOf(n), `https://a/${n}`)),
+  )
+  await expect.poll(() => runner.status().error?.code, { timeout: 5_000 }).toBe('storage-full')
+  const folded = await withWorker(installation, async () => fold(installation, await readUntilApplied(installation)))
+  expect([...folded.values()].filter(({ a, o }) => a >= 0 && o >= 0)).toHaveLength(50)
+  await expect.poll(() => runner.status().error, { timeout: 5_000 }).toBeNull()
+  expect(runner.status().state).toBe('running')
+})
+
+test('bytes nobody can read and work given up become dead letters that can be listed, redriven and dropped', async () => {
+  const installation = await install()
+  const { log, codecs, store } = installation
+  await begin(installation)
+  const garbage = Buffer.from('{"not":"avro"}')
+  const unknownSchema = Buffer.concat([Buffer.from([0, 0, 0, 0xff, 0xff]), Buffer.from('x')])
+  const partition = partitionOf(idOf(1), partitionCount)
+  await log.append(
+    catalogTopic,
+    [garbage, unknownSchema].map(value => ({ partition, key: Buffer.from(idOf(1)), value })),
+  )
+  await publish(installation, [upsertOf(idOf(2), 'https://a/2')])
+  const runner = await run(installation.ports)
+  const letters = new DeadLetters({ log, store, codec: codecs.deadLetters, redrive: letter => runner.redrive(letter) })
+  await withWorker(installation, () => readUntilApplied(installation))
+  const { letters: open } = await letters.list({ limit: 10 })
+  expect(open.map(({ letter }) => letter.code)).toEqual(['schema-unknown', 'record-undecodable'])
+  expect(open.map(({ letter }) => Buffer.from(letter.value!))).toEqual([unknownSchema, garbage])
+  await expect(letters.redrive(open[0]!.id)).rejects.toMatchObject({ code: 'bad-request' })
+  await letters.markHandled(open[0]!.id, 'dropped')
+  expect((await letters.list({ limit: 10 })).letters.map(({ id }) => id)).toEqual([open[1]!.id])
+})
+
+test('a redriven letter runs its job again and heals the item', async () => {
+  const installation = await install()
+  const { log, codecs, store, ports } = installation
+  await begin(installation)
+  const image = 'https://a/1'
+  brokenImages.add(image)
+  await publish(installation, [upsertOf(idOf(1), image)])
+  const runner = await run(ports)
+  await withWorker(installation, () => readUntilApplied(installation))
+  brokenImages.delete(image)
+  const partition = partitionOf(idOf(1), partitionCount)
+  const job: EmbedJob = {
+    generation,
+    itemId: idOf(1),
+    partition,
+    version: { epoch: testEpoch, offset: asOffset(1) },
+    imageIdentity: identityOf(image),
+    images: [image],
+    refresh: false,
+    acceptedAtMs: 1,
+    pendingSinceMs: 1,
+    traceparent: '',
+  }
+  const id = await appendLetter(installation, job)
+  const letters = new DeadLetters({ log, store, codec: codecs.deadLetters, redrive: letter => runner.redrive(letter) })
+  expect(await letters.redrive(id)).toBe('queued')
+  expect(await letters.show(id)).toMatchObject({ handled: 'redriven' })
+  await withWorker(installation, async () => {
+    const reader = await log.openReader({ topic: mutations, partitions: [partition], from: new Map() })
+    const seen = new Set<string>()
+    while (!seen.has('o:item-1@1'))
+      for (const { key } of await reader.poll(100, 1_000)) seen.add(Buffer.from(key!).toString())
+  })
+  expect(await letters.redrive(id)).toBe('done')
+})
+
+/** As a worker writes it when it gives the job up. */
+async function appendLetter({ log, codecs }: Installation, job: EmbedJob): Promise<string> {
+  const value = codecs.deadLetters.encode({
+    type: 'DeadLetter',
+    sourceTopic: catalogTopic,
+    sourcePartition: job.partition,
+    sourceOffset: job.version.offset,
+    generation,
+    stage: 'decode',
+    code: 'image-corrupt',
+    message: '',
+    attempts: 3,
+    failedAtMs: 1,
+    traceparent: '',
+    key: null,
+    value: null,
+    job,
+  })
+  const [appended] = await log.append(deadLetterTopic, [{ partition: job.partition, key: null, value }])
+  return deadLetterId(job.partition, appended!.offset)
+}
+
+test.each([
+  ['the topic was created again and is shorter', async (log: EventLog) => commitTo(log, 1_000)],
+  ['the topic was created again with another marker', async (log: EventLog) => commitTo(log, 1)],
+])('%s: the dispatcher does not start', async (_, before) => {
+  const installation = await install()
+  await begin(installation, 'ffffffffffffffff' as TopicEpoch)
+  await before(installation.log)
+  await expect(run(installation.ports)).rejects.toMatchObject({ code: 'topic-epoch' })
+})
+
+async function commitTo(log: EventLog, offset: number): Promise<void> {
+  const group = dispatchGroup(generation)
+  const reader = await log.openReader({ topic: catalogTopic, partitions: [asPartition(0)], group, from: new Map() })
+  await reader.commit(new Map([[asPartition(0), asOffset(offset)]]))
+  await reader.close()
+}
+
+test('what will not pass is told once, and ends the dispatcher', async () => {
+  const installation = await install()
+  await begin(installation, 'ffffffffffffffff' as TopicEpoch)
+  const failed = Promise.withResolvers<FreshetError>()
+  const runner = await run(installation.ports, { onFailure: failed.resolve })
+  expect(await failed.promise).toMatchObject({ code: 'topic-epoch' })
+  expect(runner.status()).toMatchObject({ state: 'failed', error: { code: 'topic-epoch' } })
+  await runner.stop()
+  expect(await installation.log.committed(dispatchGroup(generation), catalogTopic)).toEqual(new Map())
+})
