@@ -1,5 +1,4 @@
 import { open } from 'node:fs/promises'
-import { Readable } from 'node:stream'
 import { Type } from '@sinclair/typebox'
 import type { FastifyReply } from 'fastify'
 import { FreshetError } from '../schemas/errors.ts'
@@ -38,14 +37,13 @@ export function pictureRoutes(app: GatewayApp, { ports, roster }: GatewayParts):
   })
 }
 
-/** In a scope of its own, where a body of any content type is a stream. */
+/** In a scope of its own, where the body, of any content type, is left to the handler. */
 export function uploadRoute(app: GatewayApp, { ports, options }: GatewayParts): void {
   app.put('/v1/blobs', { schema: uploadSchema }, async (request): Promise<StoredBlob> => {
     const { imageMaxBytes } = options
     if (Number(request.headers['content-length'] ?? 0) > imageMaxBytes)
       throw new FreshetError('image-too-large', `the picture has more than ${imageMaxBytes} bytes`)
-    const body = (request.body as Readable | undefined) ?? Readable.from([])
-    const { digest, bytes } = await ports.blobs.put(picturesOnly(body), imageMaxBytes)
+    const { digest, bytes } = await ports.blobs.put(picturesOnly(request.raw), imageMaxBytes)
     return { blob: `blob:${digest}`, bytes }
   })
 }

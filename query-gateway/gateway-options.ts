@@ -18,6 +18,8 @@ export interface GatewayOptions {
   /** Requests waiting for `wait=searchable`; beyond that they are answered 202 without waiting. */
   readonly maxWaits: number
   readonly maxEventStreams: number
+  /** On close: time for requests in progress, such as a slow upload; then their connections are cut. */
+  readonly drainMs: number
   /**
    * Host names by which the server may be addressed, against DNS rebinding; null to allow any (behind a proxy).
    * Ports are not compared.
@@ -37,6 +39,7 @@ export const defaultGatewayOptions = {
   maxQueuedQueries: 256,
   maxWaits: 2_000,
   maxEventStreams: 64,
+  drainMs: 3_000,
   allowedHosts: ['localhost', '127.0.0.1', '[::1]'],
   logger: null,
 } as const satisfies Omit<GatewayOptions, 'pageDirectory'>

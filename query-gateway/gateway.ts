@@ -37,7 +37,10 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
   const app = newApp(ports, options)
   const draining = new AbortController()
   const parts = assemble(ports, options, draining.signal)
-  app.addHook('preClose', async () => draining.abort())
+  app.addHook('preClose', async () => {
+    draining.abort()
+    setTimeout(() => app.server.closeAllConnections(), options.drainMs).unref()
+  })
   app.addHook('onRequest', async () => {
     if (draining.signal.aborted) throw new FreshetError('not-ready', 'the server is draining')
   })
@@ -55,7 +58,7 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
   statusRoutes(app, parts)
   await app.register(async (scope: GatewayApp) => {
     scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', (_request, payload, done) => done(null, payload))
+    scope.addContentTypeParser('*', (_request, _payload, done) => done(null))
     bulkRoute(scope, parts)
     uploadRoute(scope, parts)
   })

@@ -36,11 +36,13 @@ export function itemRoutes(app: GatewayApp, parts: GatewayParts): void {
   })
 }
 
-/** In a scope of its own, where a body of any content type is a stream. */
+/** In a scope of its own, where the body, of any content type, is left to the handler. */
 export function bulkRoute(app: GatewayApp, { intake, draining }: GatewayParts): void {
   app.post('/v1/items', { schema: bulkSchema }, async (request, reply) => {
-    const body = request.body as Readable
-    const answers = bulkAnswers({ body, intake, traceparent: traceparentOf(request), draining })
+    const { raw } = request
+    const answers = bulkAnswers({ body: raw, intake, traceparent: traceparentOf(request), draining })
+    // A sender that goes on after the answer has ended would hold up a server that drains.
+    reply.raw.once('finish', () => draining.aborted && !raw.complete && raw.socket.destroySoon())
     return reply.type('application/x-ndjson; charset=utf-8').send(Readable.from(answers, { objectMode: false }))
   })
 }

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { afterAll } from 'vitest'
 import { type Codecs, openCodecs, registerSchemas } from '../../schemas/avro/codec.ts'
 import type { CatalogEvent } from '../../schemas/catalog-event.ts'
 import { FreshetError } from '../../schemas/errors.ts'
@@ -152,7 +153,7 @@ export interface GatewayFixture {
   /** The one replica unless a test passes others. */
   readonly replica: TableReplica
   readonly ports: GatewayPorts
-  /** Everything in the catalog topic, in order per partition. */
+  /** What was added to the catalog topic since this gateway was opened, in order per partition. */
   catalog(): Promise<readonly CatalogEvent[]>
   close(): Promise<void>
 }
@@ -163,27 +164,45 @@ export interface FixtureOptions {
   readonly replicas?: readonly TableReplica[]
 }
 
+interface OpenLog {
+  readonly directory: string
+  readonly environment: EmbeddedEnvironment
+  readonly log: EmbeddedEventLog
+  readonly codecs: Codecs
+}
+
+/** One environment for all gateways of a test file: opening one is most of a test's time. */
+let opened: Promise<OpenLog> | null = null
+
+afterAll(async () => {
+  if (!opened) return
+  const { directory, environment, log } = await opened
+  await log.close()
+  await environment.close()
+  await rm(directory, { recursive: true })
+})
+
+async function openLog(): Promise<OpenLog> {
+  const directory = await mkdtemp(join(tmpdir(), 'freshet-gateway-'))
+  const environment = await EmbeddedEnvironment.open({ directory: join(directory, 'log'), clock: Date.now })
+  const log = new EmbeddedEventLog(environment)
+  const forEver = { compacted: false, retentionMs: null, minCompactionLagMs: 0, tombstoneRetentionMs: 0 }
+  for (const name of [catalogTopic, engagementTopic]) await log.ensureTopic({ name, partitions, ...forEver })
+  const schemas = new MemorySchemaDirectory()
+  await registerSchemas(schemas)
+  return { directory, environment, log, codecs: await openCodecs(schemas) }
+}
+
 /** The gateway over a real event log and real codecs, with stand-ins where shards, models and pictures are. */
 export async function openGateway({
   options = {},
   ports = {},
   replicas,
 }: FixtureOptions = {}): Promise<GatewayFixture> {
-  const directory = await mkdtemp(join(tmpdir(), 'freshet-gateway-'))
-  const environment = await EmbeddedEnvironment.open({ directory: join(directory, 'log'), clock: Date.now })
-  const log = new EmbeddedEventLog(environment)
-  for (const name of [catalogTopic, engagementTopic])
-    await log.ensureTopic({
-      name,
-      partitions,
-      compacted: false,
-      retentionMs: null,
-      minCompactionLagMs: 0,
-      tombstoneRetentionMs: 0,
-    })
-  const schemas = new MemorySchemaDirectory()
-  await registerSchemas(schemas)
-  const codecs = await openCodecs(schemas)
+  opened ??= openLog()
+  const { log, codecs } = await opened
+  const before = await log.offsets(catalogTopic)
+  const directory = await mkdtemp(join(tmpdir(), 'freshet-blobs-'))
   const model = new QuarterModel()
   const blobs = new DirectoryBlobs(directory)
   const letters = new LetterTray()
@@ -224,18 +243,19 @@ export async function openGateway({
     letters,
     replica,
     ports: all,
-    catalog: () => readCatalog(log, codecs),
+    catalog: () => readCatalog(log, codecs, before),
     close: async () => {
       await app.close()
-      await log.close()
-      await environment.close()
       await rm(directory, { recursive: true })
     },
   }
 }
 
-async function readCatalog(log: EmbeddedEventLog, codecs: Codecs): Promise<readonly CatalogEvent[]> {
-  const reader = await log.openReader({ topic: catalogTopic, partitions: allPartitions, from: new Map() })
+type Ends = Awaited<ReturnType<EmbeddedEventLog['offsets']>>
+
+async function readCatalog(log: EmbeddedEventLog, codecs: Codecs, before: Ends): Promise<readonly CatalogEvent[]> {
+  const from = new Map(Array.from(before, ([partition, { end }]) => [partition, end]))
+  const reader = await log.openReader({ topic: catalogTopic, partitions: allPartitions, from })
   const ends = await log.offsets(catalogTopic)
   const events: CatalogEvent[] = []
   while (allPartitions.some(partition => reader.position(partition) < ends.get(partition)!.end))
