@@ -39,6 +39,8 @@ interface Digest {
 
 const partitions = 8
 const itemCount = 600
+/** Requests that the events are published in. */
+const chunks = 200
 
 /**
  * Publishes random upserts, image changes, price changes and deletes while the server and its model processes are
@@ -128,20 +130,29 @@ class KillRun {
 
   /** What was not acknowledged is sent again, in order: the last event of an item stays its last. */
   async #publish(client: FreshetClient, lines: readonly BulkLine[]): Promise<void> {
+    const chunk = Math.ceil(lines.length / chunks)
     while (this.#receipts.length < lines.length) {
       const from = this.#receipts.length
       try {
-        for await (const answer of client.bulk(lines.slice(from, from + 500))) {
+        for await (const answer of client.bulk(lines.slice(from, from + chunk))) {
           if ('error' in answer) throw new FreshetError(answer.error.code, answer.error.message)
           this.#receipts.push(answer.receipt)
         }
-        await delay(150)
+        await this.#inStepWithKills(lines.length)
       } catch (thrown) {
         if (!(thrown instanceof FreshetError && thrown.retryable)) throw thrown
-        this.#resent += Math.min(500, lines.length - from) - (this.#receipts.length - from)
-        await delay(100)
+        this.#resent += Math.min(chunk, lines.length - from) - (this.#receipts.length - from)
+        await delay(20)
       }
     }
+  }
+
+  /** So that events are published between all the kills, not before them. */
+  async #inStepWithKills(total: number): Promise<void> {
+    const { serverKills, childKills } = this.#options
+    const planned = serverKills + childKills
+    const done = (): number => (this.#kills.server + this.#kills.child + 1) / planned
+    while (this.#receipts.length / total > done()) await delay(10)
   }
 
   async #killAtRandom(client: FreshetClient): Promise<void> {
