@@ -73,12 +73,17 @@ function itemOf(line: CatalogLine): Item {
   const tags = line.tags.join(', ')
   return {
     itemId: line.id,
-    title: line.title,
+    title: unescaped(line.title),
     category: line.category,
     images: [pathToFileURL(join(demoDirectory, line.image)).href],
     ...madeUp(line),
     attributes: { tags, creator, licence, widthCm, depthCm, heightCm, madeUp: 'price, regions, availability' },
   }
+}
+
+/** Three titles of the source hold a euro sign as the escape of a Java properties file. */
+function unescaped(title: string): string {
+  return title.replace(/\\u([0-9a-f]{4})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)))
 }
 
 /** What a shop would know and the source does not: a function of id and size, so that every run has the same shop. */

@@ -8,43 +8,47 @@ export interface ProgressBar {
   stop(): void
 }
 
-/** A bar where a person looks, a line for each tenth elsewhere. */
-export function startProgressBar(terminal: Terminal, label: string, total: number): ProgressBar {
+/** A bar where a person looks, a line for each tenth elsewhere. Without a total: a count, or a line per ten thousand. */
+export function startProgressBar(terminal: Terminal, label: string, total: number | null): ProgressBar {
   return terminal.isTty ? drawnBar(terminal, label, total) : printedSteps(terminal, label, total)
 }
 
-function drawnBar(terminal: Terminal, label: string, total: number): ProgressBar {
-  const { colors } = terminal
+function drawnBar({ colors, columns }: Terminal, label: string, total: number | null): ProgressBar {
+  const extent = total === null ? '{value}' : `${colors.cyan('{bar}')} {value}/{total}`
   const bar = new SingleBar({
-    format: `${label} ${colors.cyan('{bar}')} {value}/{total} ${colors.dim('{duration_formatted}')} {note}`,
+    format: `${label} ${extent} ${colors.dim('{duration_formatted}')} {note}`,
     barCompleteChar: '━',
     barIncompleteChar: colors.dim('─'),
-    barsize: Math.max(10, Math.min(40, terminal.columns - label.length - 40)),
+    barsize: Math.max(10, Math.min(40, columns - label.length - 40)),
     hideCursor: true,
     fps: 20,
   })
-  bar.start(total, 0, { note: '' })
+  bar.start(total ?? 0, 0, { note: '' })
   return {
     update: (value, note = '') => bar.update(value, { note }),
     stop: () => bar.stop(),
   }
 }
 
-function printedSteps(terminal: Terminal, label: string, total: number): ProgressBar {
-  let told = -1
-  let last = ''
+const uncountedStep = 10_000
+
+function printedSteps(terminal: Terminal, label: string, total: number | null): ProgressBar {
+  const step = total === null ? uncountedStep : Math.max(1, total / 10)
+  const extent = total === null ? '' : `/${total}`
+  let told = 0
+  let toldLine = ''
+  let line = ''
+  const tell = (): void => {
+    if (line !== toldLine) terminal.note(line)
+    toldLine = line
+  }
   return {
     update(value, note = '') {
-      const step = total === 0 ? 10 : Math.floor((value * 10) / total)
-      last = `${label} ${value}/${total}${note === '' ? '' : `, ${note}`}`
-      if (step <= told) return
-      told = step
-      terminal.note(last)
-      last = ''
+      line = `${label} ${value}${extent}${note === '' ? '' : `, ${note}`}`
+      if (Math.floor(value / step) <= told) return
+      told = Math.floor(value / step)
+      tell()
     },
-    stop() {
-      if (last !== '') terminal.note(last)
-      last = ''
-    },
+    stop: tell,
   }
 }

@@ -2,8 +2,8 @@ import { createReadStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { Command } from 'commander'
 import type { FreshetClient } from '../../schemas/client.ts'
-import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
-import type { BulkLine, Receipt } from '../../schemas/http-items.ts'
+import { asFreshetError, type ErrorCode, FreshetError } from '../../schemas/errors.ts'
+import type { BulkLine } from '../../schemas/http-items.ts'
 import { awaitReceipts } from '../await-receipts.ts'
 import { asking, type CommandContext, clientFor, type ServerOptions } from './command-context.ts'
 import { startProgressBar } from './progress-bar.ts'
@@ -14,7 +14,11 @@ interface PublishOptions extends ServerOptions {
 }
 
 interface Publication {
+  /** Durable in the catalog. */
   readonly published: number
+  /** Not JSON, or refused by the server. */
+  readonly refused: number
+  /** Published, but their image work failed; counted with `--wait` only. */
   readonly failed: number
   readonly tookMs: number
 }
@@ -32,17 +36,20 @@ export function publishCommand(context: CommandContext): Command {
     async (file: string, options: PublishOptions) => {
       const publication = await new LinePublisher(context, options).publish(file)
       report(context, options, publication)
-      context.exitWith(publication.failed === 0 ? 0 : 1)
+      context.exitWith(publication.refused + publication.failed === 0 ? 0 : 1)
     },
   )
 }
 
 function report({ terminal }: CommandContext, { json, wait }: PublishOptions, publication: Publication): void {
-  const { published, failed, tookMs } = publication
-  const done = wait ? 'published and settled' : 'published'
-  const trouble = failed === 0 ? '' : `, ${failed} refused or failed`
-  const sentence = `${published} ${done} in ${(tookMs / 1000).toFixed(1)} s${trouble}`
-  terminal.print(json ? JSON.stringify(publication) : sentence)
+  const { published, refused, failed, tookMs } = publication
+  const parts = [
+    `${published} published`,
+    ...(refused === 0 ? [] : [`${refused} refused`]),
+    ...(wait ? [`${published - failed} searchable or removed`] : []),
+    ...(failed === 0 ? [] : [`${failed} failed`]),
+  ]
+  terminal.print(json ? JSON.stringify(publication) : `${parts.join(', ')} in ${(tookMs / 1000).toFixed(1)} s`)
 }
 
 const namedAtMost = 20
@@ -57,7 +64,9 @@ class LinePublisher {
   readonly #receipts: string[] = []
   readonly #lineOfReceipt = new Map<string, number>()
   #published = 0
+  #refused = 0
   #failed = 0
+  #named = 0
 
   constructor(context: CommandContext, options: PublishOptions) {
     this.#context = context
@@ -67,17 +76,17 @@ class LinePublisher {
 
   async publish(file: string): Promise<Publication> {
     const startedMs = performance.now()
-    const total = file === '-' ? 0 : await countLines(file)
-    const bar = startProgressBar(this.#context.terminal, 'published', total)
+    const bar = startProgressBar(this.#context.terminal, 'sent', file === '-' ? null : await countLines(file))
     for await (const answer of this.#client.bulk(this.#lines(file))) {
       const line = this.#unanswered.shift()!
-      if ('error' in answer) this.#refused(line, answer.error.code, answer.error.message)
-      else this.#accepted(line, answer.receipt)
-      bar.update(this.#published + this.#failed, this.#failed === 0 ? '' : `${this.#failed} refused`)
+      if ('error' in answer) this.#refuse(line, answer.error)
+      else this.#accept(line, answer.receipt)
+      bar.update(this.#published + this.#refused, this.#refused === 0 ? '' : `${this.#refused} refused`)
     }
     bar.stop()
     if (this.#options.wait) await this.#wait()
-    return { published: this.#published, failed: this.#failed, tookMs: Math.round(performance.now() - startedMs) }
+    const tookMs = Math.round(performance.now() - startedMs)
+    return { published: this.#published, refused: this.#refused, failed: this.#failed, tookMs }
   }
 
   /** A line that is not JSON is refused here and never sent; empty lines are skipped. */
@@ -87,7 +96,7 @@ class LinePublisher {
       line++
       if (text.trim() === '') continue
       const parsed = parsedOrUndefined(text)
-      if (parsed === undefined) this.#refused(line, 'bad-request', 'the line is not JSON')
+      if (parsed === undefined) this.#refuse(line, { code: 'bad-request', message: 'the line is not JSON' })
       else {
         this.#unanswered.push(line)
         yield parsed
@@ -95,7 +104,7 @@ class LinePublisher {
     }
   }
 
-  #accepted(line: number, receipt: string): void {
+  #accept(line: number, receipt: string): void {
     this.#published++
     if (this.#options.wait) {
       this.#receipts.push(receipt)
@@ -104,24 +113,34 @@ class LinePublisher {
     if (this.#options.json) this.#context.terminal.print(JSON.stringify({ line, receipt }))
   }
 
-  #refused(line: number, code: string, message: string): void {
-    this.#failed++
+  #refuse(line: number, error: LineError): void {
+    this.#refused++
+    this.#name(line, error)
+  }
+
+  #name(line: number, error: LineError): void {
+    this.#named++
     const { terminal } = this.#context
-    if (this.#options.json) terminal.print(JSON.stringify({ line, error: { code, message } }))
-    else if (this.#failed <= namedAtMost) terminal.note(`line ${line}: ${printable(message)} (${code})`)
-    else if (this.#failed === namedAtMost + 1) terminal.note('further refused lines are counted only')
+    if (this.#options.json) terminal.print(JSON.stringify({ line, error }))
+    else if (this.#named <= namedAtMost) terminal.note(`line ${line}: ${printable(error.message)} (${error.code})`)
+    else if (this.#named === namedAtMost + 1) terminal.note('further lines are counted only')
   }
 
   async #wait(): Promise<void> {
-    const bar = startProgressBar(this.#context.terminal, 'searchable', this.#receipts.length)
-    const failed: readonly Receipt[] = await awaitReceipts(this.#client, this.#receipts, progress => {
-      const { settled } = progress
-      bar.update(settled - progress.failed, progress.failed === 0 ? '' : `${progress.failed} failed`)
+    const bar = startProgressBar(this.#context.terminal, 'settled', this.#receipts.length)
+    const failed = await awaitReceipts(this.#client, this.#receipts, progress => {
+      bar.update(progress.settled, progress.failed === 0 ? '' : `${progress.failed} failed`)
     })
     bar.stop()
+    this.#failed = failed.length
     for (const { receipt, failure } of failed)
-      this.#refused(this.#lineOfReceipt.get(receipt)!, failure?.code ?? 'internal', failure?.message ?? 'failed')
+      this.#name(this.#lineOfReceipt.get(receipt)!, failure ?? { code: 'internal', message: 'failed without a cause' })
   }
+}
+
+interface LineError {
+  readonly code: ErrorCode
+  readonly message: string
 }
 
 async function countLines(file: string): Promise<number> {

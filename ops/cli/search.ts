@@ -67,7 +67,7 @@ export function renderAnswer(answer: SearchAnswer, colors: Colors, width: number
       const line = `object ${i}  score ${score.toFixed(2)}  box ${box.map(edge => edge.toFixed(3)).join(',')}`
       return i === searched.object ? colors.bold(`${line}  ← searched`) : colors.dim(line)
     }),
-    ...(objects.length > 0 && searched.object === null ? [colors.bold('searched: the picture or box as given')] : []),
+    ...(searched.object === null ? [colors.bold(searchedLine(searched.box))] : []),
     ...renderTable(
       rows,
       [
@@ -85,4 +85,11 @@ export function renderAnswer(answer: SearchAnswer, colors: Colors, width: number
       `${timingMs.total.toFixed(0)} ms (decode ${timingMs.decode.toFixed(0)}, detect ${timingMs.detect.toFixed(0)}, embed ${timingMs.embed.toFixed(0)}, shards ${timingMs.fanout.toFixed(0)}) · generation ${answer.generation} · index age ${(answer.freshness.indexAgeMs / 1000).toFixed(1)} s`,
     ),
   ]
+}
+
+function searchedLine(box: SearchAnswer['searched']['box']): string {
+  if (box === null) return 'searched: the vector as given'
+  return box.join() === '0,0,1,1'
+    ? 'searched: the whole picture'
+    : `searched: box ${box.map(edge => edge.toFixed(3)).join(',')}`
 }
