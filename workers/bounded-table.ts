@@ -42,12 +42,11 @@ export class BoundedTable {
   async put(entries: readonly { readonly key: string; readonly value: Uint8Array }[]): Promise<void> {
     const writes = entries.map(({ key, value }) => ({ key: this.#storedKey(key), value }))
     const added = new Set(writes.map(({ key }) => key).filter(key => !this.#isHeld(key)))
-    const removed = this.#makeRoom(added.size)
+    const removed = this.#makeRoom(added.size, new Set(writes.map(({ key }) => key)))
     const change = added.size - removed.length
     this.#count += change
     for (const key of added) this.#arriving.add(key)
     try {
-      // Removals first: a key that is both removed and written must stay.
       await this.#options.store.write([
         ...removed.map(key => ({ key, value: null })),
         ...writes,
@@ -66,7 +65,7 @@ export class BoundedTable {
     return this.#arriving.has(storedKey) || this.#options.store.get(storedKey) !== undefined
   }
 
-  #makeRoom(adding: number): readonly string[] {
+  #makeRoom(adding: number, kept: ReadonlySet<string>): readonly string[] {
     const { store, prefix, maxEntries, random } = this.#options
     const excess = this.#count + adding - maxEntries
     if (excess <= 0) return []
@@ -76,10 +75,12 @@ export class BoundedTable {
       Math.floor(random() * 0x1_0000_0000)
         .toString(16)
         .padStart(8, '0')
-    const isEntry = ({ key }: { readonly key: string }) => key !== this.#countKey
-    const after = store.entries(prefix, { after: from, limit: wanted }).filter(isEntry)
-    const wrapped = after.length < wanted ? store.entries(prefix, { limit: wanted - after.length + 1 }) : []
-    return [...new Set([...after, ...wrapped.filter(isEntry)].map(({ key }) => key))].slice(0, wanted)
+    // So many more, because some of the run may have to stay.
+    const limit = wanted + kept.size + 1
+    const after = store.entries(prefix, { after: from, limit })
+    const wrapped = after.length < limit ? store.entries(prefix, { limit: limit - after.length }) : []
+    const run = new Set([...after, ...wrapped].map(({ key }) => key))
+    return [...run].filter(key => key !== this.#countKey && !kept.has(key)).slice(0, wanted)
   }
 
   #storedKey(key: string): string {
