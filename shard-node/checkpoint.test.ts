@@ -1,14 +1,11 @@
-import { cp, readdir, readFile, rename, truncate, writeFile } from 'node:fs/promises'
+import { cp, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { Mutation } from '../schemas/mutation.ts'
-import { decodeManifest } from './checkpoint-manifest.ts'
-import type { ShardNode } from './shard-node.ts'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { checkpointWithGraph, contentOf, fill, flipBit } from './testing/checkpoint-content.ts'
 import { type ClusteredVectors, clusteredVectors } from './testing/clustered-vectors.ts'
-import { attributesPut, itemRemoved, objectsPut, ShardOnLog, workFailed } from './testing/shard-on-log.ts'
+import { attributesPut, itemRemoved, objectsPut, ShardOnLog } from './testing/shard-on-log.ts'
 
 const dims = 16
-const items = 300
 const days = 24 * 3_600_000
 let shard: ShardOnLog
 let vectors: ClusteredVectors
@@ -19,52 +16,20 @@ beforeEach(async () => {
 })
 afterEach(() => shard.dispose())
 
-/** Items of every standing. */
-async function fill(from: number): Promise<void> {
-  const writes: Mutation[] = []
-  for (let i = from; i < from + items; i++) {
-    const id = `item-${i}`
-    writes.push(attributesPut(id, i, { price: i }), objectsPut(id, i, [vectors.next(i % 8), vectors.next(1)]))
-    if (i % 10 === 1) writes.push(itemRemoved(id, i + 1))
-    if (i % 10 === 2) writes.push(attributesPut(id, i + 1), workFailed(id, i + 1))
-    if (i % 10 === 3) writes.push(attributesPut(`new-${i}`, i), workFailed(`bad-${i}`, i))
-  }
-  await shard.append(writes)
-  await shard.watermark(from)
-}
-
-/** Writes checkpoints until the graph of one holds nearly everything. */
-async function checkpointWithGraph(): Promise<void> {
-  let graphed = 0
-  while (graphed < items) {
-    await shard.node.checkpoint()
-    graphed = decodeManifest(await readFile(join(shard.checkpointDirectory, 'MANIFEST'), 'utf8')).graph?.size ?? 0
-  }
-}
-
-/** Everything a replica tells of its content. */
-async function contentOf(node: ShardNode): Promise<unknown> {
-  const { digests, items: counts, watermark, rows, applied } = await node.status()
-  const queries = clusteredVectors({ seed: 1, dims, clusters: 8, spread: 0.6 })
-  const answers = []
-  for (let i = 0; i < 8; i++) answers.push((await shard.search(queries.next(i), { node, k: 20, exact: true })).hits)
-  return { digests, counts, watermark, rows, applied, answers }
-}
-
 /** Opens a second replica with an empty directory on the same log. */
 async function freshReplay(): Promise<unknown> {
   const node = await shard.open({ directory: join(shard.directory, 'fresh') })
-  const content = await contentOf(node)
+  const content = await contentOf(shard, node)
   await node.close()
   return content
 }
 
 test('a restart from the checkpoint and the rest of the log equals a replay of the whole log', async () => {
   await shard.open()
-  await fill(1)
-  await checkpointWithGraph()
-  await fill(1 + items / 2)
-  const before = await contentOf(shard.node)
+  await fill(shard, 1)
+  await checkpointWithGraph(shard)
+  await fill(shard, 151)
+  const before = await contentOf(shard)
   await shard.node.close()
   await shard.append([
     attributesPut('late', 9_000),
@@ -73,15 +38,15 @@ test('a restart from the checkpoint and the rest of the log equals a replay of t
   ])
   await shard.open()
   expect(shard.alarms).toEqual([])
-  const restarted = await contentOf(shard.node)
+  const restarted = await contentOf(shard)
   expect(restarted).toEqual(await freshReplay())
   expect(restarted).not.toEqual(before)
 })
 
 test('graph searches after a restart give what they gave before', async () => {
   await shard.open()
-  await fill(1)
-  await checkpointWithGraph()
+  await fill(shard, 1)
+  await checkpointWithGraph(shard)
   const query = vectors.next(2)
   const before = (await shard.search(query, { k: 30 })).hits
   await shard.node.close()
@@ -104,7 +69,7 @@ test('two checkpoints are kept, and their files only', async () => {
 
 test('closing without a change writes no checkpoint', async () => {
   await shard.open()
-  await fill(1)
+  await fill(shard, 1)
   await shard.node.close()
   const written = await readdir(shard.checkpointDirectory)
   await shard.open()
@@ -112,50 +77,9 @@ test('closing without a change writes no checkpoint', async () => {
   expect(await readdir(shard.checkpointDirectory)).toEqual(written)
 })
 
-describe('a damaged file never crashes the process', () => {
-  const damages: Readonly<Record<string, (path: string) => Promise<void>>> = {
-    'is empty': path => truncate(path, 0),
-    'lacks its last byte': async path => truncate(path, (await readFile(path)).length - 1),
-    'is cut in half': async path => truncate(path, Math.floor((await readFile(path)).length / 2)),
-    'has one bit flipped near its start': path => flipBit(path, 0.02),
-    'has one bit flipped in the middle': path => flipBit(path, 0.5),
-    'is missing': path => rename(path, `${path}.away`),
-  }
-  const cases = ['items', 'rows', 'graph', 'MANIFEST'].flatMap(file =>
-    Object.keys(damages).map(damage => [file, damage] as const),
-  )
-
-  test.each(cases)('%s %s', async (file, damage) => {
-    await shard.open()
-    await fill(1)
-    await checkpointWithGraph()
-    const before = await contentOf(shard.node)
-    await shard.node.close()
-    const name = (await readdir(shard.checkpointDirectory))
-      .filter(each => new RegExp(`^${file}(-\\d+)?$`).test(each))
-      .sort()
-      .at(-1)
-    await damages[damage]!(join(shard.checkpointDirectory, name!))
-    await shard.open()
-    expect(await contentOf(shard.node)).toEqual(before)
-    const isHarmless = file === 'MANIFEST' && damage === 'is missing'
-    expect(shard.alarms.map(({ code }) => code)).toEqual(isHarmless ? [] : ['checkpoint-corrupt'])
-    const left = await readdir(shard.checkpointDirectory)
-    expect(left.some(each => each.endsWith('.corrupt'))).toBe(
-      damage !== 'is missing' || file === 'items' || file === 'rows',
-    )
-  })
-})
-
-async function flipBit(path: string, at: number): Promise<void> {
-  const bytes = await readFile(path)
-  bytes[Math.floor(bytes.length * at)]! ^= 4
-  await writeFile(path, bytes)
-}
-
 test('a damaged newest checkpoint falls back to the one before and replays the rest', async () => {
   await shard.open()
-  await fill(1)
+  await fill(shard, 1)
   await shard.node.checkpoint()
   await shard.apply(attributesPut('later', 5_000), objectsPut('later', 5_000, [vectors.next(0)]))
   await shard.node.close()
@@ -163,22 +87,22 @@ test('a damaged newest checkpoint falls back to the one before and replays the r
   await shard.open()
   expect(shard.alarms.map(({ code }) => code)).toEqual(['checkpoint-corrupt'])
   expect((await shard.node.status()).checkpoint.writtenAtMs).not.toBeNull()
-  expect(await contentOf(shard.node)).toEqual(await freshReplay())
+  expect(await contentOf(shard)).toEqual(await freshReplay())
 })
 
 test('a checkpoint older than the retention of tombstones is refused, loudly, and the shard rebuilt', async () => {
   await shard.open()
-  await fill(1)
+  await fill(shard, 1)
   await shard.node.close()
   shard.nowMs += 8 * days
   await shard.open()
   expect(shard.alarms.map(({ code }) => code)).toEqual(['checkpoint-too-old'])
-  expect(await contentOf(shard.node)).toEqual(await freshReplay())
+  expect(await contentOf(shard)).toEqual(await freshReplay())
 })
 
 test('a checkpoint ahead of its log is refused', async () => {
   await shard.open()
-  await fill(1)
+  await fill(shard, 1)
   await shard.node.close()
   const other = await ShardOnLog.create(dims)
   try {
@@ -193,7 +117,7 @@ test('a checkpoint ahead of its log is refused', async () => {
 
 test('a checkpoint of another model is an error, not a rebuild', async () => {
   await shard.open()
-  await fill(1)
+  await fill(shard, 1)
   await shard.node.close()
   const other = await ShardOnLog.create(8)
   try {
@@ -206,13 +130,13 @@ test('a checkpoint of another model is an error, not a rebuild', async () => {
 
 test('an export taken while writes go on opens as a replica of its own', async () => {
   await shard.open()
-  const writing = fill(1)
+  const writing = fill(shard, 1)
   const target = join(shard.directory, 'export')
   await shard.node.exportTo(target)
   await writing
   const node = await shard.open({ directory: target })
   expect(shard.alarms).toEqual([])
-  expect(await contentOf(node)).toEqual(await contentOf(shard.node))
+  expect(await contentOf(shard, node)).toEqual(await contentOf(shard))
   await node.close()
 })
 
@@ -234,7 +158,7 @@ test('checkpoints written while items are rewritten restore whole sets', async (
   await shard.node.close()
   await shard.open()
   expect(shard.alarms).toEqual([])
-  const restored = (await contentOf(shard.node)) as { rows: number }
+  const restored = (await contentOf(shard)) as { rows: number }
   expect(restored.rows).toBe(80)
   expect(restored).toEqual(await freshReplay())
 })

@@ -73,7 +73,7 @@ test.each([
   ['half of the items at random', (item: number) => (item * 7919) % 1_000 < 500],
   ['a tenth at random', (item: number) => (item * 7919) % 1_000 < 100],
   ['one cluster', (item: number) => item % clusters === 3],
-])('with %s allowed, every query gets k items and 99%% of the right ones', (_, isAllowed) => {
+])('with %s allowed, every query gets k items, nearly all the right ones', (_, isAllowed) => {
   const allowed = bitmap(Array.from({ length: items }, (_, item) => item).filter(isAllowed), items)
   const filtered = queries.map(vector => query(vector, { allowed }))
   for (const each of filtered) {
@@ -121,7 +121,7 @@ test('rewriting 820 items a hundred times keeps neither dead rows nor memory', (
   const write = (): void => {
     vectors.forEach((vector, item) => {
       put(index, item, [vector])
-      index.advance(2)
+      if (item % 2) index.advance(1)
     })
   }
   write()

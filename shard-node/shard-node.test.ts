@@ -100,7 +100,7 @@ test('while its objects are replaced, an item is always found, by one whole set'
   const near = (): Float32Array => vectors.next(0)
   await shard.apply(attributesPut('lamp', 1), objectsPut('lamp', 1, [near(), near()]))
   await shard.apply(...[2, 3, 4].map(n => attributesPut(`other-${n}`, n)))
-  const rounds = 300
+  const rounds = 120
   const boxesOf = (offset: number): number => 1 + (offset % 3)
   let written = false
   const writing = (async () => {

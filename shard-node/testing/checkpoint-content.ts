@@ -1,0 +1,48 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Mutation } from '../../schemas/mutation.ts'
+import { decodeManifest } from '../checkpoint-manifest.ts'
+import { clusteredVectors } from './clustered-vectors.ts'
+import { attributesPut, itemRemoved, objectsPut, type ShardOnLog, workFailed } from './shard-on-log.ts'
+
+const items = 300
+
+/** Appends 300 items of every standing, with offsets from `from` on. */
+export async function fill(shard: ShardOnLog, from: number): Promise<void> {
+  const vectors = clusteredVectors({ seed: from, dims: shard.dims, clusters: 8, spread: 0.6 })
+  const writes: Mutation[] = []
+  for (let i = from; i < from + items; i++) {
+    const id = `item-${i}`
+    writes.push(attributesPut(id, i, { price: i }), objectsPut(id, i, [vectors.next(i % 8), vectors.next(1)]))
+    if (i % 10 === 1) writes.push(itemRemoved(id, i + 1))
+    if (i % 10 === 2) writes.push(attributesPut(id, i + 1), workFailed(id, i + 1))
+    if (i % 10 === 3) writes.push(attributesPut(`new-${i}`, i), workFailed(`bad-${i}`, i))
+  }
+  await shard.append(writes)
+  await shard.watermark(from)
+}
+
+/** Writes checkpoints until the graph of one holds nearly everything. */
+export async function checkpointWithGraph(shard: ShardOnLog): Promise<void> {
+  let graphed = 0
+  while (graphed < items) {
+    await shard.node.checkpoint()
+    graphed = decodeManifest(await readFile(join(shard.checkpointDirectory, 'MANIFEST'), 'utf8')).graph?.size ?? 0
+  }
+}
+
+/** Everything a replica tells of its content. */
+export async function contentOf(shard: ShardOnLog, node = shard.node): Promise<unknown> {
+  const { digests, items: counts, watermark, rows, applied } = await node.status()
+  const queries = clusteredVectors({ seed: 1, dims: shard.dims, clusters: 8, spread: 0.6 })
+  const answers = []
+  for (let i = 0; i < 8; i++) answers.push((await shard.search(queries.next(i), { node, k: 20, exact: true })).hits)
+  return { digests, counts, watermark, rows, applied, answers }
+}
+
+/** Flips one bit at a place given as share of the file's length. */
+export async function flipBit(path: string, at: number): Promise<void> {
+  const bytes = await readFile(path)
+  bytes[Math.floor(bytes.length * at)]! ^= 4
+  await writeFile(path, bytes)
+}
