@@ -1,4 +1,4 @@
-import type { MultipartFile, MultipartValue } from '@fastify/multipart'
+import type { MultipartValue } from '@fastify/multipart'
 import type { Static, TSchema } from '@sinclair/typebox'
 import type { FastifyRequest } from 'fastify'
 import { FreshetError } from '../schemas/errors.ts'
@@ -16,10 +16,19 @@ export async function readQueryUpload<T extends TSchema>(
   check: ShapeCheck<T>,
 ): Promise<QueryUpload<Static<T>>> {
   const checkQuery: ShapeCheck<T> = check
+  const { upload, query } = await readParts(request).catch(thrown => {
+    throw isKnown(thrown) ? thrown : new FreshetError('bad-request', 'the form is malformed', { cause: thrown })
+  })
+  if (upload === null) throw new FreshetError('bad-request', 'image: the form has no file of this name')
+  checkQuery(query)
+  return { upload, query }
+}
+
+async function readParts(request: FastifyRequest) {
   let upload: Uint8Array | null = null
   let query: unknown = {}
   for await (const part of request.parts()) {
-    if (part.type === 'file' && part.fieldname === 'image' && upload === null) upload = await bytesOf(part)
+    if (part.type === 'file' && part.fieldname === 'image' && upload === null) upload = await part.toBuffer()
     else if (part.type === 'field' && part.fieldname === 'query') query = parseQuery(part)
     else
       throw new FreshetError(
@@ -27,13 +36,12 @@ export async function readQueryUpload<T extends TSchema>(
         `the form takes one file "image" and one field "query", not "${part.fieldname}"`,
       )
   }
-  if (upload === null) throw new FreshetError('bad-request', 'image: the form has no file of this name')
-  checkQuery(query)
   return { upload, query }
 }
 
-async function bytesOf(part: MultipartFile): Promise<Uint8Array> {
-  return part.toBuffer()
+/** The parser throws plain errors for forms that are cut short or have no boundary. */
+function isKnown(thrown: unknown): boolean {
+  return thrown instanceof FreshetError || (thrown instanceof Error && 'code' in thrown)
 }
 
 /** A part that says it is JSON comes parsed already. */
