@@ -27,7 +27,7 @@ export interface DataFormat {
   readonly migrations: readonly Migration[]
 }
 
-/** Version 1: the first. */
+/** The format of all files in the directory; a change to any of them that an older or newer program trips over is a new version. */
 export const dataFormat: DataFormat = { version: 1, migrations: [] }
 
 export const formatFile = 'FORMAT'
@@ -56,7 +56,9 @@ export async function openDataDirectory(path: string, format: DataFormat = dataF
     logDirectory: join(path, 'log'),
     blobDirectory: join(path, 'blobs'),
     shardDirectory: join(path, 'shards'),
-    close: async () => lock.close(),
+    close: async () => {
+      if (lock.isOpen) lock.close()
+    },
   }
 }
 

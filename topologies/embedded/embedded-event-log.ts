@@ -29,6 +29,7 @@ export class EmbeddedEventLog implements EventLog {
   readonly #maxRecordBytes: number
   readonly #topics = new Map<string, TopicState>()
   readonly #readers = new Set<LogReader>()
+  readonly #detach: () => Promise<void>
   #creating: Promise<void> = Promise.resolve()
 
   constructor(environment: EmbeddedEnvironment, options: { readonly maxRecordBytes?: number } = {}) {
@@ -39,7 +40,10 @@ export class EmbeddedEventLog implements EventLog {
       const progress = Array.from({ length: spec.partitions }, (_, index) => loadProgress(environment, id, index))
       this.#topics.set(key.toString(), new TopicState(id, spec, progress))
     }
-    environment.addUpkeep(new LogCompaction(environment, () => [...this.#topics.values()]))
+    this.#detach = environment.attach({
+      table: 'records',
+      upkeep: new LogCompaction(environment, () => [...this.#topics.values()]),
+    })
   }
 
   ensureTopic(spec: TopicSpec): Promise<void> {
@@ -102,6 +106,7 @@ export class EmbeddedEventLog implements EventLog {
   /** Closes the readers; the environment stays open. */
   async close(): Promise<void> {
     for (const reader of [...this.#readers]) await reader.close()
+    await this.#detach()
   }
 
   async #ensure(spec: TopicSpec): Promise<void> {

@@ -16,12 +16,13 @@ const afterAllUtf8 = Buffer.from([0xff])
 /** FeatureStore on the embedded environment. A row is the key in UTF-8 · value f64 · expiry time in ms f64. */
 export class EmbeddedFeatureStore implements FeatureStore {
   readonly #environment: EmbeddedEnvironment
+  readonly #detach: () => Promise<void>
   /** What the transaction being put together has raised so far; reads see committed rows only. */
   #staged: { readonly batch: WriteBatch; readonly features: Map<string, Feature> } | null = null
 
   constructor(environment: EmbeddedEnvironment) {
     this.#environment = environment
-    environment.addUpkeep(new ExpirySweep(environment))
+    this.#detach = environment.attach({ table: 'features', upkeep: new ExpirySweep(environment) })
   }
 
   async raise(entries: readonly { readonly key: string; readonly value: number }[], ttlMs: number): Promise<void> {
@@ -43,8 +44,10 @@ export class EmbeddedFeatureStore implements FeatureStore {
     return keys.map(key => this.#stored(key)?.value)
   }
 
-  /** The store is part of its environment, which outlives it. */
-  async close(): Promise<void> {}
+  /** The environment stays open. */
+  close(): Promise<void> {
+    return this.#detach()
+  }
 
   #stagedFeatures(batch: WriteBatch): Map<string, Feature> {
     if (this.#staged?.batch !== batch) this.#staged = { batch, features: new Map() }

@@ -29,7 +29,7 @@ class EmbeddedKeyValueStore implements KeyValueStore {
 
   async write(writes: readonly KeyValueWrite[]): Promise<void> {
     if (writes.length === 0) return
-    const rows = writes.map(({ key, value }) => ({ key: this.#checkedRowKey(key), value }))
+    const rows = writes.map(({ key, value }) => ({ key: this.#checkedRowKey(key), value: value && Buffer.from(value) }))
     await this.#environment.write(batch => {
       for (const { key, value } of rows) {
         if (value === null) batch.remove('keyValues', key)
@@ -54,7 +54,7 @@ class EmbeddedKeyValueStore implements KeyValueStore {
     return Array.from(rows, ({ key, value }) => ({ key: key.toString('utf8', this.#prefix.length), value }))
   }
 
-  /** The store is part of its environment, which outlives it. */
+  /** The environment stays open. */
   async close(): Promise<void> {}
 
   #rowKey(key: string): Buffer {

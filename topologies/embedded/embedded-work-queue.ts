@@ -53,6 +53,7 @@ export class EmbeddedWorkQueue implements WorkQueue {
   readonly #claimers = new Set<() => void>()
   /** Makes tokens of this opening differ from those of an earlier one. */
   readonly #opening = randomUUID()
+  readonly #detach: () => Promise<void>
   #nextNumber = 1
   #nextToken = 0
   #claimsSinceBackfill = 0
@@ -60,6 +61,7 @@ export class EmbeddedWorkQueue implements WorkQueue {
 
   constructor(environment: EmbeddedEnvironment) {
     this.#environment = environment
+    this.#detach = environment.attach({ table: 'jobs' })
     for (const stored of loadJobs(environment)) {
       const job: Job = { ...stored, state: 'adding', leasedUntilMs: 0, token: '' }
       this.#nextNumber = Math.max(this.#nextNumber, job.number + 1, job.order + 1)
@@ -157,6 +159,7 @@ export class EmbeddedWorkQueue implements WorkQueue {
   async close(): Promise<void> {
     this.#isClosed = true
     this.#wakeClaimers()
+    await this.#detach()
   }
 
   #stageNew(batch: WriteBatch, { id, priority, payload, delayMs }: NewJob, now: number): void {

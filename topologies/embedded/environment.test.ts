@@ -115,11 +115,19 @@ describe('group commit', () => {
     expect(stored('many-5999')).toBe(true)
   })
 
+  test('two adapters that each think they own a table are refused; one after the other is fine', async () => {
+    const first = new EmbeddedEventLog(environment)
+    expect(() => new EmbeddedEventLog(environment)).toThrow('two adapters of one environment would write records')
+    await first.close()
+    await new EmbeddedEventLog(environment).ensureTopic(topic)
+  })
+
   test('closing waits for writes under way and refuses later ones', async () => {
     const written = [put('a'), put('b')]
     await environment.close()
     await Promise.all(written)
     await expect(put('c')).rejects.toMatchObject({ code: 'not-ready' })
+    expect(() => stored('a')).toThrow('the storage is closed')
     environment = await temporary.open()
     expect([stored('a'), stored('b')]).toEqual([true, true])
   })

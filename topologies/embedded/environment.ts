@@ -55,13 +55,20 @@ export interface Upkeep {
 }
 
 interface PendingWrite {
-  readonly operations: (batch: WriteBatch) => unknown
   readonly tick: number
-  readonly resolve: (result: never) => void
-  readonly reject: (error: unknown) => void
+  readonly stage: (batch: WriteBatch) => void
+  readonly succeed: () => void
+  readonly fail: (error: unknown) => void
 }
 
-type State = 'idle' | 'scheduled' | 'committing' | 'closed'
+/** An adapter while it uses the environment. */
+export interface Attachment {
+  /** The table that only one adapter at a time may write, because it keeps what is in it in memory. */
+  readonly table: TableName
+  readonly upkeep?: Upkeep
+}
+
+type CommitState = 'idle' | 'scheduled' | 'committing'
 
 const defaultMinFreeBytes = 64 * 2 ** 20
 /** Bounds of one transaction. All writes of one tick stay together even beyond them. */
@@ -91,15 +98,17 @@ export class EmbeddedEnvironment {
   readonly #tables: ReadonlyMap<TableName, Table>
   readonly #space: SpaceGuard
   readonly #log: EnvironmentOptions['log']
-  readonly #upkeeps: Upkeep[] = []
-  #state: State = 'idle'
-  #pending: PendingWrite[] = []
+  readonly #attachments = new Map<TableName, Attachment>()
+  #state: CommitState = 'idle'
+  readonly #pending: PendingWrite[] = []
   #tick = 0
   #tickIsOpen = false
-  #settled: Promise<void> = Promise.resolve()
+  #committed: Promise<void> = Promise.resolve()
   #copying: Promise<void> = Promise.resolve()
   #upkeepTimer: NodeJS.Timeout | undefined
   #upkeepRun: Promise<void> = Promise.resolve()
+  #closed: Promise<void> | null = null
+  #isReadable = true
 
   /** @throws FreshetError `storage-failed` when the environment cannot be opened */
   static async open(options: EnvironmentOptions): Promise<EmbeddedEnvironment> {
@@ -115,8 +124,9 @@ export class EmbeddedEnvironment {
     this.directory = options.directory
     this.clock = options.clock
     this.#log = options.log
-    this.#root = openRoot(options.directory)
-    this.#tables = openTables(this.#root)
+    const { root, tables } = openTables(options.directory)
+    this.#root = root
+    this.#tables = tables
     this.#space = new SpaceGuard({
       directory: options.directory,
       maxBytes: options.maxBytes ?? Number.POSITIVE_INFINITY,
@@ -132,26 +142,37 @@ export class EmbeddedEnvironment {
    * @throws FreshetError `storage-full` | `storage-failed` | `not-ready` (closed); whatever `operations` throws
    */
   async write<T>(operations: (batch: WriteBatch) => T, options?: { readonly reclaims: boolean }): Promise<T> {
-    if (this.#state === 'closed') throw new FreshetError('not-ready', 'the storage is closed')
     if (!options?.reclaims && this.#space.isLow()) await this.#space.requireSpace()
+    if (this.#closed !== null) throw new FreshetError('not-ready', 'the storage is closed')
     return new Promise<T>((resolve, reject) => {
-      this.#pending.push({ operations, tick: this.#currentTick(), resolve, reject })
+      let result!: T
+      const stage = (batch: WriteBatch) => {
+        result = operations(batch)
+      }
+      this.#pending.push({ tick: this.#currentTick(), stage, succeed: () => resolve(result), fail: reject })
       if (this.#state === 'idle') this.#scheduleCommit()
     })
   }
 
-  /** The committed value, copied. */
+  /** The committed value, copied. @throws FreshetError `not-ready` (closed) */
   get(table: TableName, key: Uint8Array): Buffer | undefined {
-    return this.#table(table).getBinary(key)
+    return this.#readable(table).getBinary(key)
   }
 
-  /** Committed rows in order of key bytes, copied. Read it to the end in the same tick. */
+  /** Committed rows in order of key bytes, copied. Read it to the end in the same tick. @throws FreshetError `not-ready` (closed) */
   range(table: TableName, range: RowRange): Iterable<Row> {
-    return this.#table(table).getRange(range) as Iterable<Row>
+    return this.#readable(table).getRange(range) as Iterable<Row>
   }
 
-  addUpkeep(upkeep: Upkeep): void {
-    this.#upkeeps.push(upkeep)
+  /** Returns what detaches it. @throws Error when another adapter has the table */
+  attach(attachment: Attachment): () => Promise<void> {
+    const { table } = attachment
+    if (this.#attachments.has(table)) throw new Error(`two adapters of one environment would write ${table}`)
+    this.#attachments.set(table, attachment)
+    return async () => {
+      if (this.#attachments.get(table) === attachment) this.#attachments.delete(table)
+      await this.#upkeepRun
+    }
   }
 
   /** Does all upkeep that is due now, without pauses. */
@@ -173,15 +194,16 @@ export class EmbeddedEnvironment {
   }
 
   /** Waits for writes under way. Later writes are refused. */
-  async close(): Promise<void> {
-    if (this.#state === 'closed') return
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
     clearTimeout(this.#upkeepTimer)
-    while (this.#pending.length > 0 || this.#state !== 'idle') {
-      await this.#settled
-      await nextTick()
-    }
-    this.#state = 'closed'
-    await this.#copying
+    while (this.#state !== 'idle') await this.#committed
+    await Promise.all([this.#copying, this.#upkeepRun, this.#space.settled()])
+    this.#isReadable = false
     await this.#root.close()
   }
 
@@ -196,7 +218,7 @@ export class EmbeddedEnvironment {
 
   #scheduleCommit(): void {
     this.#state = 'scheduled'
-    this.#settled = new Promise(resolve => {
+    this.#committed = new Promise(resolve => {
       setImmediate(() => {
         void this.#commit().then(resolve)
       })
@@ -211,9 +233,9 @@ export class EmbeddedEnvironment {
     const { writes, thrown } = this.#stage(staged)
     const failure = thrown === null ? await this.#persist(staged) : neighbourFailed(thrown.error)
     staged.settle(failure === null)
-    for (const { write, result } of writes) {
-      if (failure === null) write.resolve(result as never)
-      else write.reject(write === thrown?.by ? thrown.error : failure)
+    for (const write of writes) {
+      if (failure === null) write.succeed()
+      else write.fail(write === thrown?.by ? thrown.error : failure)
     }
     this.#state = 'idle'
     if (this.#pending.length > 0) this.#scheduleCommit()
@@ -221,26 +243,24 @@ export class EmbeddedEnvironment {
 
   /** Runs pending writes, whole ticks at a time, up to the bounds. After one that threw, the rest of its tick is only taken. */
   #stage(staged: StagedWrites): {
-    readonly writes: readonly { readonly write: PendingWrite; readonly result: unknown }[]
+    readonly writes: readonly PendingWrite[]
     readonly thrown: { readonly by: PendingWrite; readonly error: unknown } | null
   } {
     const startedAt = performance.now()
-    const writes: { write: PendingWrite; result: unknown }[] = []
     let thrown: { by: PendingWrite; error: unknown } | null = null
+    let count = 0
     for (const write of this.#pending) {
-      const isNextTick = writes.length > 0 && write.tick !== writes.at(-1)!.write.tick
+      const isNextTick = count > 0 && write.tick !== this.#pending[count - 1]!.tick
       if (isNextTick && (thrown !== null || isFull(staged) || performance.now() - startedAt > maxStagingMs)) break
-      const staging = { write, result: undefined as unknown }
-      writes.push(staging)
+      count++
       if (thrown !== null) continue
       try {
-        staging.result = write.operations(staged)
+        write.stage(staged)
       } catch (error) {
         thrown = { by: write, error }
       }
     }
-    this.#pending = this.#pending.slice(writes.length)
-    return { writes, thrown }
+    return { writes: this.#pending.splice(0, count), thrown }
   }
 
   /** Returns null when durable, else why not; then nothing of it is stored. */
@@ -275,7 +295,7 @@ export class EmbeddedEnvironment {
   #scheduleUpkeep(delayMs: number): void {
     this.#upkeepTimer = setTimeout(() => {
       void this.#runUpkeep(pause => new Promise(resolve => setTimeout(resolve, pause))).then(() => {
-        if (this.#state !== 'closed') this.#scheduleUpkeep(upkeepIntervalMs)
+        if (this.#closed === null) this.#scheduleUpkeep(upkeepIntervalMs)
       })
     }, delayMs)
     this.#upkeepTimer.unref()
@@ -284,15 +304,17 @@ export class EmbeddedEnvironment {
   /** One run at a time; a second one starts after the first. */
   #runUpkeep(rest: (pauseMs: number) => Promise<unknown>): Promise<void> {
     const run = this.#upkeepRun.then(async () => {
-      for (const upkeep of this.#upkeeps) {
-        while (this.#state !== 'closed' && (await this.#runSlice(upkeep))) await rest(upkeepPauseMs)
+      for (const attachment of [...this.#attachments.values()]) {
+        const isAttached = () => this.#closed === null && this.#attachments.get(attachment.table) === attachment
+        while (isAttached() && (await this.#runSlice(attachment))) await rest(upkeepPauseMs)
       }
     })
     this.#upkeepRun = run.catch(() => undefined)
     return run
   }
 
-  async #runSlice(upkeep: Upkeep): Promise<boolean> {
+  async #runSlice({ upkeep }: Attachment): Promise<boolean> {
+    if (upkeep === undefined) return false
     try {
       return await upkeep.runSlice()
     } catch (error) {
@@ -310,6 +332,12 @@ export class EmbeddedEnvironment {
       pages += stats.treeBranchPageCount + stats.treeLeafPageCount + stats.overflowPages
     }
     return pages * pageSizeBytes
+  }
+
+  /** A read that lmdb sees while it closes ends the process a moment later. */
+  #readable(name: TableName): Table {
+    if (!this.#isReadable) throw new FreshetError('not-ready', 'the storage is closed')
+    return this.#table(name)
   }
 
   #table(name: TableName): Table {
@@ -333,9 +361,13 @@ interface BatchingDatabase {
 const pageSizeBytes = 4096
 const binaryTable = { encoding: 'binary', keyEncoding: 'binary' } as const
 
-function openRoot(directory: string): RootDatabase<Uint8Array, Uint8Array> {
+/** In one transaction, because each would wait for the disk of its own when it makes its table. */
+function openTables(directory: string): {
+  readonly root: RootDatabase<Uint8Array, Uint8Array>
+  readonly tables: ReadonlyMap<TableName, Table>
+} {
   try {
-    return openLmdb<Uint8Array, Uint8Array>({
+    const root = openLmdb<Uint8Array, Uint8Array>({
       path: directory,
       maxDbs: tableNames.length,
       pageSize: pageSizeBytes,
@@ -343,16 +375,13 @@ function openRoot(directory: string): RootDatabase<Uint8Array, Uint8Array> {
       eventTurnBatching: false,
       ...binaryTable,
     })
+    const tables = root.transactionSync(
+      () => new Map(tableNames.map(name => [name, root.openDB<Uint8Array, Uint8Array>({ name, ...binaryTable })])),
+    )
+    return { root, tables }
   } catch (cause) {
     throw new FreshetError('storage-failed', `the storage in ${directory} cannot be opened`, { cause })
   }
-}
-
-/** In one transaction, because each would wait for the disk of its own when it makes its table. */
-function openTables(root: RootDatabase<Uint8Array, Uint8Array>): ReadonlyMap<TableName, Table> {
-  return root.transactionSync(
-    () => new Map(tableNames.map(name => [name, root.openDB<Uint8Array, Uint8Array>({ name, ...binaryTable })])),
-  )
 }
 
 function isFull(staged: StagedWrites): boolean {

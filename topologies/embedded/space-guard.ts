@@ -39,10 +39,15 @@ export class SpaceGuard {
     if (performance.now() - this.#checkedAt > refreshIntervalMs) void this.check()
   }
 
-  async check(): Promise<void> {
+  check(): Promise<void> {
     this.#checking ??= this.#look().finally(() => {
       this.#checking = null
     })
+    return this.#checking
+  }
+
+  /** Waits for a look under way. */
+  async settled(): Promise<void> {
     await this.#checking
   }
 
