@@ -41,6 +41,8 @@ export class PhotoStage {
   #boxes = []
   /** @type {HTMLButtonElement[]} in reading order */
   #buttons = []
+  /** Of the objects that are not parts of others. @type {HTMLElement[]} */
+  #dots = []
   /** @type {{ box: Box, object: number | null }} */
   #searched = { box: wholePicture, object: null }
 
@@ -89,27 +91,15 @@ export class PhotoStage {
   /** @param {readonly { readonly box: Box }[]} objects in the detector's order */
   showObjects(objects) {
     this.#boxes = objects.map(object => object.box)
-    const inReadingOrder = objects
-      .map((object, index) => ({ index, box: object.box }))
-      .sort((a, b) => a.box[0] + a.box[2] - (b.box[0] + b.box[2]))
-    this.#buttons = inReadingOrder.map(({ index, box }, place) => {
-      const button = element('button', {
-        class: 'object',
-        attributes: {
-          type: 'button',
-          'aria-label': `object ${place + 1} of ${objects.length}`,
-          'aria-pressed': 'false',
-        },
-        on: { click: () => this.#listener.objectChosen(index) },
-      })
-      button.dataset.object = String(index)
-      button.classList.toggle('minor', this.#isPartOfBetter(index))
-      layOver(button, box)
-      // smaller ones lie on top, so that a lamp on a table can be tapped
-      button.style.zIndex = String(Math.round((1 - area(box)) * 1000))
-      return button
-    })
-    this.#objects.replaceChildren(...this.#buttons)
+    const inReadingOrder = this.#boxes
+      .map((box, index) => ({ index, middle: box[0] + box[2] }))
+      .sort((a, b) => a.middle - b.middle)
+    this.#buttons = inReadingOrder.map(({ index }, place) =>
+      this.#objectButton(index, `object ${place + 1} of ${objects.length}`),
+    )
+    const main = inReadingOrder.filter(({ index }) => !this.#isPartOfBetter(index))
+    this.#dots = main.map(({ index }) => this.#dot(index))
+    this.#objects.replaceChildren(...this.#buttons, ...this.#dots)
     this.#markChosen()
   }
 
@@ -150,6 +140,39 @@ export class PhotoStage {
   }
 
   /**
+   * @param {number} index
+   * @param {string} name
+   */
+  #objectButton(index, name) {
+    const button = element('button', {
+      class: this.#isPartOfBetter(index) ? 'object minor' : 'object',
+      attributes: { type: 'button', 'aria-label': name, 'data-object': index },
+      on: { click: () => this.#listener.objectChosen(index) },
+    })
+    const box = this.#boxes[index] ?? wholePicture
+    layOver(button, box)
+    // smaller ones lie on top, so that a lamp on a table can be tapped
+    button.style.zIndex = String(Math.round((1 - area(box)) * 1000))
+    return button
+  }
+
+  /**
+   * Marks the middle of an object and lies above all of them: a tap there means this object and not a part of it.
+   * @param {number} index
+   */
+  #dot(index) {
+    const dot = element('span', {
+      class: 'object-dot',
+      attributes: { 'aria-hidden': 'true', 'data-object': index },
+      on: { click: () => this.#listener.objectChosen(index) },
+    })
+    const [left, top, right, bottom] = this.#boxes[index] ?? wholePicture
+    dot.style.left = `${(left + right) * 50}%`
+    dot.style.top = `${(top + bottom) * 50}%`
+    return dot
+  }
+
+  /**
    * A part of a better object, or a surface with better objects on it: drawn faintly, so that the photo stays calm.
    * @param {number} object
    */
@@ -175,7 +198,9 @@ export class PhotoStage {
   }
 
   #markChosen() {
-    const chosen = this.#buttons.find(button => button.dataset.object === String(this.#searched.object))
+    const object = String(this.#searched.object)
+    const chosen = this.#buttons.find(button => button.dataset.object === object)
+    for (const dot of this.#dots) dot.hidden = dot.dataset.object === object
     for (const button of this.#buttons) button.setAttribute('aria-pressed', String(button === chosen))
     this.#letTabReach(chosen ?? this.#buttons[0])
   }
