@@ -131,7 +131,7 @@ export interface Effects {
   readonly letters: LetterAppend[]
   /** Item table: last value per item; null drops it. */
   readonly table: Map<ItemId, ItemEntry | null>
-  /** Next mutation offset to read, kept with the item table. */
+  /** Next mutation offset to read, stored with the item table. */
   readonly positions: Map<Partition, Offset>
   /** Next catalog offset to read after a restart. */
   readonly commits: Map<Partition, Offset>

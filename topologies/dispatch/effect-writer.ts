@@ -18,6 +18,8 @@ export interface EffectPorts {
   readonly queue: WorkQueue
   readonly features: FeatureStore
   readonly table: KeyValueStore
+  /** ms since 1970. */
+  readonly clock: () => number
   readonly codecs: { readonly mutations: RecordCodec<Mutation>; readonly deadLetters: RecordCodec<DeadLetter> }
 }
 
@@ -39,23 +41,25 @@ interface Batch {
   readonly hints: Map<string, number>
   readonly letters: LetterAppend[]
   readonly letterRecords: NewRecord[]
-  readonly commits: Map<Partition, Offset>
 }
+
+/** A checkpoint goes with a batch when the last is so old, or so many entries have changed. */
+const checkpointIntervalMs = 500
+const checkpointEntries = 2_048
 
 /**
  * Writes effects, one batch in flight; what comes meanwhile is the next batch. States: idle → writing → idle, or
  * writing → pausing (a failure that passes; the batch and what came since are one batch then) → writing.
  *
- * All writes of a batch are issued in one tick. On embedded storage they are one transaction. Elsewhere any part of a
- * batch may survive a crash without the others, and each such half is harmless, because a state only changes by what
- * is read back from the mutation log:
- * - table without jobs, appends or hints: the event is not committed, is read again, and finds an entry of its own
- *   version, so that the job is made again; attributes not read back are appended again.
- * - jobs or appends without the table: duplicates of a version that a register holds once; a finished job that the
- *   table has not heard of is adopted when read.
- * - commits without the table: an offset is committed only when its mutation was read back, which was after the batch
- *   that made its entry was durable; registers lost are read again, as their positions were lost in the same write.
- * - nulls lost: a beaten record stays in the log. That costs space, not truth.
+ * All writes of a batch are issued in one tick; on embedded storage they are one transaction. Elsewhere any part of a
+ * batch may survive a crash without the others. Each such half is harmless, because an item's state only changes by
+ * what is read back from the mutation log, and because the table is stored after the effects it stands for:
+ * - appends or jobs without the rest: their records are read again and lead to the same keys and job ids. A finished
+ *   job that the table has not heard of is adopted when read.
+ * - hints lost: a job runs that could have been dropped.
+ * - a checkpoint lost, or older than the commits: the mutations behind its positions are read again. An event is
+ *   committed only when the log holds its outcome, so what is read again holds it too.
+ * - commits lost: events are read again and find their own versions.
  * - dead letters are read back by nobody: their events stay in the window until the batch is durable.
  */
 export class EffectWriter {
@@ -63,6 +67,8 @@ export class EffectWriter {
   readonly #table: ItemTable
   readonly #options: EffectWriterOptions
   #next = newBatch()
+  #commits = new Map<Partition, Offset>()
+  #checkpointDueMs = 0
   #writing: Promise<void> | null = null
   #failure: FreshetError | null = null
   #passing: FreshetError | null = null
@@ -95,14 +101,14 @@ export class EffectWriter {
       batch.letters.push(append)
       batch.letterRecords.push({ partition, key: letter.key, value: deadLetters.encode(letter) })
     }
-    for (const [partition, offset] of effects.commits) batch.commits.set(partition, offset)
-    this.#table.change(effects.table, effects.positions)
-    if (this.#failure === null && this.#hasWork()) this.#writing ??= this.#writeAll()
+    for (const [partition, offset] of effects.commits) this.#commits.set(partition, offset)
+    this.#table.change({ entries: effects.table, positions: effects.positions })
+    if (this.#failure === null && sizeOf(batch) > 0) this.#writing ??= this.#writeAll()
   }
 
   /** Resolves when there is room for more effects, or when there will never be. */
   async room(): Promise<void> {
-    while (this.#held() > this.#options.maxHeld && this.#writing !== null)
+    while (sizeOf(this.#next) > this.#options.maxHeld && this.#writing !== null)
       await new Promise<void>(resolve => this.#waiters.push(resolve))
   }
 
@@ -111,31 +117,31 @@ export class EffectWriter {
     while (this.#writing !== null) await this.#writing
   }
 
-  /** Drains, but tries what fails only once more: what is not written is derived again at the next start. */
+  /** Drains and checkpoints, but tries what fails only once more: what is not written is derived again at the next start. */
   async stop(): Promise<void> {
     this.#giveUp = true
     await this.drained()
-  }
-
-  #held(): number {
-    return this.#next.mutations.length + this.#next.jobs.length + this.#table.changes
+    if (this.#failure || sizeOf(this.#next) > 0) return
+    this.#checkpointDueMs = 0
+    // What the last steps changed had no effects that could be lost.
+    this.#table.effectsIssued()
+    this.#table.effectsWritten()
+    await this.#write(this.#next)
   }
 
   async #writeAll(): Promise<void> {
     let attempts = 0
-    while (this.#failure === null && this.#hasWork()) {
+    while (this.#failure === null && sizeOf(this.#next) > 0) {
       const batch = this.#next
       this.#next = newBatch()
       const error = await this.#write(batch)
       if (error === null) {
         attempts = 0
         this.#passing = null
-        this.#table.written()
         this.#wake()
         if (batch.letters.length > 0) this.#options.onLettersWritten(batch.letters)
         continue
       }
-      this.#table.failed()
       this.#next = joined(batch, this.#next)
       if (!isPassing(error)) this.#fail(error)
       else if (this.#giveUp) break
@@ -148,35 +154,44 @@ export class EffectWriter {
     this.#wake()
   }
 
-  #hasWork(): boolean {
-    const { mutations, jobs, hints, letters, commits } = this.#next
-    return mutations.length + jobs.length + hints.size + letters.length + commits.size > 0 || this.#table.changes > 0
+  /** Resolves when all writes of the batch, and of the checkpoint that goes with it, have ended; with the first error. */
+  async #write(batch: Batch): Promise<FreshetError | null> {
+    this.#table.effectsIssued()
+    const commits = this.#commits
+    const writes = this.#issueEffects(batch)
+    const isCheckpoint = this.#isCheckpointDue()
+    if (isCheckpoint) {
+      this.#commits = new Map()
+      this.#checkpointDueMs = this.#ports.clock() + checkpointIntervalMs
+      if (commits.size > 0) writes.push(this.#options.commit(commits))
+      const tableWrites = this.#table.checkpoint()
+      if (tableWrites.length > 0) writes.push(this.#ports.table.write(tableWrites))
+    }
+    const failed = (await Promise.allSettled(writes)).find(result => result.status === 'rejected')
+    if (failed) {
+      this.#table.effectsFailed()
+      if (isCheckpoint) this.#commits = new Map([...commits, ...this.#commits])
+      return asFreshetError(failed.reason)
+    }
+    if (isCheckpoint) this.#table.checkpointStored()
+    this.#table.effectsWritten()
+    return null
   }
 
-  /** Resolves when all writes have ended, with the first error. */
-  async #write(batch: Batch): Promise<FreshetError | null> {
-    const results = await Promise.allSettled(this.#issue(batch))
-    const failed = results.find(result => result.status === 'rejected')
-    return failed ? asFreshetError(failed.reason) : null
+  #isCheckpointDue(): boolean {
+    return this.#ports.clock() >= this.#checkpointDueMs || this.#table.durableChanges >= checkpointEntries
   }
 
   /** All in this tick: nothing here may await. */
-  #issue(batch: Batch): readonly Promise<unknown>[] {
-    const { log, queue, features, table } = this.#ports
+  #issueEffects(batch: Batch): Promise<unknown>[] {
+    const { log, queue, features } = this.#ports
+    const { generation, hintTtlMs } = this.#options
     const writes: Promise<unknown>[] = []
-    if (batch.mutations.length > 0) writes.push(log.append(mutationTopic(this.#options.generation), batch.mutations))
-    if (batch.letters.length > 0) writes.push(log.append(deadLetterTopic, batch.letterRecords))
+    if (batch.mutations.length > 0) writes.push(log.append(mutationTopic(generation), batch.mutations))
+    if (batch.letterRecords.length > 0) writes.push(log.append(deadLetterTopic, batch.letterRecords))
     if (batch.jobs.length > 0) writes.push(queue.add(batch.jobs))
-    if (batch.hints.size > 0)
-      writes.push(
-        features.raise(
-          Array.from(batch.hints, ([key, value]) => ({ key, value })),
-          this.#options.hintTtlMs,
-        ),
-      )
-    const tableWrites = this.#table.beginWrite()
-    if (tableWrites.length > 0) writes.push(table.write(tableWrites))
-    if (batch.commits.size > 0) writes.push(this.#options.commit(batch.commits))
+    const hints = Array.from(batch.hints, ([key, value]) => ({ key, value }))
+    if (hints.length > 0) writes.push(features.raise(hints, hintTtlMs))
     return writes
   }
 
@@ -192,11 +207,15 @@ export class EffectWriter {
   }
 }
 
-function newBatch(): Batch {
-  return { mutations: [], jobs: [], hints: new Map(), letters: [], letterRecords: [], commits: new Map() }
+function sizeOf({ mutations, jobs, hints, letters }: Batch): number {
+  return mutations.length + jobs.length + hints.size + letters.length
 }
 
-/** The later one's commits and hints are the higher ones. */
+function newBatch(): Batch {
+  return { mutations: [], jobs: [], hints: new Map(), letters: [], letterRecords: [] }
+}
+
+/** The later one's hints are the higher ones. */
 function joined(earlier: Batch, later: Batch): Batch {
   return {
     mutations: [...earlier.mutations, ...later.mutations],
@@ -204,6 +223,5 @@ function joined(earlier: Batch, later: Batch): Batch {
     hints: new Map([...earlier.hints, ...later.hints]),
     letters: [...earlier.letters, ...later.letters],
     letterRecords: [...earlier.letterRecords, ...later.letterRecords],
-    commits: new Map([...earlier.commits, ...later.commits]),
   }
 }

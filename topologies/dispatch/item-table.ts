@@ -5,22 +5,34 @@ import { decodeEntry, encodeEntry, type ItemEntry } from './item-entry.ts'
 /** Entries kept decoded; two of these at most. */
 const cachedEntries = 16_384
 
+/** Entries and next mutation offsets that belong together. */
+interface Changes {
+  readonly entries: ReadonlyMap<ItemId, ItemEntry | null>
+  readonly positions: ReadonlyMap<Partition, Offset>
+}
+
+interface GrowingChanges extends Changes {
+  readonly entries: Map<ItemId, ItemEntry | null>
+  readonly positions: Map<Partition, Offset>
+}
+
 /**
  * The item table of one generation over a key-value store, with the mutation positions it was made from:
  * `dispatch:<generation>:item:<itemId>` and `dispatch:<generation>:position:<partition>` (f64 little-endian).
- * Entries and positions go into one write, so what the table knows is always what lies before its positions.
  *
- * A changed entry is found in memory until its write is durable. States: changed → being written → cached or evicted;
- * a failed write makes it changed again, unless it has changed since.
+ * It is a checkpoint: a change is stored only after the effects of its step are durable, and in one write with the
+ * positions. So whatever is missing in it is read again, and what was read leads to the same effects again. Were it
+ * ahead of its effects, a garbage-collection null lost in a crash would never be written again.
+ *
+ * States of a change: new → in flight (its effects are being written) → durable (ready for the checkpoint) → stored.
  */
 export class ItemTable {
   readonly #store: KeyValueStore
   readonly #itemPrefix: string
   readonly #positionPrefix: string
-  #changed = new Map<ItemId, ItemEntry | null>()
-  #changedPositions = new Map<Partition, Offset>()
-  #writing = new Map<ItemId, ItemEntry | null>()
-  #writingPositions = new Map<Partition, Offset>()
+  #new = noChanges()
+  #inFlight = noChanges()
+  #durable = noChanges()
   #young = new Map<ItemId, ItemEntry>()
   #old = new Map<ItemId, ItemEntry>()
 
@@ -31,10 +43,10 @@ export class ItemTable {
   }
 
   lookup(itemId: ItemId): ItemEntry | undefined {
-    const changed = this.#changed.get(itemId)
-    if (changed !== undefined) return changed ?? undefined
-    const writing = this.#writing.get(itemId)
-    if (writing !== undefined) return writing ?? undefined
+    for (const { entries } of [this.#new, this.#inFlight, this.#durable]) {
+      const entry = entries.get(itemId)
+      if (entry !== undefined) return entry ?? undefined
+    }
     const cached = this.#young.get(itemId) ?? this.#old.get(itemId)
     if (cached) return cached
     const bytes = this.#store.get(this.#itemPrefix + itemId)
@@ -44,32 +56,44 @@ export class ItemTable {
     return entry
   }
 
-  /** Next mutation offset to read: everything before it is in the table. */
-  position(partition: Partition): Offset {
+  /** Next mutation offset to read: everything before it is in the stored table. */
+  storedPosition(partition: Partition): Offset {
     const bytes = this.#store.get(`${this.#positionPrefix}${partition}`)
     return asOffset(bytes === undefined ? 0 : Buffer.from(bytes).readDoubleLE(0))
   }
 
-  /** Changed entries that wait to be written. Positions alone are no reason to write: they go with the next entry. */
-  get changes(): number {
-    return this.#changed.size
+  change(changes: Changes): void {
+    addTo(this.#new, changes)
   }
 
-  change(entries: ReadonlyMap<ItemId, ItemEntry | null>, positions: ReadonlyMap<Partition, Offset>): void {
-    for (const [itemId, entry] of entries) this.#changed.set(itemId, entry)
-    for (const [partition, offset] of positions) this.#changedPositions.set(partition, offset)
+  /** The effects of all new changes are being written now. Ended by `effectsWritten` or `effectsFailed`. */
+  effectsIssued(): void {
+    this.#inFlight = this.#new
+    this.#new = noChanges()
   }
 
-  /** What has changed, as writes; one such write at a time, ended by `written` or `failed`. */
-  beginWrite(): readonly KeyValueWrite[] {
-    this.#writing = this.#changed
-    this.#writingPositions = this.#changedPositions
-    this.#changed = new Map()
-    this.#changedPositions = new Map()
+  effectsWritten(): void {
+    addTo(this.#durable, this.#inFlight)
+    this.#inFlight = noChanges()
+  }
+
+  effectsFailed(): void {
+    addTo(this.#inFlight, this.#new)
+    this.#new = this.#inFlight
+    this.#inFlight = noChanges()
+  }
+
+  /** Number of entries that may be stored. */
+  get durableChanges(): number {
+    return this.#durable.entries.size
+  }
+
+  /** What may be stored, as one write. Nothing is added to it until `effectsWritten`. */
+  checkpoint(): readonly KeyValueWrite[] {
     const writes: KeyValueWrite[] = []
-    for (const [itemId, entry] of this.#writing)
+    for (const [itemId, entry] of this.#durable.entries)
       writes.push({ key: this.#itemPrefix + itemId, value: entry && encodeEntry(entry) })
-    for (const [partition, offset] of this.#writingPositions) {
+    for (const [partition, offset] of this.#durable.positions) {
       const value = Buffer.allocUnsafe(8)
       value.writeDoubleLE(offset)
       writes.push({ key: `${this.#positionPrefix}${partition}`, value })
@@ -77,25 +101,17 @@ export class ItemTable {
     return writes
   }
 
-  written(): void {
-    for (const [itemId, entry] of this.#writing) {
+  checkpointStored(): void {
+    for (const [itemId, entry] of this.#durable.entries) {
       this.#old.delete(itemId)
       if (entry) this.#remember(itemId, entry)
       else this.#young.delete(itemId)
     }
-    this.#writing = new Map()
-    this.#writingPositions = new Map()
+    this.#durable = noChanges()
   }
 
-  failed(): void {
-    this.#changed = new Map([...this.#writing, ...this.#changed])
-    this.#changedPositions = new Map([...this.#writingPositions, ...this.#changedPositions])
-    this.#writing = new Map()
-    this.#writingPositions = new Map()
-  }
-
-  /** Ids of durable entries, in order of their bytes, after the given one. */
-  itemIds(after: ItemId | null, limit: number): readonly ItemId[] {
+  /** Ids of stored entries, in order of their bytes, after the given one. */
+  storedItems(after: ItemId | null, limit: number): readonly ItemId[] {
     const options = after === null ? { limit } : { limit, after: this.#itemPrefix + after }
     const entries = this.#store.entries(this.#itemPrefix, options)
     return entries.map(({ key }) => key.slice(this.#itemPrefix.length) as ItemId)
@@ -108,4 +124,14 @@ export class ItemTable {
     }
     this.#young.set(itemId, entry)
   }
+}
+
+function noChanges(): GrowingChanges {
+  return { entries: new Map(), positions: new Map() }
+}
+
+/** The later ones win. */
+function addTo(changes: GrowingChanges, later: Changes): void {
+  for (const [itemId, entry] of later.entries) changes.entries.set(itemId, entry)
+  for (const [partition, offset] of later.positions) changes.positions.set(partition, offset)
 }

@@ -120,8 +120,6 @@ function failTest(error: FreshetError): void {
 
 const brokenImages = new Set<string>()
 
-const brokenImages = new Set<string>()
-
 /** A worker that gives every job its objects, or fails those with a broken image, until aborted. */
 async function work({ ports, log, codecs }: Installation, signal: AbortSignal): Promise<void> {
   while (!signal.aborted) {

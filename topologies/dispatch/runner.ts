@@ -25,8 +25,6 @@ import { oldestPendingOf } from './timed-step.ts'
 
 export interface DispatchPorts extends EffectPorts {
   readonly codecs: EffectPorts['codecs'] & { readonly catalog: RecordCodec<CatalogEvent> }
-  /** ms since 1970. */
-  readonly clock: () => number
 }
 
 export interface DispatchRunnerOptions {
@@ -217,7 +215,7 @@ export class DispatchRunner {
       return {
         partition,
         catalogFrom,
-        mutationsFrom: this.#table.position(partition),
+        mutationsFrom: this.#table.storedPosition(partition),
         catalogEnd: end,
         expectMarker: catalogFrom <= start,
       }
@@ -301,7 +299,7 @@ export class DispatchRunner {
       if (this.#stopping.signal.aborted) return
       const ends = new Map(Array.from(offsets, ([partition, { end }]) => [partition, end] as const))
       this.#feed({ type: 'ends', ends, nowMs: this.#ports.clock() })
-      const itemIds = this.#table.itemIds(this.#sweptTo, sweepItems)
+      const itemIds = this.#table.storedItems(this.#sweptTo, sweepItems)
       this.#sweptTo = itemIds.length < sweepItems ? null : itemIds.at(-1)!
       this.#feed({ type: 'sweep', itemIds, nowMs: this.#ports.clock() })
     } catch (thrown) {

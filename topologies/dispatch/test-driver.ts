@@ -52,7 +52,7 @@ export interface DrivenMutation {
   readonly mutation: Mutation | null
 }
 
-/** Which pieces of the writes in flight outlive a crash. `table` is one write; the others are asked piece by piece. */
+/** Which pieces of the writes in flight outlive a crash; `table` is the checkpoint of what was written before them. */
 export type Survives = (piece: 'append' | 'job' | 'hint' | 'letter' | 'commit' | 'table') => boolean
 
 export interface DriverOptions {
@@ -98,6 +98,8 @@ export class DispatchTestDriver {
   onJobs: (jobs: Effects['jobs']) => void = () => {}
   readonly #heldWrites: boolean
   #inFlight: Effects[] = []
+  /** Steps whose effects are durable and whose table changes are not stored yet. */
+  #written: Effects[] = []
   #table = new Map<ItemId, ItemEntry | null>()
   #state: DispatchState
   #catalogRead: Offset[] = []
@@ -190,19 +192,25 @@ export class DispatchTestDriver {
     const ends = new Map(this.catalog.map((all, partition) => [asPartition(partition), asOffset(all.length)]))
     this.#feed({ type: 'tick', nowMs: this.nowMs })
     this.#feed({ type: 'ends', ends, nowMs: this.nowMs })
-    this.#feed({ type: 'sweep', itemIds: [...this.durable.table.keys()], nowMs: this.nowMs })
+    this.#feed({
+      type: 'sweep',
+      itemIds: [...new Set([...this.durable.table.keys(), ...this.#table.keys()])],
+      nowMs: this.nowMs,
+    })
   }
 
   redrive(job: EmbedJob): RedriveOutcome | null {
     return this.#feed({ type: 'redrive', job, nowMs: this.nowMs }).redriven
   }
 
-  /** The writes in flight become durable. */
+  /** The writes in flight become durable, and before them, as a checkpoint, the changes of earlier ones. */
   flush(): void {
     while (this.#inFlight.length > 0) {
       const effects = this.#inFlight
       this.#inFlight = []
+      this.#checkpoint()
       for (const one of effects) this.#persist(one, () => true)
+      this.#written.push(...effects)
       const letters = effects.flatMap(one => one.letters)
       if (letters.length > 0) this.#feed({ type: 'lettersWritten', letters, nowMs: this.nowMs })
     }
@@ -212,8 +220,9 @@ export class DispatchTestDriver {
   crash(survives: Survives): void {
     const lost = this.#inFlight
     this.#inFlight = []
-    const table = survives('table')
-    for (const effects of lost) this.#persist(effects, piece => (piece === 'table' ? table : survives(piece)))
+    if (survives('table')) this.#checkpoint()
+    this.#written = []
+    for (const effects of lost) this.#persist(effects, survives)
     this.#state = this.#restarted()
   }
 
@@ -323,11 +332,18 @@ export class DispatchTestDriver {
       if (survives('hint')) durable.hints.set(itemId, asOffset(Math.max(offset, durable.hints.get(itemId) ?? -1)))
     for (const letter of effects.letters) if (survives('letter')) durable.letters.push(letter)
     for (const [partition, offset] of effects.commits) if (survives('commit')) durable.commits.set(partition, offset)
-    if (!survives('table')) return
-    for (const [itemId, entry] of effects.table)
-      if (entry) durable.table.set(itemId, entry)
-      else durable.table.delete(itemId)
-    for (const [partition, offset] of effects.positions) durable.positions.set(partition, offset)
+  }
+
+  /** Stores what the table became by steps whose effects are durable. */
+  #checkpoint(): void {
+    const { table, positions } = this.durable
+    for (const effects of this.#written) {
+      for (const [itemId, entry] of effects.table)
+        if (entry) table.set(itemId, entry)
+        else table.delete(itemId)
+      for (const [partition, offset] of effects.positions) positions.set(partition, offset)
+    }
+    this.#written = []
   }
 }
 
