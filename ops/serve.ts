@@ -130,7 +130,7 @@ async function listen(
     logger: log,
     ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
   })
-  if (config.demo) await serveSamples(app)
+  await serveSamples(app, config.demo)
   closers.add(() => app.close())
   await app.listen({ host: config.host, port: config.port })
   const { address, port, family } = app.server.address() as AddressInfo
@@ -139,11 +139,16 @@ async function listen(
 
 type App = Awaited<ReturnType<typeof createGateway>>
 
-/** Photos of rooms to try the demo with. */
-async function serveSamples(app: App): Promise<void> {
+/** The rooms in which the models find most of what is there; the page shows the first few. */
+const bestRooms = ['room-010.jpg', 'room-008.jpg', 'room-005.jpg', 'room-016.jpg', 'room-017.jpg', 'room-022.jpg']
+
+/** Photos of rooms to try the demo with; none without it. */
+async function serveSamples(app: App, isDemo: boolean): Promise<void> {
   const root = join(demoDirectory, 'rooms')
-  const addresses = readdirSync(root).map(name => `/samples/${name}`)
+  const rooms = isDemo ? new Set([...bestRooms, ...readdirSync(root)]) : []
+  const addresses = Array.from(rooms, name => `/samples/${name}`)
   app.get('/samples/index.json', { schema: { hide: true } }, async () => addresses)
+  if (!isDemo) return
   await app.register(fastifyStatic, { root, prefix: '/samples/', decorateReply: false, schemaHide: true })
 }
 
