@@ -73,9 +73,15 @@ function checkedHead(head: Buffer): Buffer {
 /** The type follows from the bytes; whatever they are, a browser must not run them. */
 async function sendPicture(reply: FastifyReply, path: string): Promise<FastifyReply> {
   const file = await open(path)
-  const { buffer: head } = await file.read(Buffer.alloc(signatureBytes), 0, signatureBytes, 0)
-  reply.header('content-security-policy', "default-src 'none'; sandbox")
-  return reply.type(pictureType(head) ?? 'application/octet-stream').send(file.createReadStream({ start: 0 }))
+  const stream = file.createReadStream({ start: 0 })
+  try {
+    const { buffer: head } = await file.read(Buffer.alloc(signatureBytes), 0, signatureBytes, 0)
+    reply.header('content-security-policy', "default-src 'none'; sandbox")
+    return reply.type(pictureType(head) ?? 'application/octet-stream').send(stream)
+  } catch (thrown) {
+    stream.destroy()
+    throw thrown
+  }
 }
 
 const uploadSchema = describeRoute({

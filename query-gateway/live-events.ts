@@ -13,12 +13,19 @@ export class LiveEvents {
   readonly #clients = new Set<ServerResponse>()
   readonly #maxClients: number
   readonly #snapshot: () => Promise<object>
+  readonly #failed: (thrown: unknown) => void
   #timer: NodeJS.Timeout | null = null
   #building = false
 
-  constructor(maxClients: number, snapshot: () => Promise<object>) {
-    this.#maxClients = maxClients
-    this.#snapshot = snapshot
+  constructor(options: {
+    readonly maxClients: number
+    readonly snapshot: () => Promise<object>
+    /** Told when a snapshot failed; the streams are ended then, and their clients connect again. */
+    readonly failed: (thrown: unknown) => void
+  }) {
+    this.#maxClients = options.maxClients
+    this.#snapshot = options.snapshot
+    this.#failed = options.failed
   }
 
   /** @throws FreshetError `overloaded` */
@@ -42,14 +49,15 @@ export class LiveEvents {
     this.#stopWhenIdle()
   }
 
-  /** A tick that is due while the last one is still being built is skipped. A snapshot that fails ends the streams. */
+  /** A tick that is due while the last one is still being built is skipped. */
   async #tick(): Promise<void> {
     if (this.#building) return
     this.#building = true
     try {
       const event = `event: status\ndata: ${JSON.stringify(await this.#snapshot())}\n\n`
       for (const response of this.#clients) this.#send(response, event)
-    } catch {
+    } catch (thrown) {
+      this.#failed(thrown)
       this.close()
     } finally {
       this.#building = false

@@ -15,12 +15,11 @@ export async function readQueryUpload<T extends TSchema>(
   request: FastifyRequest,
   check: ShapeCheck<T>,
 ): Promise<QueryUpload<Static<T>>> {
-  const checkQuery: ShapeCheck<T> = check
   const { upload, query } = await readParts(request).catch(thrown => {
     throw isKnown(thrown) ? thrown : new FreshetError('bad-request', 'the form is malformed', { cause: thrown })
   })
   if (upload === null) throw new FreshetError('bad-request', 'image: the form has no file of this name')
-  checkQuery(query)
+  check(query)
   return { upload, query }
 }
 

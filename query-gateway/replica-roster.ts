@@ -52,18 +52,12 @@ export class ReplicaRoster {
     return this.#route(owners[0]?.shard ?? -1, owners)
   }
 
-  /** Asks every replica now. */
-  async learn(): Promise<void> {
-    this.#askedAtMs = this.#ports.clock()
-    await Promise.all(
-      this.#ports.replicas().map(async replica => {
-        this.#standings.set(replica, await standingOf(replica))
-      }),
-    )
-  }
-
   #refresh(): void {
-    if (this.#ports.clock() - this.#askedAtMs >= standingFreshMs) void this.learn()
+    const nowMs = this.#ports.clock()
+    if (nowMs - this.#askedAtMs < standingFreshMs) return
+    this.#askedAtMs = nowMs
+    for (const replica of this.#ports.replicas())
+      void standingOf(replica).then(standing => this.#standings.set(replica, standing))
   }
 
   #of(generation: Generation): readonly ShardReplica[] {

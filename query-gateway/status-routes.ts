@@ -9,17 +9,22 @@ import { systemStatus } from './system-status.ts'
 
 /** How the system is: for people, probes, Prometheus and the page. */
 export function statusRoutes(app: GatewayApp, { ports, meter, options }: GatewayParts): void {
-  const live = new LiveEvents(options.maxEventStreams, async (): Promise<LiveEvent> => {
+  const snapshot = async (): Promise<LiveEvent> => {
     const recent = ports.recentItems().map(({ itemId, title, digest, atMs }) => {
       return { itemId, title, blob: digest === null ? null : `blob:${digest}`, atMs }
     })
     return { status: await systemStatus(ports, meter), recent }
+  }
+  const live = new LiveEvents({
+    maxClients: options.maxEventStreams,
+    snapshot,
+    failed: thrown => app.log.error({ err: thrown }, 'event streams are ended'),
   })
   app.addHook('preClose', async () => live.close())
 
   app.get('/v1/status', { schema: statusSchema }, async (): Promise<Status> => systemStatus(ports, meter))
 
-  app.get('/v1/events', { schema: eventsSchema }, async (_request, reply) => {
+  app.get('/v1/events', { schema: eventsSchema, exposeHeadRoute: false }, async (_request, reply) => {
     live.admit()
     reply.hijack()
     reply.raw.writeHead(200, {

@@ -51,7 +51,7 @@ export class VisualSearch {
     const { wish } = query
     const generation = this.#choose(wish, queryId)
     const signal = this.#deadline(wish.deadlineMs, clientSignal)
-    const probe = await this.#probe(query, generation, signal)
+    const probe = await untilAborted(this.#probe(query, generation, signal), signal)
     const fanoutAt = performance.now()
     const found = await this.#fanOut(generation, shardRequest(query, generation, probe.vector), signal)
     const rankAt = performance.now()
@@ -81,12 +81,7 @@ export class VisualSearch {
     const startedAt = performance.now()
     const generation = this.#choose(wish, this.#ports.newId())
     const signal = this.#deadline(wish.deadlineMs, clientSignal)
-    const picture = 'itemId' in subject ? await this.#itemPicture(subject, generation) : subject
-    const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
-    const [analysed, stored] = await Promise.all([
-      this.#analyse(generation, image, 'none', signal),
-      digest ?? this.#store(image),
-    ])
+    const { analysed, stored } = await untilAborted(this.#lookAt(subject, generation, signal), signal)
     const { decode, detect } = analysed.timingMs
     return {
       generation: generation.generation,
@@ -99,6 +94,16 @@ export class VisualSearch {
       objects: detectedObjects(analysed.objects),
       timingMs: { decode, detect, total: performance.now() - startedAt },
     }
+  }
+
+  async #lookAt(subject: DetectSubject, generation: RoutedGeneration, signal: AbortSignal) {
+    const picture = 'itemId' in subject ? await this.#itemPicture(subject, generation) : subject
+    const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
+    const [analysed, stored] = await Promise.all([
+      this.#analyse(generation, image, 'none', signal),
+      digest ?? this.#store(image),
+    ])
+    return { analysed, stored }
   }
 
   #choose(wish: DetectQuery, queryId: string): RoutedGeneration {
@@ -127,7 +132,7 @@ export class VisualSearch {
     selection: QuerySelection,
     { generation, signal }: { readonly generation: RoutedGeneration; readonly signal: AbortSignal },
   ): Promise<Probe> {
-    const { image } = await untilAborted(resolvePicture(picture, this.#ports, { ...this.#options, signal }), signal)
+    const { image } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
     const { objects, searched, vector, timingMs } = await this.#analyse(generation, image, selection, signal)
     if (!vector || !searched) throw new FreshetError('internal', 'the model gave no vector for a search')
     return { vector, objects: detectedObjects(objects), searched, timingMs }
@@ -135,7 +140,7 @@ export class VisualSearch {
 
   #analyse(generation: RoutedGeneration, image: ImageBytes, selection: QuerySelection, signal: AbortSignal) {
     const model = this.#ports.models(generation.generation)
-    return untilAborted(model.analyse(image, selection, signal), signal)
+    return model.analyse(image, selection, signal)
   }
 
   /** The vector as stored: no model run. */

@@ -277,20 +277,24 @@ async function* encodeLines(lines: AsyncIterable<BulkLine> | Iterable<BulkLine>)
   const encoder = new TextEncoder()
   const source = Symbol.asyncIterator in lines ? lines[Symbol.asyncIterator]() : lines[Symbol.iterator]()
   let text = ''
-  for (;;) {
-    const next = source.next()
-    if (text !== '' && next instanceof Promise && (await isSlow(next))) {
+  try {
+    for (;;) {
+      const next = source.next()
+      if (text !== '' && next instanceof Promise && (await isSlow(next))) {
+        yield encoder.encode(text)
+        text = ''
+      }
+      const { value, done } = await next
+      if (done) break
+      text += `${JSON.stringify(value)}\n`
+      if (text.length < bulkChunkBytes) continue
       yield encoder.encode(text)
       text = ''
     }
-    const { value, done } = await next
-    if (done) break
-    text += `${JSON.stringify(value)}\n`
-    if (text.length < bulkChunkBytes) continue
-    yield encoder.encode(text)
-    text = ''
+    if (text !== '') yield encoder.encode(text)
+  } finally {
+    await source.return?.()
   }
-  if (text !== '') yield encoder.encode(text)
 }
 
 const pause = Symbol('pause')
