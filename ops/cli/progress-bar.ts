@@ -8,33 +8,41 @@ export interface ProgressBar {
   stop(): void
 }
 
-/** A bar where a person looks, a line for each tenth elsewhere. Without a total: a count, or a line per ten thousand. */
+/**
+ * A bar where a person looks, a line for each tenth elsewhere and, where no total is known, for each ten thousand.
+ * While a bar is drawn nothing else may be printed.
+ */
 export function startProgressBar(terminal: Terminal, label: string, total: number | null): ProgressBar {
-  return terminal.isTty ? drawnBar(terminal, label, total) : printedSteps(terminal, label, total)
+  if (total === null) return printedSteps(terminal, label, { step: uncountedStep, extent: '' })
+  if (terminal.isTty) return drawnBar(terminal, label, total)
+  return printedSteps(terminal, label, { step: Math.max(1, total / 10), extent: `/${total}` })
 }
 
-function drawnBar({ colors, columns }: Terminal, label: string, total: number | null): ProgressBar {
-  const extent = total === null ? '{value}' : `${colors.cyan('{bar}')} {value}/{total}`
+const uncountedStep = 10_000
+
+function drawnBar({ colors, columns }: Terminal, label: string, total: number): ProgressBar {
   const bar = new SingleBar({
-    format: `${label} ${extent} ${colors.dim('{duration_formatted}')} {note}`,
+    format: `${label} ${colors.cyan('{bar}')} {value}/{total} ${colors.dim('{duration_formatted}')} {note}`,
     barCompleteChar: '━',
-    barIncompleteChar: colors.dim('─'),
+    barIncompleteChar: '─',
     barsize: Math.max(10, Math.min(40, columns - label.length - 40)),
     hideCursor: true,
     fps: 20,
   })
-  bar.start(total ?? 0, 0, { note: '' })
+  bar.start(total, 0, { note: '' })
   return {
     update: (value, note = '') => bar.update(value, { note }),
     stop: () => bar.stop(),
   }
 }
 
-const uncountedStep = 10_000
+interface Steps {
+  readonly step: number
+  /** What stands behind the value, such as `/820`. */
+  readonly extent: string
+}
 
-function printedSteps(terminal: Terminal, label: string, total: number | null): ProgressBar {
-  const step = total === null ? uncountedStep : Math.max(1, total / 10)
-  const extent = total === null ? '' : `/${total}`
+function printedSteps(terminal: Terminal, label: string, { step, extent }: Steps): ProgressBar {
   let told = 0
   let toldLine = ''
   let line = ''

@@ -66,7 +66,11 @@ class LinePublisher {
   #published = 0
   #refused = 0
   #failed = 0
-  #named = 0
+  #namedCount = 0
+  /** Sentences kept back while a bar is drawn. */
+  readonly #named: string[] = []
+  /** A pipe may never end. */
+  #namesAtOnce = false
 
   constructor(context: CommandContext, options: PublishOptions) {
     this.#context = context
@@ -76,7 +80,9 @@ class LinePublisher {
 
   async publish(file: string): Promise<Publication> {
     const startedMs = performance.now()
-    const bar = startProgressBar(this.#context.terminal, 'sent', file === '-' ? null : await countLines(file))
+    const total = file === '-' ? null : await countLines(file)
+    this.#namesAtOnce = total === null
+    const bar = startProgressBar(this.#context.terminal, 'sent', total)
     for await (const answer of this.#client.bulk(this.#lines(file))) {
       const line = this.#unanswered.shift()!
       if ('error' in answer) this.#refuse(line, answer.error)
@@ -84,7 +90,9 @@ class LinePublisher {
       bar.update(this.#published + this.#refused, this.#refused === 0 ? '' : `${this.#refused} refused`)
     }
     bar.stop()
+    this.#tellNamed()
     if (this.#options.wait) await this.#wait()
+    this.#tellNamed()
     const tookMs = Math.round(performance.now() - startedMs)
     return { published: this.#published, refused: this.#refused, failed: this.#failed, tookMs }
   }
@@ -118,12 +126,16 @@ class LinePublisher {
     this.#name(line, error)
   }
 
-  #name(line: number, error: LineError): void {
-    this.#named++
-    const { terminal } = this.#context
-    if (this.#options.json) terminal.print(JSON.stringify({ line, error }))
-    else if (this.#named <= namedAtMost) terminal.note(`line ${line}: ${printable(error.message)} (${error.code})`)
-    else if (this.#named === namedAtMost + 1) terminal.note('further lines are counted only')
+  #name(line: number, { code, message }: LineError): void {
+    this.#namedCount++
+    if (this.#options.json) this.#context.terminal.print(JSON.stringify({ line, error: { code, message } }))
+    else if (this.#namedCount <= namedAtMost) this.#named.push(`line ${line}: ${printable(message)} (${code})`)
+    else if (this.#namedCount === namedAtMost + 1) this.#named.push('further lines are counted only')
+    if (this.#namesAtOnce) this.#tellNamed()
+  }
+
+  #tellNamed(): void {
+    for (const sentence of this.#named.splice(0)) this.#context.terminal.note(sentence)
   }
 
   async #wait(): Promise<void> {

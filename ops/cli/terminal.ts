@@ -29,7 +29,7 @@ export function processTerminal(): Terminal {
     draw: text => process.stdout.write(text),
     isTty,
     get columns() {
-      return process.stdout.columns ?? 100
+      return process.stdout.columns || 100
     },
     colors: picocolors.createColors(isTty && picocolors.isColorSupported),
   }
