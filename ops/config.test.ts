@@ -81,7 +81,6 @@ describe('what is refused', () => {
     [{ shards: '9' }, 'shards (9) is more than partitions (8)'],
     [{ 'limits.bodyBytes': '1MiB' }, 'no such upload fits'],
     [{ blobStoreMaxBytes: '1MiB' }, 'more than blobStoreMaxBytes'],
-    [{ 'workers.batch': '65' }, 'can never be full'],
     [{ 'workers.supersedeForMs': '31s' }, 'more than workers.failAfterMs'],
     [{ 'dispatch.tombstoneRetentionMs': '30m' }, 'before log compaction begins'],
     [{ host: '0.0.0.0' }, 'no authentication'],

@@ -57,7 +57,6 @@ const options = {
     deadlineMs: option(durationMs(10), 10_000, 'Longest time one search may take.'),
   },
   workers: {
-    batch: option(count(1, 256), 16, 'Crops embedded in one model run.'),
     claim: option(count(1, 4_096), 64, 'Jobs held by the worker loop at once.'),
     failAfterMs: option(
       durationMs(100),
@@ -285,7 +284,6 @@ function checkTogether(config: Config): void {
     [config.shards > config.partitions, `shards (${config.shards}) is more than partitions (${config.partitions})`],
     [limits.imageBytes > limits.bodyBytes, 'limits.imageBytes is more than limits.bodyBytes, so no such upload fits'],
     [limits.imageBytes > config.blobStoreMaxBytes, 'limits.imageBytes is more than blobStoreMaxBytes'],
-    [workers.batch > workers.claim, 'workers.batch is more than workers.claim, so a batch can never be full'],
     [workers.supersedeForMs > workers.failAfterMs, 'workers.supersedeForMs is more than workers.failAfterMs'],
     [
       dispatch.tombstoneRetentionMs < log.compactionLagMs,
