@@ -21,9 +21,12 @@ export function eventLogContract(name: string, createFixture: () => Promise<Even
   describe(`${name}: the event log contract`, () => {
     let fixture: EventLogFixture
     let log: EventLog
-    const topic = `contract-${crypto.randomUUID()}`
+    let topic: string
+    let group: string
 
     beforeEach(async () => {
+      topic = `contract-${crypto.randomUUID()}`
+      group = `${topic}-group`
       fixture = await createFixture()
       log = await fixture.open()
       await log.ensureTopic(topicSpec(topic, 3))
@@ -121,12 +124,12 @@ export function eventLogContract(name: string, createFixture: () => Promise<Even
 
     test('records, offsets, topics and commits are there after opening again', async () => {
       await log.append(topic, [record(p0, 'a'), record(p0, 'b'), record(p2, 'c')])
-      const reader = await log.openReader({ topic, partitions: [p0], group: 'g', from: 'committed' })
+      const reader = await log.openReader({ topic, partitions: [p0], group, from: 'committed' })
       await reader.commit(new Map([[p0, asOffset(1)]]))
       await reopen()
       expect(await log.partitionCount(topic)).toBe(3)
       expect((await log.offsets(topic)).get(p0)).toEqual({ start: 0, end: 2 })
-      expect(await log.committed('g', topic)).toEqual(new Map([[p0, 1]]))
+      expect(await log.committed(group, topic)).toEqual(new Map([[p0, 1]]))
       expect((await log.append(topic, [record(p0, 'd')])).map(({ offset }) => offset)).toEqual([2])
       const read = await pollCount(await readerFromStart(), 4)
       expect(read.filter(({ partition }) => partition === p0).map(textOf)).toEqual(['a', 'b', 'd'])
@@ -134,20 +137,20 @@ export function eventLogContract(name: string, createFixture: () => Promise<Even
 
     test('a reader resumes at its group’s commit, and at the start where there is none', async () => {
       await log.append(topic, [record(p0, 'a'), record(p0, 'b'), record(p1, 'c')])
-      const first = await log.openReader({ topic, partitions: 'group', group: 'g', from: 'committed' })
+      const first = await log.openReader({ topic, partitions: 'group', group, from: 'committed' })
       await pollCount(first, 3)
       await first.commit(new Map([[p0, asOffset(1)]]))
       await first.close()
-      const second = await log.openReader({ topic, partitions: 'group', group: 'g', from: 'committed' })
+      const second = await log.openReader({ topic, partitions: 'group', group, from: 'committed' })
       expect((await pollCount(second, 2)).map(textOf).toSorted()).toEqual(['b', 'c'])
       await second.close()
-      const other = await log.openReader({ topic, partitions: 'group', group: 'other', from: 'committed' })
+      const other = await log.openReader({ topic, partitions: 'group', group: `${group}-other`, from: 'committed' })
       expect((await pollCount(other, 3)).map(textOf).toSorted()).toEqual(['a', 'b', 'c'])
     })
 
     test('a group on its own is assigned every partition', async () => {
       await log.append(topic, [record(p0, 'a')])
-      const reader = await log.openReader({ topic, partitions: 'group', group: 'g', from: 'committed' })
+      const reader = await log.openReader({ topic, partitions: 'group', group, from: 'committed' })
       await pollCount(reader, 1)
       expect(reader.assignment().partitions.toSorted()).toEqual([0, 1, 2])
     })

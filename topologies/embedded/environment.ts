@@ -87,9 +87,10 @@ const upkeepPauseMs = 20
  * `write` resolves when its transaction is on disk (fdatasync, then the meta page), and nothing of it is visible
  * to a read before that. B-tree work and fsync run on LMDB's writer thread, never on the event loop.
  *
- * Two library traps behind this form, both measured with lmdb 3.5.6: its `transaction()` never calls back, and with
- * `eventTurnBatching` or `overlappingSync` a failed commit is an unhandled rejection or never settles. So: explicit
- * batches only, both off, where a failed commit rejects and the environment goes on.
+ * Library traps behind this form, in lmdb 3.5.6: `transaction()` never calls back (measured); `transactionSync` waits
+ * for fsync on the event loop; with `eventTurnBatching` a failed commit is an unhandled rejection (measured); with
+ * `overlappingSync` rows are visible before they are durable, and a failed fsync never settles. So: explicit batches
+ * only, both options off; then a failed commit rejects, and the environment goes on (measured on a full disk).
  */
 export class EmbeddedEnvironment {
   readonly directory: string

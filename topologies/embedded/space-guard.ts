@@ -21,7 +21,8 @@ const fullBelowBytes = 2 ** 20
  */
 export class SpaceGuard {
   readonly #limits: SpaceLimits
-  #shortage: string | null = null
+  /** Why growing writes are refused. */
+  #refusal: FreshetError | null = null
   #freeBytes = Number.POSITIVE_INFINITY
   #checkedAt = Number.NEGATIVE_INFINITY
   #checking: Promise<void> | null = null
@@ -31,7 +32,7 @@ export class SpaceGuard {
   }
 
   isLow(): boolean {
-    return this.#shortage !== null
+    return this.#refusal !== null
   }
 
   /** Looks again in the background unless it did a moment ago. */
@@ -57,23 +58,29 @@ export class SpaceGuard {
     return this.#freeBytes < fullBelowBytes
   }
 
-  /** @throws FreshetError `storage-full` when space is still short */
+  /** @throws FreshetError `storage-full` when space is still short; `storage-failed` when that cannot be told */
   async requireSpace(): Promise<void> {
     await this.check()
-    if (this.#shortage !== null) throw new FreshetError('storage-full', this.#shortage)
+    if (this.#refusal !== null) throw this.#refusal
   }
 
   async #look(): Promise<void> {
     this.#checkedAt = performance.now()
+    try {
+      const shortage = await this.#findShortage()
+      this.#refusal = shortage === null ? null : new FreshetError('storage-full', shortage)
+    } catch (cause) {
+      this.#refusal = new FreshetError('storage-failed', `the disk of ${this.#limits.directory} is gone`, { cause })
+    }
+  }
+
+  async #findShortage(): Promise<string | null> {
     const { directory, maxBytes, minFreeBytes } = this.#limits
     const disk = await statfs(directory)
     this.#freeBytes = disk.bavail * disk.bsize
-    this.#shortage =
-      this.#freeBytes < minFreeBytes
-        ? `${this.#freeBytes} bytes are free on the disk of ${directory}, the limit is ${minFreeBytes}`
-        : (await this.#isOver(maxBytes))
-          ? `the storage in ${directory} is at its bound of ${maxBytes} bytes`
-          : null
+    if (this.#freeBytes < minFreeBytes)
+      return `${this.#freeBytes} bytes are free on the disk of ${directory}, the limit is ${minFreeBytes}`
+    return (await this.#isOver(maxBytes)) ? `the storage in ${directory} is at its bound of ${maxBytes} bytes` : null
   }
 
   /** The file never shrinks, so only when it is over the bound its live part is counted. */
