@@ -1,4 +1,4 @@
-import { asOffset } from '../schemas/ids.ts'
+import { asOffset, type ImageDigest } from '../schemas/ids.ts'
 import type { ItemRegisters, ItemSnapshot, ShardHit } from '../schemas/shard-api.ts'
 import type { AttributesMatch } from './allowed-items.ts'
 import type { ItemHits } from './item-index.ts'
@@ -44,6 +44,18 @@ export function registersOf(
     watermark,
     times,
   }
+}
+
+/** Which of these images the items that are not removed refer to, by digest or as uploaded blob. */
+export function referencedImages(table: ItemTable, digests: readonly ImageDigest[]): ReadonlySet<ImageDigest> {
+  const asked = new Set<string>(digests)
+  const found = new Set<ImageDigest>()
+  for (const { state } of table.items()) {
+    const uploaded = state.attributes?.images.map(image => image.replace(/^blob:/, '')) ?? []
+    for (const digest of [...(state.objects?.imageDigests ?? []), ...uploaded])
+      if (asked.has(digest)) found.add(digest as ImageDigest)
+  }
+  return found
 }
 
 const neverWritten = {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type Fingerprint, parseItemId } from '../schemas/ids.ts'
+import { type Fingerprint, type ImageDigest, parseItemId } from '../schemas/ids.ts'
+import type { Mutation } from '../schemas/mutation.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import { mutationTopic } from '../schemas/topics.ts'
 import { type ClusteredVectors, clusteredVectors } from './testing/clustered-vectors.ts'
@@ -180,6 +181,30 @@ test('filters, the excluded item and exact mode work through the whole path', as
   expect(exact.hits).toEqual((await shard.search(query, { k: 5 })).hits)
   const rest = await shard.node.search({ ...requestOf(query), k: 5, excludeItem: exact.hits[0]!.itemId })
   expect(rest.hits.slice(0, 4)).toEqual(exact.hits.slice(1))
+})
+
+test('an item is announced when a search begins to find it, and again with new objects, not with a new price', async () => {
+  await shard.open()
+  await shard.apply(attributesPut('lamp', 1, { title: 'Lamp' }))
+  expect(shard.announced).toEqual([])
+  await shard.apply(objectsPut('lamp', 1, [vectors.next(0)]))
+  const lamp = { itemId: 'lamp', title: 'Lamp', digest: 'a'.repeat(64), atMs: shard.nowMs }
+  expect(shard.announced).toEqual([lamp])
+  await shard.apply(attributesPut('lamp', 2, { title: 'Lamp' }))
+  expect(shard.announced).toEqual([lamp])
+  await shard.apply(objectsPut('lamp', 2, [vectors.next(0)]))
+  expect(shard.announced).toEqual([lamp, lamp])
+})
+
+test('pictures of items that are not removed are referenced, by digest or by upload', async () => {
+  await shard.open()
+  const [ours, uploaded, other] = ['a', 'b', 'c'].map(digit => digit.repeat(64) as ImageDigest)
+  const pending = attributesPut('sofa', 2)
+  await shard.apply(attributesPut('lamp', 1), objectsPut('lamp', 1, [vectors.next(0)]))
+  await shard.apply({ ...pending, images: [`blob:${uploaded}`] } as Mutation)
+  expect([...shard.node.referenced([other!, uploaded!, ours!])].sort()).toEqual([ours, uploaded])
+  await shard.apply(itemRemoved('lamp', 3), itemRemoved('sofa', 3))
+  expect(shard.node.referenced([ours!, uploaded!]).size).toBe(0)
 })
 
 test('an answer carries the watermarks it was computed at, and the age of the index', async () => {

@@ -1,4 +1,3 @@
-import { acceptVector } from '../schemas/accept-mutation.ts'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import {
   asOffset,
@@ -15,7 +14,6 @@ import type {
   ItemRegisters,
   ReplicaState,
   ReplicaStatus,
-  ShardHit,
   ShardReplica,
   ShardSearchRequest,
   ShardSearchResult,
@@ -27,10 +25,9 @@ import { CheckpointDirectory } from './checkpoint-directory.ts'
 import type { SavedWatermark } from './checkpoint-manifest.ts'
 import { Checkpoints } from './checkpoints.ts'
 import { indexAgeMs } from './index-age.ts'
-import { hitsOf, registersOf } from './item-answers.ts'
+import { referencedImages, registersOf } from './item-answers.ts'
 import type { VectorStatistics } from './item-index.ts'
 import { ItemWaiters } from './item-waiters.ts'
-import { LatencyWindow } from './latency-window.ts'
 import { MutationFollower } from './mutation-follower.ts'
 import type { DigestBuckets } from './partition-digest.ts'
 import { type ItemState, isSearchable } from './registers.ts'
@@ -41,6 +38,7 @@ import {
   type ShardNodeOptions,
   type ShardTuning,
 } from './shard-node-options.ts'
+import { ShardSearches } from './shard-searches.ts'
 import type { Batch, ShardState } from './shard-state.ts'
 
 /** Batches the search thread may be behind before the log is read on. */
@@ -53,6 +51,8 @@ interface Opened extends RestoredShard {
   readonly directory: CheckpointDirectory
   readonly searcher: Searcher
   readonly partitionCount: number
+  /** Why a checkpoint was not used. */
+  readonly refused: FreshetError | null
   /** End offsets of the log at the start. */
   readonly catchUpTo: Map<Partition, Offset>
 }
@@ -76,14 +76,15 @@ export class ShardNode implements ShardReplica {
   readonly #partitionCount: number
   readonly #searcher: Searcher
   readonly #state: ShardState
+  readonly #searches: ShardSearches
   readonly #checkpoints: Checkpoints
   readonly #follower: MutationFollower
   readonly #waiters = new ItemWaiters()
-  readonly #latency = new LatencyWindow()
   readonly #startedAtMs: number
   readonly #timer: NodeJS.Timeout | null
   /** End offsets still to be reached before the replica is ready. */
   readonly #catchUpTo: Map<Partition, Offset>
+  readonly #checkpointRefused: FreshetError | null
   #failure: FreshetError | null = null
   #lacking: FreshetError | null = null
   #closing: Promise<void> | null = null
@@ -106,6 +107,13 @@ export class ShardNode implements ShardReplica {
     this.#state = state
     this.#startedAtMs = options.clock()
     this.#catchUpTo = opened.catchUpTo
+    this.#checkpointRefused = opened.refused
+    this.#searches = new ShardSearches({
+      acceptance: options.acceptance,
+      searcher,
+      state,
+      beforeSearch: () => this.#flush(),
+    })
     this.#checkpoints = new Checkpoints({
       identity: options,
       directory,
@@ -119,7 +127,9 @@ export class ShardNode implements ShardReplica {
     this.#timer = this.#startTimer()
     void searcher.failed.then(error => this.#fail(error))
     this.#noteCaughtUp()
-    this.#follower.run().catch(thrown => this.#fail(asFreshetError(thrown)))
+    this.#follower.run().catch(thrown => {
+      if (this.#closing === null) this.#fail(asFreshetError(thrown))
+    })
   }
 
   /**
@@ -145,6 +155,7 @@ export class ShardNode implements ShardReplica {
       expansionSearch,
       directory: directory.path,
     })
+    let refused: FreshetError | null = null
     try {
       const restored = await restoreShard({
         identity: options,
@@ -153,9 +164,12 @@ export class ShardNode implements ShardReplica {
         nowMs: options.clock(),
         tombstoneRetentionMs: tuning.tombstoneRetentionMs,
         openReader: from => openReader(options, from, catchUpTo),
-        onAlarm: options.onAlarm,
+        onAlarm: error => {
+          refused = error
+          options.onAlarm(error)
+        },
       })
-      return new ShardNode({ ...restored, options, tuning, directory, searcher, partitionCount, catchUpTo })
+      return new ShardNode({ ...restored, options, tuning, directory, searcher, partitionCount, refused, catchUpTo })
     } catch (thrown) {
       await searcher.close()
       throw thrown
@@ -175,14 +189,8 @@ export class ShardNode implements ShardReplica {
 
   async search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
     this.#requireReady()
-    if (request.fingerprint !== this.#options.acceptance.fingerprint)
-      throw new FreshetError('fingerprint-mismatch', 'the query vector is of another model than this generation')
-    const refusal = acceptVector(request.vector, this.#options.acceptance.dims)
-    if (refusal !== null) throw new FreshetError(refusal.code, refusal.message)
-    const startedAt = performance.now()
-    const result = await beforeAbort(this.#search(request, signal), signal)
-    this.#latency.add(performance.now() - startedAt)
-    return result
+    const { hits, plan, watermarks } = await this.#searches.search(request, signal)
+    return { hits, plan, watermarks: this.#watermarkOffsets(watermarks), indexAgeMs: this.#indexAgeMs(watermarks) }
   }
 
   /** Of what a search finds: a register counts once the search thread has it. */
@@ -222,7 +230,7 @@ export class ShardNode implements ShardReplica {
       replica: this.replica,
       generation: this.generation,
       state: this.state,
-      reason: (this.#failure ?? this.#lacking)?.message ?? null,
+      reason: this.#reason(),
       applied: Object.fromEntries(state.shownNext),
       watermark: this.#watermarkOffsets(state.shownWatermarks),
       indexAgeMs: this.#indexAgeMs(state.shownWatermarks),
@@ -233,21 +241,14 @@ export class ShardNode implements ShardReplica {
       memoryBytes,
       digests: Object.fromEntries([...state.digests].map(([partition, digests]) => [partition, digests.total()])),
       vectors: { dims: this.#options.acceptance.dims, count: rows, normMin, normMax, normMean },
-      searchMs: this.#latency.summary(),
+      searchMs: this.#searches.latency.summary(),
       checkpoint: this.#checkpointStatus(),
     }
   }
 
   /** Which of these images an item that is not removed refers to. Looks at every item: for eviction, not for queries. */
   referenced(digests: readonly ImageDigest[]): ReadonlySet<ImageDigest> {
-    const asked = new Set<string>(digests)
-    const found = new Set<ImageDigest>()
-    for (const { state } of this.#state.table.items()) {
-      const uploaded = state.attributes?.images.map(image => image.replace(/^blob:/, '')) ?? []
-      for (const digest of [...(state.objects?.imageDigests ?? []), ...uploaded])
-        if (asked.has(digest)) found.add(digest as ImageDigest)
-    }
-    return found
+    return referencedImages(this.#state.table, digests)
   }
 
   /** Sums by bucket of a partition's digests: equal buckets hold the same items. Null for a partition of others. */
@@ -287,38 +288,6 @@ export class ShardNode implements ShardReplica {
     this.#stopped = true
     this.#wakeAll()
     await this.#searcher.close()
-  }
-
-  async #search(request: ShardSearchRequest, signal: AbortSignal | undefined): Promise<ShardSearchResult> {
-    const allowed = request.filter === undefined ? null : this.#state.allowed.of(request.filter)
-    const exclude = request.excludeItem === undefined ? undefined : this.#state.table.find(request.excludeItem)
-    for (let k = request.k; ; ) {
-      this.#flush()
-      const watermarks = new Map(this.#state.watermarks)
-      const found = await this.#searcher.ask(
-        'search',
-        {
-          vector: request.vector.slice(),
-          k,
-          exact: request.exact ?? false,
-          allowed: allowed && { bits: allowed.bits, count: allowed.count },
-          exclude: exclude?.ordinal ?? -1,
-        },
-        answer => ({ ...answer, ...hitsOf(answer, this.#state.table, allowed?.matches ?? null) }),
-      )
-      signal?.throwIfAborted()
-      if (found.hits.length >= request.k || found.complete || found.dropped === 0)
-        return this.#resultOf(found.hits.slice(0, request.k), found.plan, watermarks)
-      k = request.k + 2 * found.dropped
-    }
-  }
-
-  #resultOf(
-    hits: readonly ShardHit[],
-    plan: ShardSearchResult['plan'],
-    watermarks: ReadonlyMap<Partition, SavedWatermark>,
-  ): ShardSearchResult {
-    return { hits, plan, watermarks: this.#watermarkOffsets(watermarks), indexAgeMs: this.#indexAgeMs(watermarks) }
   }
 
   /** After each slice of the log. A promise holds the follower back: for a checkpoint, or a search thread behind. */
@@ -422,6 +391,12 @@ export class ShardNode implements ShardReplica {
     return indexAgeMs(watermarks, this.partitions, { nowMs: this.#options.clock(), sinceMs: this.#startedAtMs })
   }
 
+  /** Why it refuses; while catching up, why a checkpoint could not be used. */
+  #reason(): string | null {
+    const error = this.#failure ?? this.#lacking ?? (this.#catchUpTo.size > 0 ? this.#checkpointRefused : null)
+    return error?.message ?? null
+  }
+
   #isWhole(): boolean {
     return this.#failure === null && this.#lacking === null && !this.#stopped
   }
@@ -442,7 +417,7 @@ export class ShardNode implements ShardReplica {
     if (this.#failure !== null || this.#stopped) return
     this.#failure = error
     this.#wakeAll()
-    this.#options.onFailure(error)
+    if (this.#closing === null) this.#options.onFailure(error)
   }
 
   #wakeAll(): void {
@@ -476,15 +451,4 @@ async function openReader(
     if (offset > (ends.get(partition) ?? 0))
       throw new FreshetError('offset-out-of-range', `partition ${partition} ends before ${offset}`)
   return options.log.openReader({ topic: mutationTopic(options.generation), partitions: options.partitions, from })
-}
-
-/** Rejects with `timeout` when the signal fires first. */
-function beforeAbort<T>(result: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return result
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(new FreshetError('timeout', 'the search was given up', { cause: signal.reason }))
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    result.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
 }

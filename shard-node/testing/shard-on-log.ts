@@ -25,7 +25,7 @@ import { encodeF16 } from '../../schemas/unit-vector.ts'
 import { EmbeddedEventLog } from '../../topologies/embedded/embedded-event-log.ts'
 import { EmbeddedEnvironment } from '../../topologies/embedded/environment.ts'
 import { ShardNode } from '../shard-node.ts'
-import type { ShardTuning } from '../shard-node-options.ts'
+import type { SearchableItem, ShardTuning } from '../shard-node-options.ts'
 
 export const partitionCount = 2
 export const generation = parseGeneration('g1')
@@ -107,6 +107,8 @@ export class ShardOnLog {
   readonly directory: string
   readonly alarms: FreshetError[] = []
   readonly failures: FreshetError[] = []
+  /** Items in the order in which they became searchable. */
+  readonly announced: SearchableItem[] = []
   readonly dims: number
   readonly #environment: EmbeddedEnvironment
   readonly log: EmbeddedEventLog
@@ -169,6 +171,7 @@ export class ShardOnLog {
       clock: () => this.nowMs,
       onFailure: error => this.failures.push(error),
       onAlarm: error => this.alarms.push(error),
+      onSearchable: items => this.announced.push(...items),
       tuning: { checkpointEveryMs: null, ...options.tuning },
     })
     if (options.directory === undefined) this.#node = node
