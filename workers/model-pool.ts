@@ -7,6 +7,7 @@ import { bundledModels, openModelSet } from './model-manifest.ts'
 import type { PictureRequest } from './model-messages.ts'
 import { type ModelLimits, type ModelLog, ModelSlot, type SlotStatus } from './model-slot.ts'
 import { PictureTask } from './picture-task.ts'
+import { defaultMaxPixels } from './preprocess/policies.ts'
 
 export interface ModelPoolOptions {
   /** Name of the model set, such as `v1`. */
@@ -134,7 +135,7 @@ export class ModelPool implements ImageModel {
 
   #newSlot(options: ModelPoolOptions): ModelSlot {
     const entry = options.childEntry ?? fileURLToPath(new URL('./model-child.ts', import.meta.url))
-    const maxPixels = options.maxPixels ?? 64_000_000
+    const maxPixels = options.maxPixels ?? defaultMaxPixels
     return new ModelSlot({
       process: { entry, args: [options.modelDirectory ?? bundledModels, options.modelSet, String(maxPixels)] },
       limits: { ...defaultLimits, ...options.limits },
@@ -193,7 +194,9 @@ export class ModelPool implements ImageModel {
   }
 
   #putBack(tasks: readonly PictureTask[]): void {
-    this.#indexing.unshift(...tasks.filter(task => !task.isSettled))
+    const awaited = tasks.filter(task => !task.isSettled)
+    this.#queries.unshift(...awaited.filter(task => task.isQuery))
+    this.#indexing.unshift(...awaited.filter(task => !task.isQuery))
     this.#assign()
   }
 

@@ -49,7 +49,7 @@ export interface ModelSlotOptions {
   onFree(): void
   /** Its process ended while these were running in it: each is the culprit or a neighbour. */
   onSuspects(tasks: readonly PictureTask[], cause: FreshetError): void
-  /** These had not begun. */
+  /** These have nothing to do with it. */
   onReturned(tasks: readonly PictureTask[]): void
 }
 
@@ -62,7 +62,7 @@ export class ModelSlot {
   readonly #inFlight = new Map<number, PictureTask>()
   #process: ModelProcess | null = null
   #state: SlotState = 'pausing'
-  #killedFor: FreshetError | null = null
+  #killed: { readonly cause: FreshetError; readonly overdue: PictureTask | null } | null = null
   #lastError: FreshetError | null = null
   #restarts = 0
   #failuresInARow = 0
@@ -84,7 +84,7 @@ export class ModelSlot {
   }
 
   get isReady(): boolean {
-    return this.#state === 'ready'
+    return this.#state === 'ready' && this.#killed === null
   }
 
   get isEmpty(): boolean {
@@ -128,7 +128,7 @@ export class ModelSlot {
       task.ranMs += elapsedMs
       const limitMs = task.isQuery ? queryMs : indexMs
       if (task.ranMs > limitMs)
-        this.#kill(new FreshetError('decoder-timeout', `the picture was not done within ${limitMs} ms`))
+        this.#kill(new FreshetError('decoder-timeout', `the picture was not done within ${limitMs} ms`), task)
     }
   }
 
@@ -169,7 +169,7 @@ export class ModelSlot {
     this.#process = new ModelProcess(this.#options.process, {
       onReady: () => this.#onReady(),
       onAnswer: answer => this.#onAnswer(answer),
-      onEnd: cause => this.#onEnd(this.#killedFor ?? cause),
+      onEnd: cause => this.#onEnd(this.#killed?.cause ?? cause),
     })
   }
 
@@ -195,15 +195,17 @@ export class ModelSlot {
     else this.#options.onFree()
   }
 
-  #kill(cause: FreshetError): void {
-    this.#killedFor = cause
+  #kill(cause: FreshetError, overdue: PictureTask | null = null): void {
+    this.#killed ??= { cause, overdue }
     this.#process?.kill()
   }
 
   #onEnd(cause: FreshetError): void {
     if (this.#state === 'closed') return
+    // Its answer came while it was being killed: then nobody is to blame.
+    const isMoot = this.#killed?.overdue && !this.#inFlight.has(this.#killed.overdue.id)
     this.#process = null
-    this.#killedFor = null
+    this.#killed = null
     this.#lastError = cause
     if (this.#firstStart) {
       this.#state = 'closed'
@@ -213,7 +215,7 @@ export class ModelSlot {
       return
     }
     this.#restartAfterPause(cause)
-    const suspects = this.#begun()
+    const suspects = isMoot ? [] : this.#begun()
     const others = [...this.#inFlight.values()].filter(task => !suspects.includes(task))
     this.#inFlight.clear()
     this.#options.onReturned(others)

@@ -1,6 +1,7 @@
 import sharp from 'sharp'
 import { FreshetError } from '../../schemas/errors.ts'
 import { sniffPicture } from './picture-format.ts'
+import { defaultMaxPixels } from './policies.ts'
 
 /** A decoded picture: RGB, 8 bit, rows from the top, no padding. */
 export interface Pixels {
@@ -9,7 +10,6 @@ export interface Pixels {
   readonly height: number
 }
 
-export const defaultMaxPixels = 64_000_000
 const longerSide = 1_600
 
 // One picture is one thread's work and is never seen twice: libvips' own threads and cache only cost memory.
