@@ -1,17 +1,19 @@
 import { createHash } from 'node:crypto'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { FreshetClient } from '../../schemas/client.ts'
+import { FreshetClient } from '../../schemas/client.ts'
 import type { Item } from '../../schemas/http-items.ts'
 import { demoItems } from '../demo-catalog.ts'
+import { startServerProcess } from '../testing/server-process.ts'
 import { BareLoop } from './bare-loop.ts'
 import { median } from './figures.ts'
 import { hardware, measure, type Report } from './report.ts'
-import { note, untilStatus, withServer } from './scratch.ts'
+import { note, untilStatus, withScratch, withServer } from './scratch.ts'
 
 const pairs = 3
 const stubEvents = 60_000
-const stubBlobs = 500
 
 /** Events a second through the whole path: with the real models against the bare loop, and with the stub model. */
 export async function ingestBench(): Promise<Report> {
@@ -36,7 +38,7 @@ export async function ingestBench(): Promise<Report> {
   return {
     bench: 'ingest',
     hardware: hardware(),
-    data: `the ${items.length} bundled products, ${pairs} interleaved pairs on new data directories; with the stub model ${stubEvents} new items in one bulk stream, ${stubBlobs} different stored images`,
+    data: `the ${items.length} bundled products, ${pairs} interleaved pairs on new data directories; with the stub model ${stubEvents} new items in one bulk stream, each with a stored image of its own`,
     seed: null,
     baseline: `decode + detect + crop + embed of the same pictures in bare loops, ${processes} processes`,
     measures: [
@@ -62,14 +64,36 @@ async function wholePathMs(items: readonly Item[]): Promise<number> {
 }
 
 async function stubIngest(): Promise<number> {
-  return withServer({ env: { FRESHET_STUB_MODEL: 'true' } }, async (server, client) => {
-    const blobs = await putBlobs(client, stubBlobs)
-    const lines = Array.from({ length: stubEvents }, (_, i) => stubLine(i, blobs))
-    const began = performance.now()
-    await sendLines(server.url, lines)
-    note(`accepted at ${perSecond(stubEvents, performance.now() - began).toFixed(0)} events/s`)
-    await untilStatus(client, status => status.items.searchable === stubEvents)
-    return perSecond(stubEvents, performance.now() - began)
+  return withScratch(async dataDir => {
+    const env = { FRESHET_STUB_MODEL: 'true', FRESHET_LOG_LEVEL: 'warn' }
+    await (await startServerProcess({ dataDir, env })).stop()
+    const blobs = storeBlobs(dataDir, stubEvents)
+    const server = await startServerProcess({ dataDir, env })
+    try {
+      const client = new FreshetClient({ baseUrl: server.url })
+      const began = performance.now()
+      await sendLines(
+        server.url,
+        blobs.map((blob, i) => stubLine(i, blob)),
+      )
+      note(`accepted at ${perSecond(stubEvents, performance.now() - began).toFixed(0)} events/s`)
+      await untilStatus(client, status => status.items.searchable === stubEvents)
+      return perSecond(stubEvents, performance.now() - began)
+    } finally {
+      await server.stop()
+    }
+  })
+}
+
+/** As many different images as events, so that no cache helps; put where the blob store keeps them. */
+function storeBlobs(dataDir: string, count: number): readonly string[] {
+  return Array.from({ length: count }, (_, i) => {
+    const picture = stubPicture(i)
+    const digest = createHash('sha256').update(picture).digest('hex')
+    const folder = join(dataDir, 'blobs', digest.slice(0, 2))
+    mkdirSync(folder, { recursive: true })
+    writeFileSync(join(folder, digest), picture)
+    return `blob:${digest}`
   })
 }
 
@@ -86,7 +110,7 @@ function stubPicture(i: number): Uint8Array {
   return new Uint8Array([...signature, ...createHash('sha256').update(`stub picture ${i}`).digest()])
 }
 
-function stubLine(i: number, blobs: readonly string[]): string {
+function stubLine(i: number, blob: string): string {
   return JSON.stringify({
     itemId: `item-${i}`,
     title: `Product number ${i} of a bulk load`,
@@ -94,7 +118,7 @@ function stubLine(i: number, blobs: readonly string[]): string {
     price: (i % 500) + 0.99,
     currency: 'EUR',
     regions: ['de', 'fr'],
-    images: [blobs[i % blobs.length]],
+    images: [blob],
     attributes: { colour: i % 2 ? 'red' : 'blue', seats: i % 5 },
   })
 }
