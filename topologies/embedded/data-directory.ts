@@ -27,7 +27,10 @@ export interface DataFormat {
   readonly migrations: readonly Migration[]
 }
 
-/** The format of all files in the directory; a change to any of them that an older or newer program trips over is a new version. */
+/**
+ * The format of all files in the directory. A change to any of them that another version of the program would trip
+ * over is a new version, with a migration.
+ */
 export const dataFormat: DataFormat = { version: 1, migrations: [] }
 
 export const formatFile = 'FORMAT'

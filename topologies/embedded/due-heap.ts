@@ -1,4 +1,4 @@
-/** Entries in order of the time they are due: a binary heap. What is no longer true of an entry its reader finds out. */
+/** Entries in order of the time they are due: a binary heap. Whether an entry still holds, its taker finds out. */
 export class DueHeap<T> {
   readonly #entries: { readonly dueAtMs: number; readonly item: T }[] = []
 

@@ -7,7 +7,10 @@ const maxNameBytes = 64
 const maxKeyBytes = 1900
 const afterAllUtf8 = Buffer.from([0xff])
 
-/** Stores of different names do not see each other's keys. A row's key is the name, a zero byte, and the key in UTF-8. */
+/**
+ * Stores of different names do not see each other's keys. A row's key is the name, a zero byte, and the key in UTF-8.
+ * @throws FreshetError `bad-request` for a name that is none
+ */
 export function openKeyValueStore(environment: EmbeddedEnvironment, name: string): KeyValueStore {
   if (!/^[A-Za-z0-9._-]+$/.test(name) || name.length > maxNameBytes)
     throw new FreshetError('bad-request', `a store name is 1 to ${maxNameBytes} of letters, digits, '.', '_' and '-'`)

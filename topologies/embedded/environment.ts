@@ -160,7 +160,10 @@ export class EmbeddedEnvironment {
     return this.#readable(table).getBinary(key)
   }
 
-  /** Committed rows in order of key bytes, copied. Read it to the end in the same tick. @throws FreshetError `not-ready` (closed) */
+  /**
+   * Committed rows in order of key bytes, copied. To be read in the tick it was asked for.
+   * @throws FreshetError `not-ready` (closed)
+   */
   range(table: TableName, range: RowRange): Iterable<Row> {
     return this.#readable(table).getRange(range) as Iterable<Row>
   }
@@ -242,7 +245,7 @@ export class EmbeddedEnvironment {
     if (this.#pending.length > 0) this.#scheduleCommit()
   }
 
-  /** Runs pending writes, whole ticks at a time, up to the bounds. After one that threw, the rest of its tick is only taken. */
+  /** Runs pending writes, whole ticks at a time, up to the bounds. Of the tick of one that threw, the rest is not run. */
   #stage(staged: StagedWrites): {
     readonly writes: readonly PendingWrite[]
     readonly thrown: { readonly by: PendingWrite; readonly error: unknown } | null

@@ -71,7 +71,10 @@ export function u48(...numbers: readonly number[]): Buffer {
   return bytes
 }
 
-/** Rows of an append call in one allocation; append times are set by `setAppendTime`. @throws FreshetError `record-too-large` */
+/**
+ * Rows of an append call in one allocation, without their append times.
+ * @throws FreshetError `record-too-large`
+ */
 export function encodeRecords(records: readonly NewRecord[], maxRecordBytes: number): readonly Buffer[] {
   const headers = records.map(record => encodeHeaders(record.headers))
   let total = 0
