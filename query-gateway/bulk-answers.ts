@@ -29,20 +29,26 @@ const maxBatchesInFlight = 4
  */
 export async function* bulkAnswers(stream: BulkStream): AsyncGenerator<string, void, undefined> {
   const batches = batchesOf(stream)
-  const draining = Promise.withResolvers<'draining'>()
-  const onDraining = (): void => draining.resolve('draining')
-  stream.draining.addEventListener('abort', onDraining)
-  if (stream.draining.aborted) onDraining()
   const inFlight: Promise<string>[] = []
-  // A pending read is always raced below before this generator is suspended, so its rejection never goes unheard.
+  // Each read has a promise of its own that draining can settle: racing one that lives as long as the stream would
+  // keep a reaction per batch. A read is raced before this generator is suspended, so its rejection is never unheard.
   let next: Promise<Arrival> | null = null
+  let stopReading = (): void => undefined
+  const read = (): Promise<Arrival> =>
+    new Promise((resolve, reject) => {
+      stopReading = () => resolve('draining')
+      batches.next().then(resolve, reject)
+    })
+  const onDraining = (): void => stopReading()
+  stream.draining.addEventListener('abort', onDraining)
   let ended = false
   try {
     for (;;) {
-      if (!ended && inFlight.length < maxBatchesInFlight) next ??= batches.next()
+      const readsOn = !ended && !stream.draining.aborted
+      if (readsOn && inFlight.length < maxBatchesInFlight) next ??= read()
       if (!next && inFlight.length === 0) return
       const first = inFlight.slice(0, 1).map(untilAnswered)
-      const arrival: Arrival = await Promise.race(next ? [next, draining.promise, ...first] : first)
+      const arrival: Arrival = await Promise.race(next ? [next, ...first] : first)
       if (arrival === 'answered') {
         yield await inFlight.shift()!
         continue
