@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
-import type { SavedFile, SavedGraph } from './checkpoint-manifest.ts'
+import type { SavedGraph } from './checkpoint-manifest.ts'
 import { GraphSegment, type GraphShape, graphLibrary, writeEmptyGraph } from './graph-segment.ts'
 import { ItemIndex } from './item-index.ts'
 import { type RowsHeader, readRows, rowsHeader, writeRows } from './row-files.ts'
@@ -100,35 +100,29 @@ class SearchThread {
   /** The picture is taken before this returns to the event loop; writing goes on between messages. */
   async #checkpoint(request: SearchCalls['checkpoint']['request']): Promise<SearchCalls['checkpoint']['answer']> {
     const { rows, searched } = this.#index
-    const { directory } = this.#data
+    const path = { directory: this.#data.directory, file: `rows-${request.sequence}` }
     const frozen = rows.freeze()
-    try {
-      const header = rowsHeader(frozen, searched)
-      const graph = this.#saveGraph(request)
-      const saved = await writeRows({ directory, file: `rows-${request.sequence}` }, rows, frozen, header)
-      if (graph === null || 'sha256' in graph) return { rows: saved, graph }
-      return { rows: saved, graph: { ...graph, ...(await sealFile(directory, graph.file)) } }
-    } finally {
-      rows.unfreeze()
-    }
+    const header = rowsHeader(frozen, searched)
+    const [savedRows, graph] = await Promise.allSettled([
+      writeRows(path, rows, frozen, header),
+      this.#saveGraph(request),
+    ])
+    rows.unfreeze()
+    if (savedRows.status === 'rejected') throw savedRows.reason
+    if (graph.status === 'rejected') throw graph.reason
+    return { rows: savedRows.value, graph: graph.value }
   }
 
-  /** The published graph when it is near enough, else a new file that is not yet sealed. */
-  #saveGraph(
-    request: SearchCalls['checkpoint']['request'],
-  ): SavedGraph | Omit<SavedGraph, Exclude<keyof SavedFile, 'file'>> | null {
+  /** The published graph when it is near enough, else a new file, written before the first turn of the event loop. */
+  async #saveGraph({ sequence, published }: SearchCalls['checkpoint']['request']): Promise<SavedGraph | null> {
     const { segment, first, segmented } = this.#index.searched
     if (!(segment instanceof GraphSegment) || segment.size === 0) return null
-    const { published } = request
-    if (
-      published !== null &&
-      published.first === first &&
-      segmented - published.segmented <= segment.size * graphLagRatio
-    )
-      return published
-    const file = `graph-${request.sequence}`
+    const { size } = segment
+    const isNear = published?.first === first && segmented - published.segmented <= size * graphLagRatio
+    if (isNear) return published
+    const file = `graph-${sequence}`
     segment.save(join(this.#data.directory, file))
-    return { file, size: segment.size, first, segmented, library: graphLibrary }
+    return { size, first, segmented, library: graphLibrary, ...(await sealFile(this.#data.directory, file)) }
   }
 
   async #restore(request: SearchCalls['restore']['request']): Promise<SearchCalls['restore']['answer']> {
