@@ -24,6 +24,12 @@ describe('direction', () => {
     ['query-gateway/a.ts', '../workers/b.ts', 'query-gateway may not import workers'],
     ['query-gateway/a.test.ts', '../workers/b.ts', 'query-gateway may not import workers'],
     ['workers/a.ts', '../topologies/embedded/log.ts', 'workers may import the ports of topologies only'],
+    ['query-gateway/a.ts', '../topologies/dispatch/runner.ts', 'query-gateway may import the ports of topologies only'],
+    [
+      'topologies/dispatch/runner.ts',
+      '../embedded/log.ts',
+      'topologies may import the adapters in their own folder and in tests only',
+    ],
   ])('%s may not import %s', (path, specifier, rule) => {
     expect(rulesBroken({ [path]: `import { x } from '${specifier}'` })).toEqual([`${path} ${specifier}: ${rule}`])
   })
@@ -33,6 +39,8 @@ describe('direction', () => {
     ['topologies/embedded/a.ts', '../event-log.ts'],
     ['workers/a.ts', '../topologies/event-log.ts'],
     ['workers/a.test.ts', '../topologies/embedded/log.ts'],
+    ['topologies/dispatch/runner.test.ts', '../embedded/log.ts'],
+    ['topologies/embedded/a.ts', './b.ts'],
     ['ops/serve.ts', '../topologies/embedded/log.ts'],
     ['ops/serve.ts', '../query-gateway/server.ts'],
   ])('%s may import %s', (path, specifier) => {

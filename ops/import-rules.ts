@@ -16,7 +16,7 @@ export interface Violation {
 export const folders = ['schemas', 'topologies', 'workers', 'shard-node', 'query-gateway', 'ops'] as const
 type Folder = (typeof folders)[number]
 
-/** What a file of a folder may import besides its own folder. Of `topologies` only the ports, except for `ops` and tests. */
+/** What a file of a folder may import besides its own folder. Of `topologies` only the ports, `ops` and tests excepted. */
 const mayImport: Readonly<Record<Folder, readonly Folder[]>> = {
   schemas: [],
   topologies: ['schemas'],
@@ -26,8 +26,14 @@ const mayImport: Readonly<Record<Folder, readonly Folder[]>> = {
   ops: ['schemas', 'topologies', 'workers', 'shard-node', 'query-gateway'],
 }
 
-/** Ports sit at the top of `topologies`; adapters and contracts in folders below. */
-const isAdapter = (path: string): boolean => /^topologies\/.+\//.test(path)
+/** What other folders than `ops` may import of `topologies`. */
+const ports: ReadonlySet<string> = new Set(
+  ['event-log', 'feature-store', 'key-value-store', 'schema-registry', 'work-queue'].map(
+    name => `topologies/${name}.ts`,
+  ),
+)
+/** Adapters of the ports. Steps and runners see the ports only. */
+const isAdapter = (path: string): boolean => path.startsWith('topologies/embedded/')
 
 /** Each may be imported by one file outside tests, or by files of one folder. A trailing slash covers a whole scope. */
 const replaceableVendors = [
@@ -87,11 +93,13 @@ function brokenRelative({ path }: SourceFile, { specifier, exported }: Import): 
   const target = posix.join(dirname(path), specifier)
   if (!namesFile(target)) return 'a relative import names its file, with .ts'
   const [from, to] = [folderOf(path), folderOf(target)]
+  if (isAdapter(target) && from === 'topologies' && !isAdapter(path) && !isTest(path))
+    return 'topologies may import the adapters in their own folder and in tests only'
   if (from === to) return null
   const allowed = (mayImport as Readonly<Record<string, readonly string[]>>)[from] ?? []
-  const testsUseEmbedded = isTest(path) && from !== 'schemas' && to === 'topologies'
   if (!allowed.includes(to)) return `${from} may not import ${to === '' ? target : to}`
-  if (isAdapter(target) && from !== 'ops' && !testsUseEmbedded) return `${from} may import the ports of topologies only`
+  if (to === 'topologies' && from !== 'ops' && !isTest(path) && !ports.has(target))
+    return `${from} may import the ports of topologies only`
   return null
 }
 
