@@ -19,7 +19,7 @@ import type { ImageWait, Waiting } from './window.ts'
  *
  * | entry                                                     | decision   | job | waits for max(o,f,x) >= v |
  * |-----------------------------------------------------------|------------|-----|---------------------------|
- * | x > v, or image.version > v (newer image or delete)       | superseded | –   | yes, the newer one gives it |
+ * | image.version > v: a newer image, or a delete (also >= x) | superseded | –   | yes, the newer one gives it |
  * | image.version = v, max(o,f,x) >= v (replay)               | finished   | –   | is so already             |
  * | image.version = v (replay, or crash before the enqueue)   | again      | yes | yes                       |
  * | I, no `refresh`, embedded                                 | unchanged  | –   | no                        |
@@ -128,7 +128,7 @@ function decideImage(
   partition: PartitionState,
 ): ImageDecision {
   const { image } = entry
-  if (entry.x > upsert.offset || image.version > upsert.offset) return 'superseded'
+  if (image.version > upsert.offset) return 'superseded'
   if (image.version === upsert.offset) return imageDoneAt(entry) >= upsert.offset ? 'finished' : 'again'
   if (image.identity !== upsert.identity || upsert.refresh) return 'changed'
   if (image.state === 'embedded') return 'unchanged'

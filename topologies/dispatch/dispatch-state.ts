@@ -82,7 +82,10 @@ export interface AssignedPartition {
 }
 
 /** What happened, and when it is. A clock that goes back is ignored. */
-export type DispatchInput = { readonly nowMs: number } & (
+export type DispatchInput = { readonly nowMs: number } /**
+ * Before the first catalog record of a new partition, its mutation log has to be read to where it ended then: an
+ * earlier life may have appended a removal whose event log compaction has taken away since.
+ */ & (
   | { readonly type: 'assignment'; readonly partitions: readonly AssignedPartition[] }
   | { readonly type: 'catalog'; readonly records: readonly CatalogRecord[] }
   | { readonly type: 'mutations'; readonly records: readonly MutationRecord[] }

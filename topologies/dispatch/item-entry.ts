@@ -5,7 +5,10 @@ import { type Register, type RegisterMutation, registerKey } from '../../schemas
 /** `none`: no image event seen. `removed`: the newest thing seen is a delete, and `version` is its offset. */
 export type ImageState = 'none' | 'pending' | 'embedded' | 'failed' | 'removed'
 
-/** The newest image change or delete the dispatcher has seen for an item. Nothing below `version` may start image work. */
+/**
+ * The newest image change or delete the dispatcher has seen for an item, in the catalog or read back: `version` is never
+ * below the removal or objects register. Nothing below it may start image work.
+ */
 export interface ImagePart {
   readonly state: ImageState
   /** Offset of the event that introduced the image, or of the delete; -1 for none. */

@@ -133,17 +133,8 @@ export class DispatchRunner {
     this.#mutationReader = mutationReader
     this.#phase = 'running'
     this.#feed({ type: 'assignment', partitions: assigned, nowMs: this.#ports.clock() })
-    this.#loops = Promise.all([
-      this.#follow(catalogReader, async records => {
-        const decoded = await decodeCatalog(records, this.#ports.codecs.catalog, this.#pauses)
-        this.#feed({ type: 'catalog', records: decoded, nowMs: this.#ports.clock() })
-        if (this.#state.paused) await this.#resumed.promise
-      }),
-      this.#follow(mutationReader, async records => {
-        const decoded = await decodeMutations(records, this.#ports.codecs.mutations, this.#pauses)
-        this.#feed({ type: 'mutations', records: decoded, nowMs: this.#ports.clock() })
-      }),
-    ])
+    const ends = await log.offsets(mutationTopic(generation))
+    this.#loops = this.#read(catalogReader, mutationReader, ends)
     this.#timer = setInterval(() => this.#tick(), this.#options.tickMs)
   }
 
@@ -234,10 +225,35 @@ export class DispatchRunner {
     }
   }
 
+  /** The mutation log to its end first: see the `assignment` input. Then both. */
+  async #read(
+    catalogReader: LogReader,
+    mutationReader: LogReader,
+    ends: ReadonlyMap<Partition, { readonly end: Offset }>,
+  ): Promise<void> {
+    const { codecs, clock } = this.#ports
+    const takeMutations = async (records: readonly LogRecord[]) => {
+      const decoded = await decodeMutations(records, codecs.mutations, this.#pauses)
+      this.#feed({ type: 'mutations', records: decoded, nowMs: clock() })
+    }
+    const takeEvents = async (records: readonly LogRecord[]) => {
+      const decoded = await decodeCatalog(records, codecs.catalog, this.#pauses)
+      this.#feed({ type: 'catalog', records: decoded, nowMs: clock() })
+      if (this.#state.paused) await this.#resumed.promise
+    }
+    const isCaughtUp = () => [...ends].every(([partition, { end }]) => mutationReader.position(partition) >= end)
+    await this.#follow(mutationReader, takeMutations, isCaughtUp)
+    await Promise.all([this.#follow(catalogReader, takeEvents), this.#follow(mutationReader, takeMutations)])
+  }
+
   /** Reads a batch while the writes of the last are in flight, as long as the writer has room. */
-  async #follow(reader: LogReader, take: (records: readonly LogRecord[]) => Promise<void>): Promise<void> {
+  async #follow(
+    reader: LogReader,
+    take: (records: readonly LogRecord[]) => Promise<void>,
+    isDone: () => boolean = () => false,
+  ): Promise<void> {
     let attempts = 0
-    while (!this.#stopping.signal.aborted)
+    while (!this.#stopping.signal.aborted && !isDone())
       try {
         await this.#writer.room()
         const records = await reader.poll(this.#options.batchRecords, pollWaitMs)

@@ -175,6 +175,19 @@ describe('what makes a job', () => {
     expect(rebuilt(driver).get(lamp)).toMatchObject({ o: again, f: -1 })
   })
 
+  test('an image that is pending while no event of it waits: log compaction took it away, or a redrive was lost', () => {
+    const driver = oneDriver()
+    const { job } = failedFirst(driver)
+    driver.redrive(job)
+    driver.tick(1_000)
+    driver.durable.queue.clear()
+    driver.crash(() => true)
+    expect(driver.entry(lamp)!.image.state).toBe('pending')
+    const again = driver.publish(upsertOf(lamp, 'https://a/1', { price: 2 }))
+    dispatchAll(driver)
+    expect(driver.jobIds()).toEqual([jobIdAt(zero, again)])
+  })
+
   test('the same embedded image only when a refresh is asked for', () => {
     const driver = oneDriver()
     runFirst(driver)

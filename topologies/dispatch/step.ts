@@ -106,7 +106,7 @@ function redrive(inProgress: StepInProgress, job: EmbedJob): RedriveOutcome {
   const { itemId } = job
   const { offset } = job.version
   const entry = entryOf(inProgress, itemId) ?? emptyEntry
-  if (entry.image.version > offset || entry.x > offset) return 'superseded'
+  if (entry.image.version > offset) return 'superseded'
   if (entry.o >= offset) return 'done'
   const pendingSinceMs = entry.image.state === 'pending' ? entry.image.pendingSinceMs : state.nowMs
   const image: ImagePart = { state: 'pending', version: offset, identity: job.imageIdentity, pendingSinceMs }

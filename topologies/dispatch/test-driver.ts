@@ -87,6 +87,7 @@ interface Durable {
 export class DispatchTestDriver {
   readonly partitionCount: number
   readonly settings: DispatchSettings
+  /** Per partition, every event ever published. */
   readonly catalog: DrivenCatalogRecord[][]
   /** Every mutation record ever appended, before any log compaction, in order of appending. */
   readonly history: DrivenMutation[] = []
@@ -97,6 +98,9 @@ export class DispatchTestDriver {
   /** Called with the jobs of each step. */
   onJobs: (jobs: Effects['jobs']) => void = () => {}
   readonly #heldWrites: boolean
+  readonly #compactedAway: Set<Offset>[]
+  /** Per partition: end of what any life of the dispatcher has read. */
+  readonly #everRead: number[]
   #inFlight: Effects[] = []
   /** Steps whose effects are durable and whose table changes are not stored yet. */
   #written: Effects[] = []
@@ -118,6 +122,8 @@ export class DispatchTestDriver {
     }
     const partitions = Array.from({ length: partitionCount }, (_, number) => asPartition(number))
     this.catalog = partitions.map(() => [])
+    this.#compactedAway = partitions.map(() => new Set())
+    this.#everRead = partitions.map(() => 0)
     this.durable = {
       mutations: partitions.map(() => []),
       ends: partitions.map(() => asOffset(0)),
@@ -163,13 +169,32 @@ export class DispatchTestDriver {
     return offset
   }
 
+  /**
+   * Log compaction of the catalog: of each item only the last event is left, except for what the dispatcher has read
+   * and not committed. That it reads again after a crash before `min.compaction.lag` has passed.
+   */
+  compactCatalog(): void {
+    for (const [partition, all] of this.catalog.entries()) {
+      const last = new Map(all.map(({ record }) => [record.key?.toString(), record.offset]))
+      const committed = this.durable.commits.get(asPartition(partition)) ?? 0
+      for (const { record } of all) {
+        const isReadAgain = record.offset >= committed && record.offset < this.#everRead[partition]!
+        if (record.key !== null && last.get(record.key.toString()) !== record.offset && !isReadAgain)
+          this.#compactedAway[partition]!.add(record.offset)
+      }
+    }
+  }
+
   /** The dispatcher reads up to `count` records of each catalog partition, unless it paused. */
   readCatalog(count = Number.POSITIVE_INFINITY): void {
     if (this.paused) return
     const records = this.catalog.flatMap((all, partition) => {
-      const from = this.#catalogRead[partition]!
-      this.#catalogRead[partition] = asOffset(Math.min(all.length, from + count))
-      return all.slice(from, from + count)
+      const unread = all.slice(this.#catalogRead[partition]!)
+      const read = unread.filter(({ record }) => !this.#compactedAway[partition]!.has(record.offset)).slice(0, count)
+      const last = read.at(-1)
+      if (last) this.#catalogRead[partition] = asOffset(last.record.offset + 1)
+      this.#everRead[partition] = Math.max(this.#everRead[partition]!, this.#catalogRead[partition]!)
+      return read
     })
     this.#feed({ type: 'catalog', records, nowMs: this.nowMs })
   }
@@ -224,6 +249,7 @@ export class DispatchTestDriver {
     this.#written = []
     for (const effects of lost) this.#persist(effects, survives)
     this.#state = this.#restarted()
+    this.readMutations()
   }
 
   /** What a worker would do with the job now: run it, or drop it because something newer has come. */
@@ -265,6 +291,11 @@ export class DispatchTestDriver {
       const kept = cleaned.filter(({ key, offset, mutation }) => last.get(key) === offset && mutation !== null)
       this.durable.mutations[partition] = [...kept, ...records.slice(cleaned.length)]
     }
+  }
+
+  /** False when log compaction has taken the event away: then nobody can be asked to apply it. */
+  isInCatalog(partition: Partition, offset: Offset): boolean {
+    return !this.#compactedAway[partition]!.has(offset)
   }
 
   entry(itemId: ItemId): ItemEntry | undefined {

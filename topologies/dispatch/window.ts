@@ -36,13 +36,14 @@ export interface ImageWait {
  * The events of one catalog partition between the low-water mark and the read position.
  *
  * Position arithmetic:
- * | quantity   | meaning                                              | nothing waits | something waits      |
- * |------------|------------------------------------------------------|---------------|----------------------|
- * | position   | next offset to read                                  | last read + 1 | last read + 1        |
- * | lowWater   | next offset to read after a restart: what is committed | position    | first waiting offset |
- * | watermark  | all up to here, inclusive, is applied                | position - 1  | first waiting - 1    |
+ * | quantity  | meaning                                                    | nothing waits  | something waits               |
+ * |-----------|------------------------------------------------------------|----------------|-------------------------------|
+ * | position  | next offset to read                                        | last read + 1  | last read + 1                 |
+ * | watermark | last record read up to which, inclusive, all is complete   | position - 1   | record read before the first waiting |
+ * | lowWater  | next offset to read after a restart: what is committed     | watermark + 1  | watermark + 1                 |
  *
- * Offsets have gaps (log compaction), so nothing is ever derived by adding 1 to a waiting offset.
+ * Offsets have gaps (log compaction): the offset before a waiting one may be that of an event whose newer one waits,
+ * so the watermark names records that were read, and no others.
  * Redriven events lie below the low-water mark: they are known here, and hold nothing back.
  */
 export class PartitionWindow {
@@ -50,6 +51,8 @@ export class PartitionWindow {
   readonly #waiting = new Map<Offset, Waiting>()
   /** Offsets in reading order from `#head`; those without a `#waiting` entry are complete. */
   #order: Offset[] = []
+  /** For each in `#order`, the record read before it. */
+  #readBefore: Offset[] = []
   #head = 0
   #cursor = 0
   readonly #redriven = new Set<Offset>()
@@ -85,11 +88,11 @@ export class PartitionWindow {
   }
 
   get lowWater(): Offset {
-    return this.#first()?.offset ?? this.#position
+    return asOffset(this.watermark + 1)
   }
 
   get watermark(): Offset {
-    return asOffset(this.lowWater - 1)
+    return this.#first() ? this.#readBefore[this.#head]! : asOffset(this.#position - 1)
   }
 
   /** Append time of the oldest event that is not complete; null when none waits. */
@@ -99,9 +102,11 @@ export class PartitionWindow {
 
   /** A record was read. Without anything to wait for it is complete. */
   read(offset: Offset, waiting: Waiting | null): void {
+    const readBefore = asOffset(this.#position - 1)
     this.#position = asOffset(offset + 1)
     if (waiting === null || isComplete(waiting)) return
     this.#order.push(offset)
+    this.#readBefore.push(readBefore)
     this.#track(waiting)
   }
 
@@ -215,6 +220,7 @@ export class PartitionWindow {
   /** Amortised: what is copied is at most as much as what is forgotten. */
   #forgetPassed(): void {
     this.#order = this.#order.slice(this.#head)
+    this.#readBefore = this.#readBefore.slice(this.#head)
     this.#cursor = Math.max(0, this.#cursor - this.#head)
     this.#head = 0
   }
