@@ -67,6 +67,27 @@ const shown = (records: readonly LogRecord[]) =>
   records.map(({ offset, key, value }) => [offset, textOf(key), textOf(value)])
 
 describe('log compaction', () => {
+  test('a partition in which records keep becoming due does not keep the others waiting', async () => {
+    const waiting = asPartition(1)
+    await log.append('compacted', [
+      { ...keyed('a', 'old'), partition: waiting },
+      { ...keyed('a', 'new'), partition: waiting },
+    ])
+    await log.append('compacted', [keyed('busy', 'first')])
+    temporary.now += lagMs
+    const compacting = environment.compactNow()
+    let left = 2
+    for (let i = 0; i < 300 && left > 1; i++) {
+      await log.append('compacted', [keyed('busy', `${i}`), keyed('busy', `${i} again`)])
+      temporary.now += lagMs
+      const reader = await log.openReader({ topic: 'compacted', partitions: [waiting], from: new Map() })
+      left = (await drain(reader, 10)).length
+      await reader.close()
+    }
+    await compacting
+    expect(left).toBe(1)
+  })
+
   test('keeps the last record per key and every record without a key, at their offsets', async () => {
     await log.append('compacted', [keyed('a', '0'), keyed('b', '1'), keyed(null, '2'), keyed('a', '3')])
     await log.append('compacted', [keyed('a', '4'), keyed(null, '5'), keyed('c', '6')])

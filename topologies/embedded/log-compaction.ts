@@ -38,8 +38,9 @@ export class LogCompaction implements Upkeep {
     const partitions = this.#topics().flatMap(topic => topic.partitions.map(partition => ({ topic, partition })))
     for (let tried = 0; tried < partitions.length; tried++) {
       const { topic, partition } = partitions[this.#next % partitions.length]!
-      if (await this.#tidy(topic, partition)) return true
+      // On to the next one in any case: a partition that records keep becoming due in must not keep the others waiting.
       this.#next = (this.#next + 1) % partitions.length
+      if (await this.#tidy(topic, partition)) return true
     }
     return false
   }
