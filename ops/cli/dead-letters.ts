@@ -25,19 +25,25 @@ function listCommand(context: CommandContext): Command {
     const { terminal } = context
     if (options.json) return terminal.print(JSON.stringify({ deadLetters: letters }))
     if (letters.length === 0) return terminal.print('no dead letters')
-    for (const line of renderTable(letters, columns, terminal.columns)) terminal.print(line)
+    for (const line of letterLines(letters, terminal.columns)) terminal.print(line)
   })
 }
 
-const columns = [
-  { name: 'id', of: (letter: DeadLetterSummary) => letter.id },
-  { name: 'item', of: (letter: DeadLetterSummary) => letter.itemId ?? '–' },
-  { name: 'stage', of: (letter: DeadLetterSummary) => letter.stage },
-  { name: 'code', of: (letter: DeadLetterSummary) => letter.code },
-  { name: 'attempts', of: (letter: DeadLetterSummary) => String(letter.attempts), align: 'right' as const },
-  { name: 'when', of: (letter: DeadLetterSummary) => new Date(letter.failedAtMs).toISOString() },
-  { name: 'message', of: (letter: DeadLetterSummary) => letter.message, flexible: true },
-]
+function letterLines(letters: readonly DeadLetterSummary[], columns: number): readonly string[] {
+  return renderTable(
+    letters,
+    [
+      { name: 'id', of: letter => letter.id },
+      { name: 'item', of: letter => letter.itemId ?? '–' },
+      { name: 'stage', of: letter => letter.stage },
+      { name: 'code', of: letter => letter.code },
+      { name: 'attempts', of: letter => String(letter.attempts), align: 'right' },
+      { name: 'when', of: letter => new Date(letter.failedAtMs).toISOString() },
+      { name: 'message', of: letter => letter.message, flexible: true },
+    ],
+    columns,
+  )
+}
 
 function showCommand(context: CommandContext): Command {
   const command = new Command('show').description('Shows one dead letter with all that is known.').argument('<id>')

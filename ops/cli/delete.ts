@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import type { Accepted } from '../../schemas/http-items.ts'
 import { awaitReceipts } from '../await-receipts.ts'
 import { asking, type CommandContext, clientFor, type ServerOptions } from './command-context.ts'
 import { printable } from './table.ts'
@@ -16,17 +17,14 @@ export function deleteCommand(context: CommandContext): Command {
   return asking(command, 'freshet delete sofa-17 sofa-18 --wait').action(
     async (ids: readonly string[], options: DeleteOptions) => {
       const client = clientFor(context, options)
-      const accepted = []
+      const accepted: Accepted[] = []
       for (const id of ids) accepted.push(await client.delete(id))
-      if (options.wait)
-        await awaitReceipts(
-          client,
-          accepted.map(({ receipt }) => receipt),
-        )
-      const done = options.wait ? 'removed' : 'accepted'
+      const receipts = accepted.map(({ receipt }) => receipt)
+      if (options.wait) await awaitReceipts(client, receipts)
       for (const each of accepted) {
-        if (options.json) context.terminal.print(JSON.stringify({ ...each, status: done }))
-        else context.terminal.print(`${done}  ${printable(each.itemId)}  receipt ${each.receipt}`)
+        const status = options.wait ? (await client.receipt(each.receipt)).status : 'accepted'
+        const line = `${status}  ${printable(each.itemId)}  receipt ${each.receipt}`
+        context.terminal.print(options.json ? JSON.stringify({ ...each, status }) : line)
       }
     },
   )

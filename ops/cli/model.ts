@@ -1,4 +1,6 @@
 import { Command } from 'commander'
+import type { GoldenResult } from '../../workers/golden-check.ts'
+import type { VerifiedModel } from '../model-check.ts'
 import { answering, type CommandContext } from './command-context.ts'
 import { renderTable } from './table.ts'
 
@@ -19,16 +21,23 @@ function listCommand({ terminal }: CommandContext): Command {
   return answering(command, 'freshet model list').action(async (options: ModelOptions) => {
     const { verifiedModels } = await import('../model-check.ts')
     const models = await verifiedModels()
-    const columns = [
-      { name: 'model', of: (row: (typeof models)[number]) => row.model },
-      { name: 'dims', of: (row: (typeof models)[number]) => String(row.dims), align: 'right' as const },
-      { name: 'detector', of: (row: (typeof models)[number]) => row.detector },
-      { name: 'embedder', of: (row: (typeof models)[number]) => row.embedder },
-      { name: 'fingerprint', of: (row: (typeof models)[number]) => row.fingerprint, flexible: true },
-    ]
-    const lines = options.json ? [JSON.stringify({ models })] : renderTable(models, columns, terminal.columns)
+    const lines = options.json ? [JSON.stringify({ models })] : modelLines(models, terminal.columns)
     for (const line of lines) terminal.print(line)
   })
+}
+
+function modelLines(models: readonly VerifiedModel[], columns: number): readonly string[] {
+  return renderTable(
+    models,
+    [
+      { name: 'model', of: row => row.model },
+      { name: 'dims', of: row => String(row.dims), align: 'right' },
+      { name: 'detector', of: row => row.detector },
+      { name: 'embedder', of: row => row.embedder },
+      { name: 'fingerprint', of: row => row.fingerprint, flexible: true },
+    ],
+    columns,
+  )
 }
 
 function checkCommand({ terminal }: CommandContext): Command {
@@ -47,9 +56,7 @@ function checkCommand({ terminal }: CommandContext): Command {
   )
 }
 
-type Goldens = Awaited<ReturnType<typeof import('../model-check.ts')['goldenResults']>>
-
-function goldenLines(name: string, goldens: Goldens, columns: number): readonly string[] {
+function goldenLines(name: string, goldens: readonly GoldenResult[], columns: number): readonly string[] {
   return [
     `model ${name}: digests fit, ${goldens.length} golden results reproduced`,
     ...renderTable(

@@ -83,14 +83,17 @@ class LinePublisher {
     const total = file === '-' ? null : await countLines(file)
     this.#namesAtOnce = total === null
     const bar = startProgressBar(this.#context.terminal, 'sent', total)
-    for await (const answer of this.#client.bulk(this.#lines(file))) {
-      const line = this.#unanswered.shift()!
-      if ('error' in answer) this.#refuse(line, answer.error)
-      else this.#accept(line, answer.receipt)
-      bar.update(this.#published + this.#refused, this.#refused === 0 ? '' : `${this.#refused} refused`)
+    try {
+      for await (const answer of this.#client.bulk(this.#lines(file))) {
+        const line = this.#unanswered.shift()!
+        if ('error' in answer) this.#refuse(line, answer.error)
+        else this.#accept(line, answer.receipt)
+        bar.update(this.#published + this.#refused, this.#refused === 0 ? '' : `${this.#refused} refused`)
+      }
+    } finally {
+      bar.stop()
+      this.#tellNamed()
     }
-    bar.stop()
-    this.#tellNamed()
     if (this.#options.wait) await this.#wait()
     this.#tellNamed()
     const tookMs = Math.round(performance.now() - startedMs)
@@ -142,8 +145,7 @@ class LinePublisher {
     const bar = startProgressBar(this.#context.terminal, 'settled', this.#receipts.length)
     const failed = await awaitReceipts(this.#client, this.#receipts, progress => {
       bar.update(progress.settled, progress.failed === 0 ? '' : `${progress.failed} failed`)
-    })
-    bar.stop()
+    }).finally(() => bar.stop())
     this.#failed = failed.length
     for (const { receipt, failure } of failed)
       this.#name(this.#lineOfReceipt.get(receipt)!, failure ?? { code: 'internal', message: 'failed without a cause' })

@@ -1,4 +1,5 @@
 import { Command } from 'commander'
+import type { SchemaFinding } from '../schema-check.ts'
 import { answering, type CommandContext } from './command-context.ts'
 import { renderTable } from './table.ts'
 
@@ -16,14 +17,21 @@ function checkCommand(context: CommandContext): Command {
   return answering(command, 'freshet schemas check').action(async ({ json }: { readonly json?: boolean }) => {
     const { checkSchemas } = await import('../schema-check.ts')
     const findings = checkSchemas()
-    const columns = [
-      { name: 'subject', of: (row: (typeof findings)[number]) => row.subject },
-      { name: 'versions', of: (row: (typeof findings)[number]) => row.versions.join(', ') },
-      { name: 'compatible', of: (row: (typeof findings)[number]) => row.problems.join('; ') || 'yes', flexible: true },
-    ]
     const { terminal } = context
-    const lines = json ? [JSON.stringify({ subjects: findings })] : renderTable(findings, columns, terminal.columns)
+    const lines = json ? [JSON.stringify({ subjects: findings })] : findingLines(findings, terminal.columns)
     for (const line of lines) terminal.print(line)
     context.exitWith(findings.every(({ problems }) => problems.length === 0) ? 0 : 1)
   })
+}
+
+function findingLines(findings: readonly SchemaFinding[], columns: number): readonly string[] {
+  return renderTable(
+    findings,
+    [
+      { name: 'subject', of: row => row.subject },
+      { name: 'versions', of: row => row.versions.join(', ') },
+      { name: 'compatible', of: row => row.problems.join('; ') || 'yes', flexible: true },
+    ],
+    columns,
+  )
 }

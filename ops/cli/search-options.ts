@@ -36,7 +36,7 @@ function boxOf(text: string): [number, number, number, number] {
   return parts as [number, number, number, number]
 }
 
-/** `category=lamp`, `region=de`, `available=true`, `price=10..100`, and any other name is an attribute; repeated names are alternatives. */
+/** `category=`, `region=`, `available=`, `price=10..100`; any other name is an attribute. Repeated names are alternatives. */
 function filterOf(terms: readonly string[]): Filter {
   const values = new Map<string, string[]>()
   for (const term of terms) {

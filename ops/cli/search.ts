@@ -82,7 +82,7 @@ export function renderAnswer(answer: SearchAnswer, colors: Colors, width: number
     ),
     ...(degraded.length === 0 ? [] : [colors.yellow(`not whole: ${degraded.map(printable).join(', ')}`)]),
     colors.dim(
-      `${timingMs.total.toFixed(0)} ms (decode ${timingMs.decode.toFixed(0)}, detect ${timingMs.detect.toFixed(0)}, embed ${timingMs.embed.toFixed(0)}, shards ${timingMs.fanout.toFixed(0)}) · generation ${answer.generation} · index age ${(answer.freshness.indexAgeMs / 1000).toFixed(1)} s`,
+      `${timing(timingMs)} · generation ${answer.generation} · index age ${seconds(answer.freshness.indexAgeMs)}`,
     ),
   ]
 }
@@ -93,3 +93,16 @@ function searchedLine(box: SearchAnswer['searched']['box']): string {
     ? 'searched: the whole picture'
     : `searched: box ${box.map(edge => edge.toFixed(3)).join(',')}`
 }
+
+function timing({ total, ...parts }: SearchAnswer['timingMs']): string {
+  const named = [
+    `decode ${ms(parts.decode)}`,
+    `detect ${ms(parts.detect)}`,
+    `embed ${ms(parts.embed)}`,
+    `shards ${ms(parts.fanout)}`,
+  ]
+  return `${ms(total)} ms (${named.join(', ')})`
+}
+
+const ms = (value: number): string => value.toFixed(0)
+const seconds = (valueMs: number): string => `${(valueMs / 1_000).toFixed(1)} s`
