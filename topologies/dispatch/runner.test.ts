@@ -29,7 +29,15 @@ import type { EventLog, LogRecord } from '../event-log.ts'
 import type { KeyValueStore } from '../key-value-store.ts'
 import { type DispatchSettings, defaultDispatchSettings } from './dispatch-state.ts'
 import { type DispatchPorts, DispatchRunner, dispatchGroup } from './runner.ts'
-import { failureOf, foldRegisters, identityOf, objectsOf, testEpoch, testFingerprint, upsertOf } from './test-driver.ts'
+import {
+  failureOf,
+  foldRegisters,
+  identityOf,
+  objectsOf,
+  testEpoch,
+  testFingerprint,
+  upsertOf,
+} from './test-records.ts'
 
 const partitionCount = 4
 const generation = 'g1' as Generation

@@ -4,7 +4,8 @@ import type { CatalogEvent, ItemUpserted } from '../../schemas/catalog-event.ts'
 import { imageIdentity } from '../../schemas/catalog-event.ts'
 import { asOffset, asPartition, type ItemId, parseItemId } from '../../schemas/ids.ts'
 import { registerKey } from '../../schemas/mutation.ts'
-import { DispatchTestDriver, type DrivenMutation, type FoldedItem, foldRegisters, upsertOf } from './test-driver.ts'
+import { DispatchTestDriver } from './test-driver.ts'
+import { type DrivenMutation, type FoldedItem, foldRegisters, upsertOf } from './test-records.ts'
 
 const items = ['lamp', 'sofa', 'chair'].map(parseItemId)
 const images = ['https://a/1', 'https://a/2', 'https://a/3']
