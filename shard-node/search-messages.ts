@@ -45,6 +45,8 @@ export interface SearchCalls {
     readonly request: { readonly sequence: number; readonly published: SavedGraph | null }
     readonly answer: { readonly rows: SavedRows; readonly graph: SavedGraph | null }
   }
+  /** The last request: the thread ends by itself once its files are written. */
+  readonly close: { readonly request: null; readonly answer: null }
 }
 
 export type SearchCallName = keyof SearchCalls

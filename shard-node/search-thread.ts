@@ -26,6 +26,7 @@ class SearchThread {
   readonly #emptyGraph: string
   #index: ItemIndex
   #advancing = false
+  #closed = false
 
   constructor(port: MessagePort, data: SearchThreadData) {
     this.#port = port
@@ -59,6 +60,11 @@ class SearchThread {
         case 'statistics':
           this.#reply({ id, answer: this.#index.statistics() })
           break
+        case 'close':
+          this.#reply({ id, answer: null })
+          this.#port.close()
+          this.#closed = true
+          break
         case 'checkpoint':
           this.#replyLater(id, this.#checkpoint(message.request))
           break
@@ -91,7 +97,7 @@ class SearchThread {
     if (this.#advancing) return
     this.#advancing = true
     const slice = (): void => {
-      this.#advancing = this.#index.advance(rowsPerSlice)
+      this.#advancing = !this.#closed && this.#index.advance(rowsPerSlice)
       if (this.#advancing) setImmediate(slice)
     }
     setImmediate(slice)

@@ -41,10 +41,33 @@ test('a thread that dies fails what waits and what comes later, and says so once
   await searcher.close()
 })
 
-test('closing fails what waits', async () => {
+test('closing answers what was asked before and refuses what comes after', async () => {
   const searcher = new Searcher({ ...tuning, directory })
-  const waiting = searcher.ask('statistics', null, statistics => statistics)
-  await Promise.all([expect(waiting).rejects.toMatchObject({ code: 'not-ready' }), searcher.close()])
+  const asked = searcher.ask('statistics', null, ({ rows }) => rows)
+  const closing = searcher.close()
+  await expect(searcher.ask('statistics', null, ({ rows }) => rows)).rejects.toMatchObject({ code: 'not-ready' })
+  expect(await asked).toBe(0)
+  await closing
+})
+
+test('a thread that is building its graph closes without harm to the process', async () => {
+  const source = clusteredVectors({ seed: 4, dims, clusters: 4, spread: 0.6 })
+  const puts = Array.from({ length: 500 }, (_, item): ItemOperation => {
+    return { type: 'put', item, tie: item, shown: true, vectors: encodeF16(source.next(item % 4)) }
+  })
+  for (let round = 0; round < 10; round++) {
+    const searcher = new Searcher({ ...tuning, directory })
+    searcher.post('apply', puts, () => undefined)
+    expect(await searcher.ask('statistics', null, ({ rows }) => rows)).toBe(500)
+    await searcher.close()
+  }
+})
+
+test('a request that cannot be done fails the thread, which still closes', async () => {
+  const searcher = new Searcher({ ...tuning, directory })
+  searcher.post('apply', [null as unknown as ItemOperation], () => undefined)
+  expect((await searcher.failed).code).toBe('internal')
+  await searcher.close()
 })
 
 test('what `receive` throws rejects its own request only', async () => {

@@ -7,6 +7,8 @@ interface Waiting {
   fail(error: FreshetError): void
 }
 
+const closed = new FreshetError('not-ready', 'the shard is closed')
+
 /**
  * The owner's end of the search thread. Answers are handed over in the order the thread gave them, each before the
  * next one is looked at: what the owner knows in a `receive` is what the thread knew when it answered.
@@ -16,6 +18,7 @@ export class Searcher {
   readonly failed: Promise<FreshetError>
   readonly #worker: Worker
   readonly #waiting = new Map<number, Waiting>()
+  readonly #ended: Promise<void>
   #lastId = 0
   #failure: FreshetError | null = null
   #closing = false
@@ -28,8 +31,11 @@ export class Searcher {
     this.#worker = new Worker(new URL('./search-thread.ts', import.meta.url), { workerData: data })
     this.#worker.on('message', (reply: SearchReply) => this.#receive(reply))
     this.#worker.on('error', cause => this.#fail(new FreshetError('internal', 'the search thread failed', { cause })))
-    this.#worker.on('exit', code => {
-      if (!this.#closing) this.#fail(new FreshetError('internal', `the search thread ended with ${code}`))
+    this.#ended = new Promise(resolve => {
+      this.#worker.on('exit', code => {
+        if (!this.#closing) this.#fail(new FreshetError('internal', `the search thread ended with ${code}`))
+        resolve()
+      })
     })
   }
 
@@ -65,16 +71,22 @@ export class Searcher {
     })
   }
 
-  /** Ends the thread; a native call that runs is waited for. */
+  /**
+   * Answers what was asked before, then ends the thread from within. It is never terminated from outside: a thread
+   * stopped inside a call of the graph library aborts the whole process (an exception of the binding that nobody
+   * catches). For the same reason, close before `process.exit()`.
+   */
   async close(): Promise<void> {
+    if (!this.#closing) this.#worker.postMessage({ id: ++this.#lastId, name: 'close', request: null })
     this.#closing = true
-    await this.#worker.terminate()
-    this.#fail(new FreshetError('not-ready', 'the shard is closed'))
+    await this.#ended
+    this.#fail(closed)
   }
 
   #send(name: SearchCallName, request: SearchCalls[SearchCallName]['request'], waiting: Waiting): void {
-    if (this.#failure !== null) {
-      waiting.fail(this.#failure)
+    const refusal = this.#failure ?? (this.#closing ? closed : null)
+    if (refusal !== null) {
+      waiting.fail(refusal)
       return
     }
     const id = ++this.#lastId
