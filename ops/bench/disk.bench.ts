@@ -54,7 +54,11 @@ async function writeAll(client: FreshetClient, items: readonly Item[], round: nu
     images: items[(i + round) % items.length]!.images!,
   }))
   for await (const answer of client.bulk(lines)) if ('error' in answer) throw new Error(answer.error.message)
-  await untilStatus(client, ({ items: { searchable, pending } }) => searchable === items.length && pending === 0)
+  await untilStatus(
+    client,
+    ({ items: { searchable, pending }, indexAgeMs, pipeline: { queue } }) =>
+      searchable === items.length && pending === 0 && indexAgeMs === 0 && queue.live + queue.claimed === 0,
+  )
 }
 
 /** After log compaction and checkpoints had their time. */

@@ -77,7 +77,7 @@ const maxBytesPerCommit = 32 * 2 ** 20
 const maxStagingMs = 4
 const upkeepIntervalMs = 1000
 /** Pause between background slices, so that upkeep takes a fraction of the event loop while events flow. */
-const upkeepPauseMs = 20
+const upkeepPauseMs = 5
 
 /**
  * One LMDB environment, opened by one process: log, queue, store and bookkeeping of the one-machine form.

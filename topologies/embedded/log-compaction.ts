@@ -20,7 +20,8 @@ const maxSliceMs = 3
  * Log compaction and retention. Every record is looked at once, when it is older than the topic's
  * `minCompactionLagMs`: the record of its key seen before it (`lastOffsets`) is removed. So the log holds, per key,
  * the last record that is old enough, and all younger ones; a reader that finds a record gone has the later one of
- * that key still before it. A null value stays for `tombstoneRetentionMs` after it was looked at.
+ * that key still before it. A null value stays for `tombstoneRetentionMs` after it was looked at; where that is 0, it
+ * goes with what it deletes.
  *
  * Each slice is one transaction with the progress it makes, so a crash repeats nothing and skips nothing.
  */
@@ -47,9 +48,10 @@ export class LogCompaction implements Upkeep {
 
   /** One slice in one partition; false when nothing is due there. */
   async #tidy(topic: TopicState, partition: Partition): Promise<boolean> {
-    if (topic.spec.compacted)
-      return (await this.#removeSuperseded(topic, partition)) || (await this.#removeTombstones(topic, partition))
-    return this.#removeExpired(topic, partition)
+    if (!topic.spec.compacted) return this.#removeExpired(topic, partition)
+    const superseded = await this.#removeSuperseded(topic, partition)
+    const tombstones = await this.#removeTombstones(topic, partition)
+    return superseded || tombstones
   }
 
   async #removeSuperseded(topic: TopicState, partition: Partition): Promise<boolean> {
@@ -72,7 +74,11 @@ export class LogCompaction implements Upkeep {
     }
     await this.#write(topic, partition, { ...progress, cleaned: asOffset(offsetOfKey(last.key) + 1) }, batch => {
       for (const offset of superseded) batch.remove('records', recordKey(topic.id, partition, offset))
-      for (const offset of tombstones) batch.put('tombstones', recordKey(topic.id, partition, offset), u48(now))
+      for (const offset of tombstones) {
+        const row = recordKey(topic.id, partition, offset)
+        if (topic.spec.tombstoneRetentionMs === 0) batch.remove('records', row)
+        else batch.put('tombstones', row, u48(now))
+      }
       lastOffsets.store(batch)
     })
     return true
