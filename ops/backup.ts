@@ -32,27 +32,6 @@ export async function backUp(source: BackupSource, directory: string): Promise<{
   return { bytes: await bytesIn(directory) }
 }
 
-/**
- * Makes a data directory from a backup; no server may use either.
- * @throws FreshetError `bad-request` when the backup is incomplete or the data directory is not empty; storage codes
- */
-export async function restore(backup: string, dataDir: string): Promise<{ readonly bytes: number }> {
-  const isWhole = await stat(join(backup, formatFile)).then(
-    file => file.isFile(),
-    () => false,
-  )
-  if (!isWhole) throw new FreshetError('bad-request', `${backup} is no complete backup: it has no ${formatFile} file`)
-  await makeEmpty(dataDir)
-  try {
-    for (const name of await readdir(backup))
-      if (name !== formatFile) await copyTree(join(backup, name), join(dataDir, name))
-    await copyFile(join(backup, formatFile), join(dataDir, formatFile))
-  } catch (thrown) {
-    throw copyFailure(thrown, dataDir)
-  }
-  return { bytes: await bytesIn(dataDir) }
-}
-
 async function makeEmpty(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true })
   if ((await readdir(directory)).length > 0)
