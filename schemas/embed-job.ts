@@ -25,7 +25,10 @@ export interface EmbedJob {
   readonly traceparent: string
 }
 
-/** Unique per event and generation; no colon, not an integer, so that every queue accepts it. */
+/**
+ * Unique per event and generation; no colon, not an integer, so that every queue accepts it. A job that runs again
+ * because its result was refused has `-r<n>` behind it.
+ */
 export function jobIdOf(job: Pick<EmbedJob, 'generation' | 'partition' | 'version'>): string {
   return `${job.generation}-${job.partition}-${job.version.offset}`
 }

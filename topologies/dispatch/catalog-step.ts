@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { type ItemUpserted, imageIdentity } from '../../schemas/catalog-event.ts'
 import type { DeadLetter } from '../../schemas/dead-letter.ts'
-import { asFreshetError, type ErrorCode, FreshetError } from '../../schemas/errors.ts'
+import { type ErrorCode, FreshetError } from '../../schemas/errors.ts'
 import { type ItemId, type Offset, parseItemId } from '../../schemas/ids.ts'
 import { type AttributesPut, type ItemRemoved, mutationKey } from '../../schemas/mutation.ts'
 import { partitionOf } from '../../schemas/partition.ts'
@@ -17,14 +17,14 @@ import type { ImageWait, Waiting } from './window.ts'
  * Attributes and removals are appended unless the log, read back, holds them (a replay after a crash), and are
  * complete when read back. Image work of an upsert v with identity I, given the item's entry, first row that fits:
  *
- * | entry                                                     | decision   | job | waits for max(o,f,x) >= v |
- * |-----------------------------------------------------------|------------|-----|---------------------------|
- * | image.version > v: a newer image, or a delete (also >= x) | superseded | –   | yes, the newer one gives it |
- * | image.version = v, max(o,f,x) >= v (replay)               | finished   | –   | is so already             |
- * | image.version = v (replay, or crash before the enqueue)   | again      | yes | yes                       |
- * | I, no `refresh`, embedded                                 | unchanged  | –   | no                        |
- * | I, no `refresh`, pending with its event in the window     | unchanged  | –   | no, that event does       |
- * | anything else: new, failed, pending but unknown, removed  | changed    | yes | yes                       |
+ * | entry                                                    | decision   | job | waits for max(o,f,x) >= v   |
+ * |----------------------------------------------------------|------------|-----|-----------------------------|
+ * | image.version > v: a newer image or delete is known      | superseded | –   | yes, the newer one gives it |
+ * | image.version = v, max(o,f,x) >= v (replay)              | finished   | –   | is so already               |
+ * | image.version = v (replay, or crash before the enqueue)  | again      | yes | yes                         |
+ * | I, no `refresh`, embedded                                | unchanged  | –   | no                          |
+ * | I, no `refresh`, pending with its event in the window    | unchanged  | –   | no, that event does         |
+ * | anything else: new, failed, pending but unknown, removed | changed    | yes | yes                         |
  *
  * Only images and deletes supersede, never attributes: a price change at 9 leaves the vectors of 8 good.
  */
@@ -234,7 +234,7 @@ function itemOfKey(record: LogRecord, partitionCount: number): KeyedItem {
     return { ok: false, code: 'misrouted', message: `the key belongs to partition ${partition}` }
   } catch (thrown) {
     if (!(thrown instanceof FreshetError)) throw thrown
-    return { ok: false, code: thrown.code, message: asFreshetError(thrown).message }
+    return { ok: false, code: thrown.code, message: thrown.message }
   }
 }
 

@@ -173,6 +173,7 @@ export interface DispatchState {
   nowMs: number
   paused: boolean
   stopped: boolean
+  /** `jobs` counts what was enqueued, also again. */
   readonly counts: { deadLetters: number; refused: number; jobs: number; events: number }
 }
 

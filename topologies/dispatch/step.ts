@@ -40,7 +40,7 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
   const { state, effects } = inProgress
   switch (input.type) {
     case 'assignment':
-      assign(state, input.partitions)
+      assign(inProgress, input.partitions)
       return
     case 'catalog':
       readCatalog(inProgress, input.records)
@@ -71,11 +71,16 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
 }
 
 /** Partitions that stay keep their windows; those lost are forgotten: their next owner reads from the commit. */
-function assign(state: DispatchState, assigned: readonly AssignedPartition[]): void {
+function assign(inProgress: StepInProgress, assigned: readonly AssignedPartition[]): void {
+  const { partitions } = inProgress.state
   const kept = new Set(assigned.map(one => one.partition))
-  for (const partition of state.partitions.keys()) if (!kept.has(partition)) state.partitions.delete(partition)
-  for (const one of assigned)
-    if (!state.partitions.has(one.partition)) state.partitions.set(one.partition, newPartitionState(one))
+  for (const partition of partitions.keys()) if (!kept.has(partition)) partitions.delete(partition)
+  for (const one of assigned) {
+    if (partitions.has(one.partition)) continue
+    const partition = newPartitionState(one)
+    partitions.set(one.partition, partition)
+    noteEnd(inProgress, partition, null)
+  }
 }
 
 /** Records of a partition that is not, or no longer, assigned are another instance's. */
