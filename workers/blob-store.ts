@@ -63,7 +63,7 @@ export class BlobStore {
     await rm(join(directory, 'tmp'), { recursive: true, force: true })
     await mkdir(join(directory, 'tmp'), { recursive: true })
     const store = new BlobStore(options)
-    for (const folder of await readdir(directory)) if (/^[0-9a-f]{2}$/.test(folder)) await store.#takeStock(folder)
+    for (const folder of await makeFolders(directory)) await store.#takeStock(folder)
     return store
   }
 
@@ -75,13 +75,15 @@ export class BlobStore {
     const temporary = join(this.#options.directory, 'tmp', randomUUID())
     try {
       const blob = await writeSynced(temporary, source, limitBytes)
-      if (this.has(blob.digest)) await this.#hold(blob)
-      else await this.#adopt(temporary, blob)
+      if (!this.has(blob.digest)) await this.#adopt(temporary, blob)
+      else {
+        await rm(temporary)
+        await this.#hold(blob)
+      }
       return blob
     } catch (thrown) {
-      throw storageError(thrown)
-    } finally {
       await rm(temporary, { force: true })
+      throw storageError(thrown)
     }
   }
 
@@ -120,12 +122,10 @@ export class BlobStore {
   async #adopt(temporary: string, blob: StoredBlob): Promise<void> {
     await this.#reserve(blob.bytes)
     try {
-      const folder = join(this.#options.directory, blob.digest.slice(0, 2))
-      const isNew = (await mkdir(folder, { recursive: true })) !== undefined
       await rename(temporary, this.path(blob.digest))
-      await this.#hold(blob)
-      await syncDirectory(folder)
-      if (isNew) await syncDirectory(this.#options.directory)
+      // The file's time is that of its writing, a moment ago.
+      this.#count(blob.digest, { bytes: blob.bytes, storedAtMs: this.#options.clock() })
+      await syncDirectory(join(this.#options.directory, blob.digest.slice(0, 2)))
     } finally {
       this.#reservedBytes -= blob.bytes
     }
@@ -182,6 +182,16 @@ export class BlobStore {
     this.#blobs.delete(digest)
     this.#bytes -= blob.bytes
   }
+}
+
+/** All 256 at once, so that a put neither makes nor syncs one. Returns their names. */
+async function makeFolders(directory: string): Promise<readonly string[]> {
+  const names = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
+  const there = new Set(await readdir(directory))
+  const missing = names.filter(name => !there.has(name))
+  for (const name of missing) await mkdir(join(directory, name))
+  if (missing.length > 0) await syncDirectory(directory)
+  return names
 }
 
 async function writeSynced(

@@ -36,6 +36,9 @@ interface Remembered {
   readonly etag: string
 }
 
+/** References found meanwhile are stored together. */
+const saveAfterMs = 200
+
 /**
  * Where image bytes come from: `blob:<sha256>` that were uploaded, `file:` under the configured roots, `http(s):`.
  * Whatever the source, the bytes lie in the blob store before indexing sees them, so a replay sees the same bytes.
@@ -44,6 +47,9 @@ export class ImageSource {
   readonly #options: ImageSourceOptions
   readonly #references: BoundedTable
   readonly #roots: readonly string[]
+  readonly #unsaved = new Map<string, Remembered>()
+  #saving: Promise<void> = Promise.resolve()
+  #timer: NodeJS.Timeout | null = null
 
   private constructor(options: ImageSourceOptions, roots: readonly string[]) {
     this.#options = options
@@ -73,9 +79,38 @@ export class ImageSource {
     const isCurrent = remembered?.imageVersion === options.imageVersion && this.#options.blobs.has(remembered.digest)
     if (remembered && isCurrent && !options.refresh) return remembered.digest
     const found = await this.#find(reference, isCurrent ? remembered : undefined, options.signal)
-    const value = Buffer.from(JSON.stringify({ ...found, imageVersion: options.imageVersion } satisfies Remembered))
-    await this.#references.put([{ key: reference, value }])
+    this.#remember(reference, { ...found, imageVersion: options.imageVersion })
     return found.digest
+  }
+
+  /** Stores what is not stored yet. Resolves also when that fails: a forgotten reference is fetched again. */
+  async close(): Promise<void> {
+    this.#saveSoon()
+    await this.#saving
+  }
+
+  /** Not worth a transaction of its own, nor waiting for one. */
+  #remember(reference: string, remembered: Remembered): void {
+    this.#unsaved.set(reference, remembered)
+    this.#timer ??= setTimeout(() => this.#saveSoon(), saveAfterMs)
+  }
+
+  #saveSoon(): void {
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#timer = null
+    this.#saving = this.#saving.then(() => this.#save())
+  }
+
+  async #save(): Promise<void> {
+    const saved = [...this.#unsaved]
+    if (saved.length === 0) return
+    try {
+      await this.#references.put(saved.map(([key, facts]) => ({ key, value: Buffer.from(JSON.stringify(facts)) })))
+    } catch (thrown) {
+      // They may be lost at any time; what matters of a full disk is told by whoever has to write.
+      if (!(thrown instanceof FreshetError)) throw thrown
+    }
+    for (const [reference, facts] of saved) if (this.#unsaved.get(reference) === facts) this.#unsaved.delete(reference)
   }
 
   #uploaded(reference: string): ImageDigest {
@@ -85,6 +120,8 @@ export class ImageSource {
   }
 
   #recall(reference: string): Remembered | undefined {
+    const unsaved = this.#unsaved.get(reference)
+    if (unsaved) return unsaved
     const bytes = this.#references.get(reference)
     return bytes && (JSON.parse(Buffer.from(bytes).toString()) as Remembered)
   }

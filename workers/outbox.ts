@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { WorkPriority } from '../schemas/embed-job.ts'
 import type { Fingerprint } from '../schemas/ids.ts'
 import type { IndexedImage } from '../schemas/image-analysis.ts'
@@ -25,24 +26,31 @@ export interface OutboxPorts {
 }
 
 export interface OutboxListener {
-  /** In the log, and their jobs completed or put back. */
-  onSettled(results: readonly OutgoingResult[]): void
+  /** In the log; their jobs are completed or put back soon. */
+  onDurable(results: readonly OutgoingResult[]): void
   /** None of these is known to be in the log; some may be. */
   onFailed(results: readonly OutgoingResult[], thrown: unknown): void
   /** In the log, but the queue still holds their jobs: those run again when their leases end. */
   onNotSettled(results: readonly OutgoingResult[], thrown: unknown): void
 }
 
+/** Far shorter than a lease; long enough that a job's end mostly shares the transaction of the next results. */
+const settleAfterMs = 50
+
 /**
- * Publishes results in batches: what becomes ready while a batch is being made durable is the next batch. A job is
- * completed only after its records are durable, in the same turn as the next batch begins, so that an embedded log and
- * queue write both in one transaction.
+ * Publishes results in batches: what becomes ready while a batch is being made durable is the next batch. A job ends
+ * only after its records are durable, in the same turn as the next batch begins, so that an embedded log and queue
+ * write both in one transaction; or a moment later, when no next batch comes.
  */
 export class Outbox {
   readonly #ports: OutboxPorts
   readonly #listener: OutboxListener
   #waiting: OutgoingResult[] = []
-  #publishing = false
+  /** Durable, with jobs that have not ended yet. */
+  #unsettled: OutgoingResult[] = []
+  #publishing: Promise<void> | null = null
+  #settling: Promise<void> = Promise.resolve()
+  #timer: NodeJS.Timeout | null = null
 
   constructor(ports: OutboxPorts, listener: OutboxListener) {
     this.#ports = ports
@@ -51,25 +59,44 @@ export class Outbox {
 
   add(result: OutgoingResult): void {
     this.#waiting.push(result)
-    if (this.#publishing) return
-    this.#publishing = true
-    // The rest of this turn may bring more.
-    setImmediate(() => void this.#publishAll())
+    this.#publishing ??= this.#publishAll()
+  }
+
+  /** Resolves when everything added is durable, or failed, and the jobs of what is durable have ended. */
+  async flush(): Promise<void> {
+    while (this.#publishing !== null) await this.#publishing
+    this.#beginSettling()
+    await this.#settling
   }
 
   async #publishAll(): Promise<void> {
+    // The rest of this turn may bring more.
+    await nextTurn()
     while (this.#waiting.length > 0) {
       const batch = this.#waiting
       this.#waiting = []
+      this.#beginSettling()
       try {
         await this.#append(batch)
       } catch (thrown) {
         this.#listener.onFailed(batch, thrown)
         continue
       }
-      void this.#settle(batch)
+      this.#unsettled.push(...batch)
+      this.#listener.onDurable(batch)
     }
-    this.#publishing = false
+    this.#publishing = null
+    this.#timer ??= setTimeout(() => this.#beginSettling(), settleAfterMs)
+  }
+
+  #beginSettling(): void {
+    if (this.#timer) clearTimeout(this.#timer)
+    this.#timer = null
+    const batch = this.#unsettled
+    this.#unsettled = []
+    if (batch.length === 0) return
+    const settled = this.#settle(batch)
+    this.#settling = Promise.all([this.#settling, settled]).then(() => {})
   }
 
   async #append(batch: readonly OutgoingResult[]): Promise<void> {
@@ -95,7 +122,6 @@ export class Outbox {
       else retries.push(queue.retry(claimed, jobEnd))
     try {
       await Promise.all([...retries, completed.length > 0 ? queue.complete(completed) : undefined])
-      this.#listener.onSettled(batch)
     } catch (thrown) {
       this.#listener.onNotSettled(batch, thrown)
     }

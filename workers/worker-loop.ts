@@ -100,11 +100,11 @@ export class WorkerLoop {
     this.#objects = new ItemObjects({ ...ports, clock })
     this.#retries = new RetrySchedule({ clock, random, failAfterMs, maxAttempts, maxDecoderAttempts })
     this.#outbox = new Outbox(ports, {
-      onSettled: results => this.#settled(results),
+      onDurable: results => this.#published(results),
       onFailed: (results, thrown) => void this.#putBack(results, thrown),
       onNotSettled: (results, thrown) => {
-        this.#options.log.warn(reasonOf(thrown), 'finished jobs stay in the queue and will run again')
-        for (const { claimed } of results) this.#release(claimed)
+        const fields = { jobs: results.length, ...reasonOf(thrown) }
+        this.#options.log.warn(fields, 'finished jobs stay in the queue and will run again')
       },
     })
   }
@@ -145,6 +145,7 @@ export class WorkerLoop {
   async #drained(): Promise<void> {
     await this.#running
     while (this.#inHand.size > 0) await this.#released()
+    await this.#outbox.flush()
   }
 
   #released(): Promise<void> {
@@ -303,7 +304,7 @@ export class WorkerLoop {
     this.#release(claimed)
   }
 
-  #settled(results: readonly OutgoingResult[]): void {
+  #published(results: readonly OutgoingResult[]): void {
     for (const { claimed, jobEnd } of results) {
       if (jobEnd.type === 'complete') this.#retries.forget(claimed.id)
       this.#release(claimed)
