@@ -298,12 +298,13 @@ export class ShardNode implements ShardReplica {
     return this.#rest ?? (this.#batchesInFlight < maxBatchesInFlight ? null : this.#nextShown())
   }
 
-  /** Sends what was applied to the search thread; shown when it answers. */
+  /** Sends what was applied to the search thread; shown when it answers, or at once when it has nothing to do. */
   #flush(): void {
     const batch = this.#state.takeBatch()
     if (batch === null) return
     this.#batchesInFlight++
-    this.#searcher.post('apply', batch.operations, () => this.#show(batch))
+    if (batch.operations.length === 0 && this.#batchesInFlight === 1) this.#show(batch)
+    else this.#searcher.post('apply', batch.operations, () => this.#show(batch))
   }
 
   #show(batch: Batch): void {

@@ -31,6 +31,9 @@ export async function withScratch<T>(body: (directory: string) => Promise<T>): P
   }
 }
 
+/** So rarely that asking costs the server next to nothing. */
+const askEveryMs = 200
+
 /** Polls the status until it fits. */
 export async function untilStatus(
   client: FreshetClient,
@@ -45,7 +48,7 @@ export async function untilStatus(
       throw new Error(
         `not within ${withinMs} ms: ${JSON.stringify({ items: status.items, pipeline: status.pipeline })}`,
       )
-    await new Promise(resolve => setTimeout(resolve, 25))
+    await new Promise(resolve => setTimeout(resolve, askEveryMs))
   }
 }
 
