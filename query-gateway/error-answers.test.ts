@@ -19,6 +19,7 @@ describe('every failure is the documented JSON', () => {
   test.each([
     ['a route that does not exist', { url: '/v1/nope' }, 404, 'not-found', 'GET /v1/nope'],
     ['a page that does not exist', { url: '/nope.html' }, 404, 'not-found', ''],
+    ['a file of the page that is not for browsers', { url: '/tsconfig.json' }, 404, 'not-found', ''],
     ['a file outside the page', { url: '/..%2fgateway.ts' }, 404, 'not-found', ''],
     ['another method', { method: 'PATCH', url: '/v1/items/a' }, 405, 'method-not-allowed', 'PUT'],
     ['another method of the bulk route', { method: 'PUT', url: '/v1/items' }, 405, 'method-not-allowed', 'POST'],

@@ -156,6 +156,8 @@ async function servePage(app: GatewayApp, directory: string): Promise<void> {
   await app.register(fastifyStatic, {
     root: directory,
     prefix: '/',
+    // Its tests and compiler settings lie beside it.
+    allowedPath: path => path === '/' || /\.(html|css|js|svg)$/.test(path),
     decorateReply: false,
     schemaHide: true,
     cacheControl: false,
