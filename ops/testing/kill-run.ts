@@ -19,7 +19,8 @@ export interface KillRunOptions {
 
 export interface KillRunReport {
   readonly acknowledged: number
-  readonly resent: number
+  /** Streams that broke off with lines sent and not acknowledged; those were sent again. */
+  readonly interrupted: number
   readonly serverKills: number
   readonly childKills: number
   readonly liveItems: number
@@ -39,8 +40,8 @@ interface Digest {
 
 const partitions = 8
 const itemCount = 600
-/** Requests that the events are published in. */
-const chunks = 200
+/** What a kill takes on average, with the pause before it and the start after it. */
+const msPerKill = 2_000
 
 /**
  * Publishes random upserts, image changes, price changes and deletes while the server and its model processes are
@@ -60,7 +61,7 @@ class KillRun {
   readonly #receipts: string[] = []
   #server: ServerProcess | null = null
   #port = 0
-  #resent = 0
+  #interrupted = 0
   #kills = { server: 0, child: 0 }
 
   constructor(options: KillRunOptions, directory: string) {
@@ -89,7 +90,7 @@ class KillRun {
     const liveItems = [...last.values()].filter(line => !('deleted' in line)).length
     return {
       acknowledged: this.#receipts.length,
-      resent: this.#resent,
+      interrupted: this.#interrupted,
       serverKills: this.#kills.server,
       childKills: this.#kills.child,
       liveItems,
@@ -130,29 +131,42 @@ class KillRun {
 
   /** What was not acknowledged is sent again, in order: the last event of an item stays its last. */
   async #publish(client: FreshetClient, lines: readonly BulkLine[]): Promise<void> {
-    const chunk = Math.ceil(lines.length / chunks)
     while (this.#receipts.length < lines.length) {
       const from = this.#receipts.length
+      let sent = from
       try {
-        for await (const answer of client.bulk(lines.slice(from, from + chunk))) {
+        const stream = this.#pacedStream(lines, from, count => {
+          sent = count
+        })
+        for await (const answer of client.bulk(stream)) {
           if ('error' in answer) throw new FreshetError(answer.error.code, answer.error.message)
           this.#receipts.push(answer.receipt)
         }
-        await this.#inStepWithKills(lines.length)
       } catch (thrown) {
         if (!(thrown instanceof FreshetError && thrown.retryable)) throw thrown
-        this.#resent += Math.min(chunk, lines.length - from) - (this.#receipts.length - from)
+        const acknowledged = this.#receipts.length
+        if (acknowledged > from && sent > acknowledged) this.#interrupted++
         await delay(20)
       }
     }
   }
 
-  /** So that events are published between all the kills, not before them. */
-  async #inStepWithKills(total: number): Promise<void> {
+  /** One open stream, about as long as the kills take, so that most of them find lines on their way. */
+  async *#pacedStream(
+    lines: readonly BulkLine[],
+    from: number,
+    onSent: (count: number) => void,
+  ): AsyncGenerator<BulkLine> {
     const { serverKills, childKills } = this.#options
-    const planned = serverKills + childKills
-    const done = (): number => (this.#kills.server + this.#kills.child + 1) / planned
-    while (this.#receipts.length / total > done()) await delay(10)
+    const msPerLine = ((serverKills + childKills) * msPerKill) / lines.length
+    const beganAt = performance.now()
+    for (let next = from; next < lines.length; next++) {
+      const dueAt = beganAt + (next - from) * msPerLine
+      const earlyMs = dueAt - performance.now()
+      if (earlyMs > 1) await delay(earlyMs)
+      onSent(next + 1)
+      yield lines[next]!
+    }
   }
 
   async #killAtRandom(client: FreshetClient): Promise<void> {
