@@ -102,7 +102,9 @@ function madeUp({
 
 async function missingItems(client: FreshetClient, items: readonly Item[]): Promise<readonly Item[]> {
   const { searchable, pending, failed, deleted } = (await client.status()).items
-  if (searchable + pending + failed + deleted >= items.length) return []
+  const known = searchable + pending + failed + deleted
+  if (known >= items.length) return []
+  if (known === 0) return items
   const missing: Item[] = []
   for (const item of items) if (!(await isThere(client, item.itemId))) missing.push(item)
   return missing

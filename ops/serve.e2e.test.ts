@@ -186,6 +186,27 @@ test('a start on a directory of a newer format is refused with the step to take'
   await expect(refused).rejects.toThrow(/start a Freshet that reads format 99/)
 })
 
+test('a start on a taken port, or with other partitions, says what to change', async () => {
+  const first = await serve({ env: stub })
+  const port = Number(new URL(first.server.url).port)
+  // Counts as ready at once: the first one answers on that port.
+  const second = await startServerProcess({ dataDir: join(directory, 'other'), env: stub, port })
+  expect(await second.exited).toBe(1)
+  expect(second.output()).toContain('is taken (address-in-use)')
+  await first.server.stop()
+  const repartitioned = startServerProcess({ dataDir: dataDir(), env: { ...stub, FRESHET_PARTITIONS: '16' } })
+  await expect(repartitioned).rejects.toThrow(/set partitions to 8, not 16/)
+})
+
+test('two shards answer as one', async () => {
+  const { client } = await serve({ env: { ...stub, FRESHET_SHARDS: '2' } })
+  const { blob } = await client.putBlob(readFileSync(chair))
+  await publishMany(client, { from: 0, count: 300, blob })
+  const answer = await client.similar('item-5', { k: 200 })
+  expect(answer).toMatchObject({ coverage: { answered: 2, total: 2 }, degraded: [] })
+  expect(new Set(answer.results.map(({ itemId }) => itemId)).size).toBe(200)
+})
+
 const dataDir = (): string => join(directory, 'data')
 
 async function serve(options: Partial<ServerProcessOptions>) {

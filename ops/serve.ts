@@ -132,7 +132,10 @@ async function listen(
   })
   await serveSamples(app, config.demo)
   closers.add(() => app.close())
-  await app.listen({ host: config.host, port: config.port })
+  await app.listen({ host: config.host, port: config.port }).catch(thrown => {
+    if ((thrown as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw thrown
+    throw new FreshetError('address-in-use', `${config.host}:${config.port} is taken`, { cause: thrown })
+  })
   const { address, port, family } = app.server.address() as AddressInfo
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }

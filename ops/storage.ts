@@ -60,6 +60,7 @@ async function openPorts(environment: EmbeddedEnvironment, config: Config): Prom
   const registry = new EmbeddedSchemaRegistry(openKeyValueStore(environment, 'schemas'))
   await registerSchemas(registry)
   const codecs = await openCodecs(registry)
+  await checkPartitions(eventLog, config)
   for (const spec of topicSpecs(config)) await eventLog.ensureTopic(spec)
   const topicEpoch = await ensureTopicEpoch(eventLog, codecs)
   return {
@@ -78,6 +79,19 @@ async function openPorts(environment: EmbeddedEnvironment, config: Config): Prom
       await environment.close()
     },
   }
+}
+
+/** Said here in the words of the configuration; `ensureTopic` would refuse it too. */
+async function checkPartitions(log: EventLog, { partitions, dataDir }: Config): Promise<void> {
+  const there = await log.partitionCount(catalogTopic).catch(thrown => {
+    if (thrown instanceof FreshetError && thrown.code === 'topic-missing') return partitions
+    throw thrown
+  })
+  if (there !== partitions)
+    throw new FreshetError(
+      'topic-mismatch',
+      `${dataDir} was made with ${there} partitions, which is for life: set partitions to ${there}, not ${partitions}`,
+    )
 }
 
 function topicSpecs({ partitions, log, dispatch }: Config): readonly TopicSpec[] {

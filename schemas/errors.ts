@@ -182,6 +182,11 @@ export const errorCodes = {
     'The job failed on every allowed attempt; it is in the dead letters for redrive.',
   ),
   'dead-letter-not-found': described(false, 404, 'There is no dead letter with this id.'),
+  'address-in-use': described(
+    false,
+    500,
+    'Another process listens on this address; stop it, or choose another port with --port.',
+  ),
   'config-invalid': described(
     false,
     500,
