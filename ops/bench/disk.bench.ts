@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FreshetClient } from '../../schemas/client.ts'
 import type { Item } from '../../schemas/http-items.ts'
+import { awaitReceipts } from '../await-receipts.ts'
 import { demoItems } from '../demo-catalog.ts'
 import { hardware, measure, type Report } from './report.ts'
-import { note, untilStatus, withServer } from './scratch.ts'
+import { note, publishAll, withServer } from './scratch.ts'
 
 const rewrites = 100
 const compactionLagMs = 1_000
@@ -53,12 +54,8 @@ async function writeAll(client: FreshetClient, items: readonly Item[], round: nu
     price: (item.price ?? 0) + round,
     images: items[(i + round) % items.length]!.images!,
   }))
-  for await (const answer of client.bulk(lines)) if ('error' in answer) throw new Error(answer.error.message)
-  await untilStatus(
-    client,
-    ({ items: { searchable, pending }, indexAgeMs, pipeline: { queue } }) =>
-      searchable === items.length && pending === 0 && indexAgeMs === 0 && queue.live + queue.claimed === 0,
-  )
+  const failed = await awaitReceipts(client, await publishAll(client, lines))
+  if (failed.length > 0) throw new Error(`${failed.length} items failed: ${failed[0]!.failure?.message}`)
 }
 
 /** After log compaction and checkpoints had their time. */

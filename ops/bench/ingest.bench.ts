@@ -10,7 +10,7 @@ import { startServerProcess } from '../testing/server-process.ts'
 import { BareLoop } from './bare-loop.ts'
 import { median } from './figures.ts'
 import { hardware, measure, type Report } from './report.ts'
-import { note, untilStatus, withScratch, withServer } from './scratch.ts'
+import { note, publishAll, untilStatus, withScratch, withServer } from './scratch.ts'
 
 const pairs = 5
 const stubEvents = 60_000
@@ -58,7 +58,7 @@ async function wholePathMs(items: readonly Item[]): Promise<number> {
   return withServer({}, async (_server, client) => {
     const stored = await storePictures(client, items)
     const began = performance.now()
-    for await (const answer of client.bulk(stored)) if ('error' in answer) throw new Error(answer.error.message)
+    await publishAll(client, stored)
     await untilStatus(client, status => status.items.searchable === items.length)
     return performance.now() - began
   })

@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FreshetClient } from '../../schemas/client.ts'
+import { FreshetError } from '../../schemas/errors.ts'
+import type { BulkLine } from '../../schemas/http-items.ts'
 import type { Status } from '../../schemas/http-operations.ts'
 import { demoDirectory } from '../demo-catalog.ts'
 import { type ServerProcess, type ServerProcessOptions, startServerProcess } from '../testing/server-process.ts'
@@ -50,6 +52,16 @@ export async function untilStatus(
       )
     await new Promise(resolve => setTimeout(resolve, askEveryMs))
   }
+}
+
+/** In one bulk stream; the receipts in order. @throws FreshetError when a line is refused */
+export async function publishAll(client: FreshetClient, lines: Iterable<BulkLine>): Promise<readonly string[]> {
+  const receipts: string[] = []
+  for await (const answer of client.bulk(lines)) {
+    if ('error' in answer) throw new FreshetError(answer.error.code, answer.error.message)
+    receipts.push(answer.receipt)
+  }
+  return receipts
 }
 
 export const note = (line: string): void => {

@@ -5,7 +5,7 @@ import { demoDirectory, demoItems } from '../demo-catalog.ts'
 import { BareLoop } from './bare-loop.ts'
 import { median, quantile } from './figures.ts'
 import { hardware, measure, type Report } from './report.ts'
-import { note, untilStatus, withServer } from './scratch.ts'
+import { note, publishAll, untilStatus, withServer } from './scratch.ts'
 
 const rounds = 2
 
@@ -79,7 +79,7 @@ async function searchMs(client: FreshetClient, path: string): Promise<number> {
 
 async function searchesWhileIndexing(client: FreshetClient, paths: readonly string[]) {
   const items = demoItems()
-  for await (const answer of client.bulk(items)) if ('error' in answer) throw new Error(answer.error.message)
+  await publishAll(client, items)
   const times: { readonly path: string; readonly ms: number }[] = []
   for (let i = 0; (await client.status()).items.searchable < items.length - 20; i++) {
     const path = paths[i % paths.length]!

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { FreshetClient } from '../../schemas/client.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { BulkLine } from '../../schemas/http-items.ts'
+import { awaitReceipts } from '../await-receipts.ts'
 import { untilStatus, withScratch } from '../bench/scratch.ts'
 import { demoDirectory, demoItems } from '../demo-catalog.ts'
 import { copyCatalog } from './copy-catalog.ts'
@@ -77,6 +78,7 @@ class KillRun {
     const client = new FreshetClient({ baseUrl: this.#server!.url })
     await Promise.all([this.#publish(client, lines), this.#killAtRandom(client)])
     this.#options.onNote('settling')
+    await awaitReceipts(client, this.#receipts)
     await untilSettled(client)
     const last = lastLines(lines)
     const statuses = await this.#checkReceipts(client)
