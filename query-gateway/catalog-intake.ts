@@ -23,7 +23,7 @@ export class CatalogIntake {
 
   /** Why the event must not be appended, or null: what is accepted must be indexable, so a blob it names must be stored. */
   refusal(event: ItemEvent): FreshetError | null {
-    const missing = blobsOf(event).find(digest => !this.#ports.blobs.has(digest))
+    const missing = blobsOf(event).find(digest => !this.#ports.blobs.renew(digest))
     if (missing === undefined) return null
     return new FreshetError('blob-not-found', `images: no blob ${missing} is stored; upload it first`, {
       details: { field: 'images', blob: `blob:${missing}` },

@@ -60,6 +60,8 @@ export interface GatewayBlobs {
     limitBytes: number,
   ): Promise<{ readonly digest: ImageDigest; readonly bytes: number }>
   has(digest: ImageDigest): boolean
+  /** Whether it is there; then it is safe from eviction until the event that names it is dispatched. */
+  renew(digest: ImageDigest): boolean
   /** File of a blob that is there. */
   path(digest: ImageDigest): string
 }

@@ -90,6 +90,17 @@ test('a young blob and one put again stay', async () => {
   expect([old, again].map(({ digest }) => store.has(digest))).toEqual([false, true])
 })
 
+test('one that an event has just named stays, however old', async () => {
+  const store = await open({ maxBytes: 1_000 })
+  const named = await store.put(blob('a', 500), 1_000)
+  now += 2 * hour
+  expect(store.renew(named.digest)).toBe(true)
+  await store.put(blob('b', 500), 1_000)
+  await expect(store.put(blob('c', 500), 1_000)).rejects.toMatchObject({ code: 'blob-store-full' })
+  expect(store.has(named.digest)).toBe(true)
+  expect(store.renew('0'.repeat(64) as ImageDigest)).toBe(false)
+})
+
 test('when all is referenced or young the store is full, and what was accepted stays', async () => {
   const store = await open({ maxBytes: 1_000 })
   const kept = await store.put(blob('a', 500), 1_000)

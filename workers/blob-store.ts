@@ -91,6 +91,16 @@ export class BlobStore {
     return this.#blobs.has(digest)
   }
 
+  /**
+   * Whether the bytes are there; then they count as put just now. For an event that names a blob: nothing refers to
+   * it before the event is dispatched. In memory only, because after a restart undispatched events hold up evictions.
+   */
+  renew(digest: ImageDigest): boolean {
+    const blob = this.#blobs.get(digest)
+    if (blob) this.#blobs.set(digest, { ...blob, storedAtMs: this.#options.clock() })
+    return blob !== undefined
+  }
+
   /** Path of the file; whoever reads it compares the digest, so damage on disk is noticed. */
   path(digest: ImageDigest): string {
     return join(this.#options.directory, digest.slice(0, 2), digest)

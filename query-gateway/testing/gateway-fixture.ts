@@ -108,6 +108,10 @@ class DirectoryBlobs {
     return existsSync(this.path(digest))
   }
 
+  renew(digest: ImageDigest): boolean {
+    return existsSync(this.path(digest))
+  }
+
   path(digest: ImageDigest): string {
     return join(this.#directory, digest)
   }
