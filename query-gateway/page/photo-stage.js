@@ -1,6 +1,7 @@
-import { area, isWholePicture, layOver, overlap, wholePicture } from './box.js'
+import { area, isWholePicture, layOver, wholePicture } from './box.js'
 import { BoxDrawing } from './box-drawing.js'
 import { element } from './element.js'
+import { mainObjects } from './main-objects.js'
 
 /** @import { Box } from './box.js' */
 
@@ -13,10 +14,6 @@ import { element } from './element.js'
 
 /** @type {Box} */
 const firstFrame = [0.25, 0.25, 0.75, 0.75]
-/** Two boxes that share this much of the smaller one show one thing. */
-const sharedShare = 0.6
-/** A box this large is rather a floor or a wall than a thing: what stands on it is not a part of it. */
-const surfaceArea = 0.3
 const unknownSize = { width: 4, height: 3 }
 const frameLabel =
   'Search area. Arrow keys move it, Shift and arrow keys size it, Enter searches it, Escape leaves it as it was.'
@@ -88,17 +85,17 @@ export class PhotoStage {
     this.show({ box: wholePicture, object: null })
   }
 
-  /** @param {readonly { readonly box: Box }[]} objects in the detector's order */
+  /** @param {readonly { readonly box: Box, readonly score: number }[]} objects in the detector's order */
   showObjects(objects) {
     this.#boxes = objects.map(object => object.box)
+    const main = mainObjects(objects)
     const inReadingOrder = this.#boxes
       .map((box, index) => ({ index, middle: box[0] + box[2] }))
       .sort((a, b) => a.middle - b.middle)
     this.#buttons = inReadingOrder.map(({ index }, place) =>
-      this.#objectButton(index, `object ${place + 1} of ${objects.length}`),
+      this.#objectButton(index, { name: `object ${place + 1} of ${objects.length}`, isMain: main.has(index) }),
     )
-    const main = inReadingOrder.filter(({ index }) => !this.#isPartOfBetter(index))
-    this.#dots = main.map(({ index }) => this.#dot(index))
+    this.#dots = inReadingOrder.filter(({ index }) => main.has(index)).map(({ index }) => this.#dot(index))
     this.#objects.replaceChildren(...this.#buttons, ...this.#dots)
     this.#markChosen()
   }
@@ -140,12 +137,13 @@ export class PhotoStage {
   }
 
   /**
+   * What is not one of the main things is drawn faintly, so that the photo stays calm.
    * @param {number} index
-   * @param {string} name
+   * @param {{ readonly name: string, readonly isMain: boolean }} shown
    */
-  #objectButton(index, name) {
+  #objectButton(index, { name, isMain }) {
     const button = element('button', {
-      class: this.#isPartOfBetter(index) ? 'object minor' : 'object',
+      class: isMain ? 'object' : 'object minor',
       attributes: { type: 'button', 'aria-label': name, 'data-object': index },
       on: { click: () => this.#listener.objectChosen(index) },
     })
@@ -170,16 +168,6 @@ export class PhotoStage {
     dot.style.left = `${(left + right) * 50}%`
     dot.style.top = `${(top + bottom) * 50}%`
     return dot
-  }
-
-  /**
-   * A part of a better object, or a surface with better objects on it: drawn faintly, so that the photo stays calm.
-   * @param {number} object
-   */
-  #isPartOfBetter(object) {
-    const box = this.#boxes[object]
-    const better = this.#boxes.slice(0, object).filter(other => area(other) < surfaceArea)
-    return box !== undefined && better.some(other => overlap(box, other) > sharedShare)
   }
 
   #stopDrawing() {
