@@ -33,14 +33,11 @@ export async function withScratch<T>(body: (directory: string) => Promise<T>): P
   }
 }
 
-/** So rarely that asking costs the server next to nothing. */
-const askEveryMs = 200
-
-/** Polls the status until it fits. */
+/** Polls the status until it fits; rarely, because asking costs the server too. */
 export async function untilStatus(
   client: FreshetClient,
   fits: (status: Status) => boolean,
-  withinMs = 300_000,
+  { withinMs = 300_000, everyMs = 200 }: { readonly withinMs?: number; readonly everyMs?: number } = {},
 ): Promise<Status> {
   const deadline = performance.now() + withinMs
   for (;;) {
@@ -50,7 +47,7 @@ export async function untilStatus(
       throw new Error(
         `not within ${withinMs} ms: ${JSON.stringify({ items: status.items, pipeline: status.pipeline })}`,
       )
-    await new Promise(resolve => setTimeout(resolve, askEveryMs))
+    await new Promise(resolve => setTimeout(resolve, everyMs))
   }
 }
 

@@ -275,7 +275,7 @@ function untilSettled(client: FreshetClient) {
       items.pending === 0 &&
       indexAgeMs === 0 &&
       queue.live + queue.backfill + queue.delayed + queue.claimed === 0,
-    600_000,
+    { withinMs: 600_000 },
   )
 }
 
