@@ -98,6 +98,9 @@ export async function openImages({ config, storage, clock, isReferenced }: Image
     source,
     cache: new EmbeddingCache({ store, maxEntries: cachedImages, random: Math.random }),
     fetchImage: (url, signal) => source.resolve(url, { imageVersion: '', refresh: false, signal }),
-    close: () => http.close(),
+    close: async () => {
+      await source.close()
+      await http.close()
+    },
   }
 }
