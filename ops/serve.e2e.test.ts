@@ -111,14 +111,18 @@ test('an image host that answers 503 holds up nobody else', async () => {
 test('an image that the host does not have is a failure with a dead letter that can be redriven', async () => {
   let isThere = false
   const host = await imageHost((_path, respond) => (isThere ? respond(200, readFileSync(chair)) : respond(404, 'none')))
-  const { client } = await serve({ env: { FRESHET_ALLOW_PRIVATE_HOSTS: 'true' } })
+  const env = { FRESHET_ALLOW_PRIVATE_HOSTS: 'true' }
+  const first = await serve({ env })
   const item = { itemId: 'late', title: 'Late', images: [`${host}/a.webp`] }
-  await expect(client.publishAndWait(item)).rejects.toMatchObject({ code: 'image-not-found' })
+  await expect(first.client.publishAndWait(item)).rejects.toMatchObject({ code: 'image-not-found' })
+  await first.server.stop()
+  const { client } = await serve({ env })
+  expect((await client.status()).pipeline.deadLetters, 'the letter of an earlier process').toBe(1)
   const { deadLetters } = await client.deadLetters()
   expect(deadLetters).toMatchObject([{ itemId: 'late', code: 'image-not-found', redrivable: true }])
   isThere = true
   await client.redriveDeadLetter(deadLetters[0]!.id)
-  await untilStatus(client, ({ items }) => items.searchable === 1)
+  await untilStatus(client, ({ items, pipeline }) => items.searchable === 1 && pipeline.deadLetters === 0)
   expect((await client.deadLetters()).deadLetters).toEqual([])
 })
 

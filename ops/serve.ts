@@ -18,6 +18,7 @@ import type { Config } from './config.ts'
 import { demoDirectory } from './demo-catalog.ts'
 import { type GenerationRoles, shardDirectory, startGeneration } from './generation-roles.ts'
 import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
+import { OpenLetters } from './open-letters.ts'
 import { RecentItems } from './recent-items.ts'
 import { openStorage, type Storage } from './storage.ts'
 
@@ -158,6 +159,13 @@ async function serveSamples(app: App, isDemo: boolean): Promise<void> {
 function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
   const { storage, model, images, roles, recent } = parts
   const { codecs } = storage
+  const deadLetters = new DeadLetters({
+    log: storage.log,
+    store: storage.keyValueStore('dead-letters'),
+    codec: codecs.deadLetters,
+    redrive: letter => roles.dispatch.redrive(letter),
+  })
+  const openLetters = new OpenLetters(deadLetters, clock)
   return {
     log: storage.log,
     catalogCodec: codecs.catalog,
@@ -169,13 +177,8 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     models: generation => modelOf(parts, generation),
     fetchImage: images.fetchImage,
     blobs: images.blobs,
-    deadLetters: new DeadLetters({
-      log: storage.log,
-      store: storage.keyValueStore('dead-letters'),
-      codec: codecs.deadLetters,
-      redrive: letter => roles.dispatch.redrive(letter),
-    }),
-    pipeline: () => pipelineStatus(parts),
+    deadLetters,
+    pipeline: () => pipelineStatus(parts, openLetters),
     recentItems: () => recent.list(),
     backup: directory => backUp(backupSource(config, parts), directory),
     ready: () => roles.failure() === null && model.processes().every(({ state }) => state !== 'stopped'),
@@ -194,13 +197,16 @@ function routed({ started, state, share }: GenerationStatus): RoutedGeneration {
   return { generation, model, fingerprint, dims, shards, state, share }
 }
 
-async function pipelineStatus({ storage, model, roles, alarms, recent }: Parts): Promise<PipelineStatus> {
+async function pipelineStatus(
+  { storage, model, alarms, recent }: Parts,
+  openLetters: OpenLetters,
+): Promise<PipelineStatus> {
   return {
     rates: { searchable: recent.perSecond() },
     queue: await storage.queue.depth(),
     processes: model.processes(),
     alarms: alarms.list(),
-    deadLetters: roles.dispatch.status().counts.deadLetters + roles.workers.status().failed,
+    deadLetters: await openLetters.count(),
   }
 }
 
