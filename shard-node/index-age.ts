@@ -6,8 +6,8 @@ const silenceMs = 2_000
 
 /**
  * How far behind the catalogue the index is, ms: the age of the oldest event not complete, plus the silence of a
- * dispatcher that has stopped writing watermarks; that of the worst partition. Before the first watermark the
- * silence counts from `sinceMs`.
+ * dispatcher that has stopped writing watermarks; that of the worst partition. Before the first watermark nobody has
+ * said that nothing is pending, so all the time from `sinceMs` counts.
  */
 export function indexAgeMs(
   watermarks: ReadonlyMap<Partition, SavedWatermark>,
@@ -17,9 +17,12 @@ export function indexAgeMs(
   let age = 0
   for (const partition of partitions) {
     const watermark = watermarks.get(partition)
-    const pending = watermark?.oldestPendingTimeMs ?? time.nowMs
-    const silent = time.nowMs - (watermark?.writtenAtMs ?? time.sinceMs)
-    age = Math.max(age, time.nowMs - pending + (silent > silenceMs ? silent : 0))
+    age = Math.max(age, watermark ? ageBy(watermark, time.nowMs) : time.nowMs - time.sinceMs)
   }
   return age
+}
+
+function ageBy({ oldestPendingTimeMs, writtenAtMs }: SavedWatermark, nowMs: number): number {
+  const silent = nowMs - writtenAtMs
+  return nowMs - (oldestPendingTimeMs ?? nowMs) + (silent > silenceMs ? silent : 0)
 }

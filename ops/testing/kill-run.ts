@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { FreshetClient } from '../../schemas/client.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { BulkLine } from '../../schemas/http-items.ts'
+import type { Status } from '../../schemas/http-operations.ts'
 import { awaitReceipts } from '../await-receipts.ts'
 import { untilStatus, withScratch } from '../bench/scratch.ts'
 import { demoDirectory, demoItems } from '../demo-catalog.ts'
@@ -38,6 +39,9 @@ interface Digest {
   readonly set: string
   readonly objects: string
 }
+
+/** Decimal offsets by partition. */
+type Watermarks = Readonly<Record<string, string>>
 
 const partitions = 8
 const itemCount = 600
@@ -79,14 +83,14 @@ class KillRun {
     await Promise.all([this.#publish(client, lines), this.#killAtRandom(client)])
     this.#options.onNote('settling')
     await awaitReceipts(client, this.#receipts)
-    await untilSettled(client)
+    const { watermark } = replicaOf(await untilSettled(client))
     const last = lastLines(lines)
     const statuses = await this.#checkReceipts(client)
     await this.#checkItems(client, last)
     await this.#checkSearches(client, last)
-    const digest = digestOf(await client.status())
+    const { digest } = replicaOf(await client.status())
     await this.#server!.stop()
-    const undisturbedDigest = await this.#replay()
+    const undisturbedDigest = await this.#replay(watermark)
     if (digest.set !== undisturbedDigest.set) this.#problems.push('the set digests differ')
     if (digest.objects !== undisturbedDigest.objects) this.#problems.push('the objects digests differ')
     const liveItems = [...last.values()].filter(line => !('deleted' in line)).length
@@ -230,16 +234,16 @@ class KillRun {
     }
   }
 
-  async #replay(): Promise<Digest> {
+  async #replay(watermark: Watermarks): Promise<Digest> {
     this.#options.onNote('replaying the catalog undisturbed')
     const dataDir = `${this.#directory}/undisturbed`
     await copyCatalog(`${this.#directory}/data`, dataDir, partitions)
     const env = { FRESHET_IMAGE_ROOTS: demoDirectory, FRESHET_LOG_LEVEL: 'error' }
     const server = await startServerProcess({ dataDir, env })
     const client = new FreshetClient({ baseUrl: server.url })
-    const status = await untilSettled(client)
+    const status = await untilSettled(client, watermark)
     await server.stop()
-    return digestOf(status)
+    return replicaOf(status).digest
   }
 }
 
@@ -266,19 +270,24 @@ async function killChild(client: FreshetClient, random: number): Promise<boolean
   return true
 }
 
-/** Everything in the catalog is applied: nothing is in the queue, no item waits, and the index is not old. */
-function untilSettled(client: FreshetClient) {
+/** Nothing is in the queue, no item waits, the index is not old, and what `watermark` vouches for is there. */
+function untilSettled(client: FreshetClient, watermark: Watermarks = {}): Promise<Status> {
   return untilStatus(
     client,
-    ({ ready, items, indexAgeMs, pipeline: { queue } }) =>
-      ready &&
-      items.pending === 0 &&
-      indexAgeMs === 0 &&
-      queue.live + queue.backfill + queue.delayed + queue.claimed === 0,
+    status =>
+      status.ready &&
+      status.items.pending === 0 &&
+      status.indexAgeMs === 0 &&
+      Object.values(status.pipeline.queue).every(jobs => jobs === 0) &&
+      isPast(replicaOf(status).watermark, watermark),
     { withinMs: 600_000 },
   )
 }
 
-function digestOf(status: Awaited<ReturnType<FreshetClient['status']>>): Digest {
-  return status.shards[0]!.replicas[0]!.digest
+function isPast(reached: Watermarks, watermark: Watermarks): boolean {
+  return Object.entries(watermark).every(([partition, offset]) => Number(reached[partition] ?? -1) >= Number(offset))
+}
+
+function replicaOf(status: Status): Status['shards'][number]['replicas'][number] {
+  return status.shards[0]!.replicas[0]!
 }
