@@ -1,0 +1,44 @@
+import type { RowColumns } from './row-memory.ts'
+
+/** Which rows a scan may return. */
+export interface ScanScope {
+  /** Rows from..to, exclusive. */
+  readonly from: number
+  readonly to: number
+  /** Snapshot: see `visibility`. */
+  readonly sequence: number
+  /** Looks at the bitmap given to `allow`. */
+  readonly filtered: boolean
+}
+
+/** Rows chosen by a scan, in scratch memory: valid until the next call of the same kernel. */
+export interface ScannedRows {
+  readonly rows: Uint32Array
+  /** Hamming distance of each to the query's code. */
+  readonly distances: Uint32Array
+}
+
+/**
+ * The inner loops over one block of row memory, for one thread. Implemented in WebAssembly, and in plain TypeScript
+ * as the twin that tests hold the other against: both give the same bits.
+ */
+export interface RowKernel {
+  readonly columns: RowColumns
+  /** Takes the query (f32, dims) and its code against `mean`. Before any scan or score. */
+  prepare(query: Float32Array, mean: Float32Array): void
+  /** Copies the bits of items below `shape.items` for filtered scans. */
+  allow(bits: Uint32Array): void
+  /**
+   * The `want` visible, allowed rows nearest by code, plus those as near as the last of them up to the capacity of the
+   * scratch area (8,192 rows); in no order. All of them when there are fewer.
+   */
+  scan(scope: ScanScope, want: number): ScannedRows
+  /** As `scan`, of the given rows only (any order, each below capacity). */
+  scanRows(rows: Uint32Array, options: { readonly sequence: number; readonly want: number }): ScannedRows
+  /** Dot product of the query with the f16 vector of each row, f32; summed in a fixed order. At most 8,192 rows. Scratch memory. */
+  score(rows: Uint32Array): Float32Array
+  /** The same for rows from..to, at most 8,192 of them. */
+  scoreRange(from: number, to: number): Float32Array
+  /** Writes the codes of rows from..to from their vectors. */
+  encode(from: number, to: number, mean: Float32Array): void
+}
