@@ -1,0 +1,31 @@
+/** How a shard's index is laid out and searched. */
+export interface IndexTuning {
+  /** Search threads. */
+  readonly threads: number
+  /** `compressed`: vectors of item parts stay on disk, only their codes are in memory, and there are no graphs. */
+  readonly kind: 'standard' | 'compressed'
+  /** Rows after which the part that is being written is frozen. */
+  readonly logRows: number
+  /** Item parts of fewer rows are scanned by their codes: that is as fast as a walk through a graph. */
+  readonly graphRows: number
+  /** Neighbours per graph node. */
+  readonly connectivity: number
+  /** Candidates kept while a row is added to a graph. */
+  readonly expansionAdd: number
+  /** Graph candidates asked of a part of 200,000 rows, at the start. */
+  readonly effort: number
+  /** Sequences end below (see `visibility`); smaller only in tests. */
+  readonly sequenceLimit: number
+}
+
+/** Measured choices: 200,000 clustered vectors of 256 dimensions. */
+export const standardTuning: IndexTuning = {
+  threads: 2,
+  kind: 'standard',
+  logRows: 16_384,
+  graphRows: 32_768,
+  connectivity: 12,
+  expansionAdd: 64,
+  effort: 40,
+  sequenceLimit: 2 ** 30 - 2 ** 20,
+}
