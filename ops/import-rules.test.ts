@@ -112,10 +112,16 @@ describe('one place for each replaceable vendor', () => {
     expect(rulesBroken(telemetry)).toHaveLength(2)
   })
 
-  test('one file, one folder of its own, and tests are allowed', () => {
+  test('one file, one folder of its own, tests and benches are allowed', () => {
+    const usearch = "import 'usearch'"
     expect(
-      rulesBroken({ 'shard-node/graph.ts': "import 'usearch'", 'shard-node/graph.test.ts': "import 'usearch'" }),
+      rulesBroken({
+        'shard-node/graph.ts': usearch,
+        'shard-node/graph.test.ts': usearch,
+        'ops/bench/shard/bare-usearch.ts': usearch,
+      }),
     ).toEqual([])
+    expect(rulesBroken({ 'shard-node/graph.ts': usearch, 'ops/serve.ts': usearch })).toHaveLength(2)
     expect(rulesBroken({ 'topologies/embedded/a.ts': lmdb, 'topologies/embedded/b.ts': lmdb })).toEqual([])
     expect(rulesBroken({ 'workers/a.ts': "import 'sharp-edges'", 'ops/b.ts': "import 'sharp'" })).toEqual([])
   })

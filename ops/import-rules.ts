@@ -77,7 +77,9 @@ function importsOf({ text }: SourceFile): readonly Import[] {
   return [...found(imported, false), ...found(exported, true), ...found(dynamic, false)]
 }
 
-const isTest = (path: string): boolean => /\.(test|bench)\.ts$/.test(path) || /(^|\/)(testing|contracts)\//.test(path)
+/** Benches are held against the bare library, so they import it too. */
+const isTest = (path: string): boolean =>
+  /\.test\.ts$/.test(path) || /(^|\/)(testing|contracts)\//.test(path) || path.startsWith('ops/bench/')
 
 const folderOf = (path: string): string => path.slice(0, path.indexOf('/'))
 
