@@ -32,7 +32,8 @@ export async function backUp(source: BackupSource, directory: string): Promise<{
   return { bytes: await bytesIn(directory) }
 }
 
-async function makeEmpty(directory: string): Promise<void> {
+/** @throws FreshetError `bad-request` when something lies there */
+export async function makeEmpty(directory: string): Promise<void> {
   await mkdir(directory, { recursive: true })
   if ((await readdir(directory)).length > 0)
     throw new FreshetError('bad-request', `${directory} is not empty; choose a new directory`)
@@ -48,14 +49,14 @@ async function copyTree(from: string, to: string): Promise<void> {
   })
 }
 
-async function bytesIn(directory: string): Promise<number> {
+export async function bytesIn(directory: string): Promise<number> {
   let bytes = 0
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true }))
     if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size
   return bytes
 }
 
-function copyFailure(thrown: unknown, directory: string): unknown {
+export function copyFailure(thrown: unknown, directory: string): unknown {
   if (thrown instanceof FreshetError) return thrown
   const code = thrown instanceof Error && 'code' in thrown ? thrown.code : undefined
   const isFull = code === 'ENOSPC' || code === 'EDQUOT'

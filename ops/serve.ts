@@ -20,6 +20,7 @@ import { type GenerationRoles, shardDirectory, startGeneration } from './generat
 import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
 import { OpenLetters } from './open-letters.ts'
 import { RecentItems } from './recent-items.ts'
+import { writeSnapshots } from './snapshot.ts'
 import { openStorage, type Storage } from './storage.ts'
 
 export interface RunningServer {
@@ -181,6 +182,7 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     pipeline: () => pipelineStatus(parts, openLetters),
     recentItems: () => recent.list(),
     backup: directory => backUp(backupSource(config, parts), directory),
+    snapshot: request => writeSnapshots(shardSources(config, parts), request),
     ready: () => roles.failure() === null && model.processes().every(({ state }) => state !== 'stopped'),
     clock,
     newId: randomUUID,
@@ -210,11 +212,11 @@ async function pipelineStatus(
   }
 }
 
-function backupSource(config: Config, { storage, roles }: Parts) {
+function backupSource(config: Config, parts: Parts) {
+  return { dataDir: config.dataDir, storage: parts.storage, shards: shardSources(config, parts) }
+}
+
+function shardSources(config: Config, { roles }: Parts) {
   const { generation } = roles.status.started
-  const shards = roles.shards.map((node, number) => ({
-    node,
-    directory: shardDirectory(config.dataDir, generation, number),
-  }))
-  return { dataDir: config.dataDir, storage, shards }
+  return roles.shards.map((node, number) => ({ node, directory: shardDirectory(config.dataDir, generation, number) }))
 }

@@ -11,6 +11,8 @@ import {
   GenerationList,
   ModelList,
   Redriven,
+  SnapshotAnswer,
+  SnapshotRequest,
 } from '../schemas/http-operations.ts'
 import { deadLetterDetail, deadLetterSummary } from './dead-letter-view.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
@@ -55,12 +57,22 @@ export function adminRoutes(app: GatewayApp, { ports }: GatewayParts): void {
 
   app.post('/v1/admin/backup', { schema: backupSchema }, async (request): Promise<BackupAnswer> => {
     const { directory } = request.body
-    if (!isAbsolute(directory))
-      throw new FreshetError('bad-request', 'directory: give an absolute path', { details: { field: 'directory' } })
+    requireAbsolute(directory)
     const startedAt = performance.now()
     const { bytes } = await ports.backup(directory)
     return { directory, bytes, tookMs: performance.now() - startedAt }
   })
+
+  app.post('/v1/admin/snapshots', { schema: snapshotSchema }, async (request): Promise<SnapshotAnswer> => {
+    const { directory } = request.body
+    requireAbsolute(directory)
+    return { directory, shards: await ports.snapshot(request.body) }
+  })
+}
+
+function requireAbsolute(directory: string): void {
+  if (!isAbsolute(directory))
+    throw new FreshetError('bad-request', 'directory: give an absolute path', { details: { field: 'directory' } })
 }
 
 const defaultPage = 100
@@ -119,4 +131,13 @@ const backupSchema = describeRoute({
   summary: 'Copy the data directory while serving',
   body: BackupRequest,
   response: { 200: BackupAnswer },
+})
+
+const snapshotSchema = describeRoute({
+  tag: 'operate',
+  operationId: 'snapshot',
+  summary: 'Write a snapshot of the shards while serving',
+  description: 'A new replica of the shard starts from it and then follows the log.',
+  body: SnapshotRequest,
+  response: { 200: SnapshotAnswer },
 })

@@ -85,6 +85,7 @@ describe('the client', () => {
     ])
       await expect(call()).rejects.toMatchObject({ code: 'dead-letter-not-found' })
     expect((await client.backup('/some/where')).bytes).toBe(99)
+    expect((await client.snapshot({ directory: '/some/where', shard: 0 })).shards).toHaveLength(1)
   })
 
   test('streams any number of lines', async () => {

@@ -12,6 +12,7 @@ import {
   LiveEvent,
   ModelList,
   Redriven,
+  SnapshotAnswer,
   Status,
 } from '../schemas/http-operations.ts'
 import { asOffset, asPartition, type Generation, type ImageDigest } from '../schemas/ids.ts'
@@ -136,9 +137,11 @@ describe('metrics', () => {
     expect(lines).toContain('freshet_items{state="searchable"} 3')
     expect(lines).toContain('freshet_queue_jobs{state="backfill"} 5')
     expect(lines).toContain('freshet_http_request_duration_seconds_bucket{route="DELETE /v1/items/:id",le="+Inf"} 1')
-    expect(lines.some(line => line.startsWith('freshet_replica_watermark_lag_events{generation="g1",shard="0"'))).toBe(
-      true,
-    )
+    const replica = 'generation="g1",shard="0",replica="r0"'
+    expect(lines.some(line => line.startsWith(`freshet_replica_watermark_lag_events{${replica}}`))).toBe(true)
+    expect(lines).toContain(`freshet_replica_memory_bytes_per_vector{${replica}} 128`)
+    expect(lines).toContain(`freshet_replica_recall{${replica}} 0.995`)
+    expect(lines).toContain(`freshet_replica_search_duration_seconds_bucket{${replica},le="+Inf"} 0`)
   })
 })
 
@@ -263,6 +266,14 @@ describe('administration', () => {
     expect(answer).toMatchObject({ directory: '/some/where', bytes: 99 })
     expect((await backup({ directory: 'some/where' })).json().error.details).toEqual({ field: 'directory' })
     expect((await backup({})).json().error.code).toBe('bad-request')
+  })
+
+  test('writes snapshots into an absolute directory', async () => {
+    const snapshot = (payload: object) => gateway.app.inject({ method: 'POST', url: '/v1/admin/snapshots', payload })
+    const answer = (await snapshot({ directory: '/some/where', shard: 3 })).json()
+    expectShape(SnapshotAnswer, answer)
+    expect(answer).toMatchObject({ directory: '/some/where', shards: [{ shard: 3, bytes: 99 }] })
+    expect((await snapshot({ directory: 'some/where' })).json().error.details).toEqual({ field: 'directory' })
   })
 
   test('tells why a backup failed', async () => {

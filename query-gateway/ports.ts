@@ -2,7 +2,7 @@ import type { CatalogEvent } from '../schemas/catalog-event.ts'
 import type { DeadLetter } from '../schemas/dead-letter.ts'
 import type { EngagementRecord } from '../schemas/engagement.ts'
 import type { ErrorCode } from '../schemas/errors.ts'
-import type { Redriven } from '../schemas/http-operations.ts'
+import type { Redriven, SnapshotAnswer, SnapshotRequest } from '../schemas/http-operations.ts'
 import type { Fingerprint, Generation, ImageDigest, TopicEpoch } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
@@ -32,6 +32,8 @@ export interface GatewayPorts {
   readonly recentItems: () => readonly RecentItem[]
   /** Copies the data directory while serving. @throws FreshetError `bad-request` | `storage-full` | `storage-failed` */
   readonly backup: (directory: string) => Promise<{ readonly bytes: number }>
+  /** Writes a snapshot of each shard, or of the one named. @throws FreshetError as `backup`; `not-found` for another shard */
+  readonly snapshot: (request: SnapshotRequest) => Promise<SnapshotAnswer['shards']>
   /** All roles of this process have started; replicas are asked besides. */
   readonly ready: () => boolean
   /** Wall clock, ms since 1970. */

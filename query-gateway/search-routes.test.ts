@@ -70,6 +70,7 @@ describe('a search', () => {
     })
     expect(response.body).not.toContain('toilet')
     expect(answer.results[0]).not.toHaveProperty('explain')
+    expect(answer).not.toHaveProperty('explain')
   })
 
   test.each([
@@ -150,6 +151,7 @@ describe('a search', () => {
     expectShape(SearchAnswer, answer)
     expect(answer.searched).toEqual({ box: null, object: null })
     expect(answer.results[0]!.explain).toEqual({ similarity: 0.9, plan: 'exact', shard: 0, replica: 'r0' })
+    expect(answer.explain?.shards).toMatchObject([{ shard: 0, replica: 'r0', kind: 'graph', parts: [{ by: 'graph' }] }])
   })
 
   test('passes filters on, single values as lists', async () => {

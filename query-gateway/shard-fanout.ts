@@ -1,6 +1,12 @@
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import type { Offset } from '../schemas/ids.ts'
-import type { ShardHit, ShardReplica, ShardSearchRequest, ShardSearchResult } from '../schemas/shard-api.ts'
+import type {
+  SearchExplanation,
+  ShardHit,
+  ShardReplica,
+  ShardSearchRequest,
+  ShardSearchResult,
+} from '../schemas/shard-api.ts'
 import { untilAborted } from './deadline.ts'
 import type { ShardRoute } from './replica-roster.ts'
 
@@ -14,6 +20,11 @@ export interface RankedHit {
   readonly replica: string
 }
 
+export interface ShardExplanation extends SearchExplanation {
+  readonly shard: number
+  readonly replica: string
+}
+
 export interface FanoutAnswer {
   /** Best k of all shards that answered. */
   readonly hits: readonly RankedHit[]
@@ -21,6 +32,8 @@ export interface FanoutAnswer {
   readonly degraded: readonly Degradation[]
   readonly indexAgeMs: number
   readonly watermarks: Readonly<Record<string, Offset>>
+  /** Of the shards that told it: the request asks for it. */
+  readonly explanations: readonly ShardExplanation[]
 }
 
 type ShardOutcome =
@@ -40,6 +53,7 @@ export async function searchShards(
   const hits: RankedHit[] = []
   const degraded = new Set<Degradation>()
   const watermarks: Record<string, Offset> = {}
+  const explanations: ShardExplanation[] = []
   let answered = 0
   let indexAgeMs = 0
   for (const outcome of outcomes) {
@@ -52,12 +66,14 @@ export async function searchShards(
     const { answer, replica } = outcome
     indexAgeMs = Math.max(indexAgeMs, answer.indexAgeMs)
     Object.assign(watermarks, answer.watermarks)
-    for (const hit of answer.hits) hits.push({ hit, plan: answer.plan, shard: replica.shard, replica: replica.replica })
+    const who = { shard: replica.shard, replica: replica.replica }
+    for (const hit of answer.hits) hits.push({ hit, plan: answer.plan, ...who })
+    if (answer.explain !== undefined) explanations.push({ ...who, ...answer.explain })
   }
   if (answered === 0) throw noneAnswered(outcomes)
   hits.sort(bySimilarity)
   const coverage = { answered, total: routes.length }
-  return { hits: hits.slice(0, request.k), coverage, degraded: [...degraded], indexAgeMs, watermarks }
+  return { hits: hits.slice(0, request.k), coverage, degraded: [...degraded], indexAgeMs, watermarks, explanations }
 }
 
 async function searchShard(route: ShardRoute, request: ShardSearchRequest, signal: AbortSignal): Promise<ShardOutcome> {

@@ -84,7 +84,8 @@ function shardViews(replicas: readonly ShardReplica[], answers: readonly Replica
 function replicaView({ replica, generation }: ShardReplica, answer: ReplicaAnswer): ReplicaView {
   if ('unreachable' in answer)
     return { ...nothingKnown, id: replica, generation, state: 'unreachable', reason: answer.unreachable }
-  const { state, reason, applied, watermark, indexAgeMs, rows, tombstones, segments, memoryBytes, searchMs } = answer
+  const { state, reason, applied, watermark, indexAgeMs, rows, tombstones, segments, memoryBytes } = answer
+  const { searchMs, storage, vectors, checkpoint, recall } = answer
   return {
     id: replica,
     generation,
@@ -102,6 +103,10 @@ function replicaView({ replica, generation }: ShardReplica, answer: ReplicaAnswe
       objects: digestSum(Object.values(answer.digests).map(digest => digest.objects)),
     },
     searchMs,
+    storage,
+    vectors,
+    checkpoint,
+    recall,
   }
 }
 
@@ -115,7 +120,16 @@ const nothingKnown = {
   segments: 0,
   memoryBytes: 0,
   digest: { set: zeroDigest, objects: zeroDigest },
-  searchMs: { count: 0, p50: 0, p99: 0 },
+  searchMs: { count: 0, sumMs: 0, p50: 0, p99: 0, buckets: [] },
+  storage: {
+    graphs: 0,
+    scannedRows: 0,
+    vectors: { memoryBytes: 0, diskBytes: 0, memoryPerVector: 0 },
+    items: { memoryBytes: 0, diskBytes: 0, memoryPerItem: 0 },
+  },
+  vectors: { dims: 0, count: 0, normMin: 0, normMax: 0, normMean: 0 },
+  checkpoint: { writtenAtMs: null, bytes: 0 },
+  recall: null,
 }
 
 /** Digests are sums mod 2^128, so that of a replica is the sum of its partitions'. */

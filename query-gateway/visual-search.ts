@@ -73,6 +73,7 @@ export class VisualSearch {
         rank: endedAt - rankAt,
         total: endedAt - startedAt,
       },
+      ...(wish.explain ? { explain: { shards: found.explanations } } : {}),
     }
   }
 
@@ -190,7 +191,7 @@ export class VisualSearch {
 }
 
 function shardRequest(query: VisualQuery, generation: RoutedGeneration, vector: Float32Array): ShardSearchRequest {
-  const { k, filter, exact, excludeItemId } = query.wish
+  const { k, filter, exact, explain, excludeItemId } = query.wish
   return {
     generation: generation.generation,
     fingerprint: generation.fingerprint,
@@ -198,6 +199,7 @@ function shardRequest(query: VisualQuery, generation: RoutedGeneration, vector: 
     k: k ?? defaultK,
     ...(filter === undefined ? {} : { filter: shardFilter(filter) }),
     ...(exact === undefined ? {} : { exact }),
+    ...(explain === undefined ? {} : { explain }),
     ...(excludeItemId === undefined ? {} : { excludeItem: parseItemId(excludeItemId) }),
   }
 }

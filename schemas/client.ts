@@ -17,6 +17,8 @@ import type {
   GenerationList,
   ModelList,
   Redriven,
+  SnapshotAnswer,
+  SnapshotRequest,
   Status,
 } from './http-operations.ts'
 import type {
@@ -180,6 +182,11 @@ export class FreshetClient {
   /** Copies the data directory while serving; `directory` is a path on the server's machine. */
   backup(directory: string): Promise<BackupAnswer> {
     return this.#json('/v1/admin/backup', { json: { directory } })
+  }
+
+  /** Writes a snapshot of every shard, or of one, while serving; `directory` is a path on the server's machine. */
+  snapshot(request: SnapshotRequest): Promise<SnapshotAnswer> {
+    return this.#json('/v1/admin/snapshots', { json: request })
   }
 
   async #json<T>(path: string, call: Call = {}): Promise<T> {

@@ -6,6 +6,45 @@ import { closed, ErrorCodeShape, list, nullable, OffsetShape, OffsetsShape, word
 const DigestShape = Type.Object({ set: Type.String(), objects: Type.String() }, { $id: 'Digest' })
 const exampleDigest = { set: '00000000000000000000000000000000', objects: '00000000000000000000000000000000' }
 
+const StorageShape = Type.Object(
+  {
+    graphs: Type.Integer({ description: 'parts of the index with a graph' }),
+    scannedRows: Type.Integer({ description: 'rows in parts without one, whose codes every search compares' }),
+    vectors: Type.Object({
+      memoryBytes: Type.Number(),
+      diskBytes: Type.Number(),
+      memoryPerVector: Type.Number({ description: 'bytes' }),
+    }),
+    items: Type.Object({
+      memoryBytes: Type.Number(),
+      diskBytes: Type.Number(),
+      memoryPerItem: Type.Number({ description: 'bytes' }),
+    }),
+  },
+  { $id: 'Storage' },
+)
+
+const VectorsShape = Type.Object(
+  {
+    dims: Type.Integer(),
+    count: Type.Integer(),
+    normMin: Type.Number(),
+    normMax: Type.Number(),
+    normMean: Type.Number(),
+  },
+  { $id: 'Vectors' },
+)
+
+const RecallShape = Type.Object(
+  {
+    measured: nullable(Type.Number(), { description: 'mean of the latest samples, 0 to 1' }),
+    samples: Type.Integer(),
+    effort: Type.Integer({ description: 'graph candidates asked of a part of 200,000 rows' }),
+    cpuMs: Type.Number({ description: 'CPU time of the exact answers since the start' }),
+  },
+  { $id: 'Recall' },
+)
+
 const ReplicaView = Type.Object({
   id: Type.String(),
   generation: Type.String(),
@@ -20,7 +59,19 @@ const ReplicaView = Type.Object({
   memoryBytes: Type.Number(),
   /** Sum over the partitions; equal digests mean equal contents. */
   digest: DigestShape,
-  searchMs: Type.Object({ count: Type.Integer(), p50: Type.Number(), p99: Type.Number() }),
+  searchMs: Type.Object({
+    count: Type.Integer(),
+    sumMs: Type.Number(),
+    p50: Type.Number(),
+    p99: Type.Number(),
+    buckets: list(Type.Object({ upToMs: nullable(Type.Number()), count: Type.Integer() }), {
+      description: 'how many searches took at most so long; null: any time',
+    }),
+  }),
+  storage: StorageShape,
+  vectors: VectorsShape,
+  checkpoint: Type.Object({ writtenAtMs: nullable(Type.Number()), bytes: Type.Integer() }),
+  recall: nullable(RecallShape, { description: 'null while nothing measures it' }),
 })
 
 const ItemCounts = Type.Object(
@@ -105,7 +156,25 @@ export const Status = Type.Object(
                 segments: 1,
                 memoryBytes: 1_400_000,
                 digest: exampleDigest,
-                searchMs: { count: 31, p50: 0.6, p99: 1.9 },
+                searchMs: {
+                  count: 31,
+                  sumMs: 21.4,
+                  p50: 0.6,
+                  p99: 1.9,
+                  buckets: [
+                    { upToMs: 1, count: 28 },
+                    { upToMs: null, count: 31 },
+                  ],
+                },
+                storage: {
+                  graphs: 0,
+                  scannedRows: 1652,
+                  vectors: { memoryBytes: 1_300_000, diskBytes: 1_000_000, memoryPerVector: 793 },
+                  items: { memoryBytes: 100_000, diskBytes: 600_000, memoryPerItem: 121 },
+                },
+                vectors: { dims: 256, count: 1640, normMin: 0.9997, normMax: 1.0003, normMean: 1 },
+                checkpoint: { writtenAtMs: 1_760_000_000_000, bytes: 1_600_000 },
+                recall: { measured: 0.996, samples: 12, effort: 40, cpuMs: 31 },
               },
             ],
           },
@@ -245,6 +314,52 @@ export const BackupRequest = Type.Object(
   { ...closed, $id: 'BackupRequest', examples: [{ directory: '/var/backups/freshet-1' }] },
 )
 export type BackupRequest = Static<typeof BackupRequest>
+
+export const SnapshotRequest = Type.Object(
+  {
+    directory: Type.String({
+      minLength: 1,
+      maxLength: 4096,
+      description: 'absolute path on the machine of the server; each shard gets a new directory in it',
+    }),
+    shard: Type.Optional(Type.Integer({ minimum: 0, description: 'this shard only' })),
+  },
+  { ...closed, $id: 'SnapshotRequest', examples: [{ directory: '/var/snapshots/freshet-1' }] },
+)
+export type SnapshotRequest = Static<typeof SnapshotRequest>
+
+export const SnapshotAnswer = Type.Object(
+  {
+    directory: Type.String(),
+    shards: list(
+      Type.Object({
+        shard: Type.Integer(),
+        replica: Type.String(),
+        directory: Type.String(),
+        bytes: Type.Integer(),
+        tookMs: Type.Number(),
+      }),
+    ),
+  },
+  {
+    $id: 'SnapshotAnswer',
+    examples: [
+      {
+        directory: '/var/snapshots/freshet-1',
+        shards: [
+          {
+            shard: 0,
+            replica: 'g1-0-a',
+            directory: '/var/snapshots/freshet-1/g1-0',
+            bytes: 1_600_000,
+            tookMs: 41.5,
+          },
+        ],
+      },
+    ],
+  },
+)
+export type SnapshotAnswer = Static<typeof SnapshotAnswer>
 
 export const BackupAnswer = Type.Object(
   { directory: Type.String(), bytes: Type.Integer(), tookMs: Type.Number() },

@@ -231,6 +231,24 @@ const TimingShape = Type.Object(
   { $id: 'Timing', description: 'milliseconds' },
 )
 
+const ShardExplanation = Type.Object(
+  {
+    shard: Type.Integer(),
+    replica: Type.String(),
+    kind: words(['graph', 'scan', 'exact']),
+    selectivity: Type.Number({ description: 'share of the items that the filter allows' }),
+    effort: Type.Integer({ description: 'graph candidates asked of a part of 200,000 rows; 0: no graph was walked' }),
+    parts: list(
+      Type.Object({
+        rows: Type.Integer(),
+        by: words(['graph', 'codes', 'vectors']),
+        scored: Type.Integer({ description: 'rows whose vectors were compared with the query' }),
+      }),
+    ),
+  },
+  { $id: 'ShardExplanation' },
+)
+
 export const SearchAnswer = Type.Object(
   {
     queryId: Type.String(),
@@ -248,6 +266,9 @@ export const SearchAnswer = Type.Object(
     }),
     freshness: Type.Object({ indexAgeMs: Type.Number(), watermarks: OffsetsShape }),
     timingMs: TimingShape,
+    explain: Type.Optional(
+      Type.Object({ shards: list(ShardExplanation) }, { description: 'how each shard searched, when asked for' }),
+    ),
   },
   {
     $id: 'SearchAnswer',

@@ -25,6 +25,8 @@ export interface ShardSearchRequest {
   readonly exact?: boolean
   /** An item never to return (the query's own, for similar items). */
   readonly excludeItem?: ItemId
+  /** Tell how it was searched. */
+  readonly explain?: boolean
 }
 
 /** One item with its best object. */
@@ -54,6 +56,25 @@ export interface ShardSearchResult {
   readonly indexAgeMs: number
   /** How it was searched: `graph`, `scan` (of the allowed rows) or `exact`. */
   readonly plan: 'graph' | 'scan' | 'exact'
+  /** When the request asks for it. */
+  readonly explain?: SearchExplanation
+}
+
+/** How one search was carried out. */
+export interface SearchExplanation {
+  readonly kind: ShardSearchResult['plan']
+  /** Share of the items that the filter allows, 0 to 1; 1 without a filter. */
+  readonly selectivity: number
+  /** Graph candidates asked of a part of 200,000 rows; 0 when no graph was walked. */
+  readonly effort: number
+  /** The parts of the index that were looked at. */
+  readonly parts: readonly {
+    readonly rows: number
+    /** `graph`: walked; `codes`: every allowed row's code compared; `vectors`: every allowed row's vector compared. */
+    readonly by: 'graph' | 'codes' | 'vectors'
+    /** Rows whose vectors were compared with the query. */
+    readonly scored: number
+  }[]
 }
 
 /** The registers of one item on one replica, as receipts and item lookups need them. Offsets are -1 when never written. */
@@ -122,8 +143,55 @@ export interface ReplicaStatus {
     readonly normMax: number
     readonly normMean: number
   }
-  readonly searchMs: { readonly count: number; readonly p50: number; readonly p99: number }
+  readonly searchMs: SearchTimes
   readonly checkpoint: { readonly writtenAtMs: number | null; readonly bytes: number }
+  readonly storage: StorageStatus
+  /** Null while nothing measures it. */
+  readonly recall: RecallStatus | null
+}
+
+/** How long searches take, ms. */
+export interface SearchTimes {
+  /** Since the start. */
+  readonly count: number
+  readonly sumMs: number
+  /** Of the most recent ones. */
+  readonly p50: number
+  readonly p99: number
+  /** Since the start: how many took at most so long; the last bucket has no bound (null). */
+  readonly buckets: readonly { readonly upToMs: number | null; readonly count: number }[]
+}
+
+/** What a replica's content takes. `segments` of the status counts all parts of the index. */
+export interface StorageStatus {
+  /** Parts with a graph. */
+  readonly graphs: number
+  /** Rows in parts without one: every search compares their codes. */
+  readonly scannedRows: number
+  readonly vectors: {
+    readonly memoryBytes: number
+    readonly diskBytes: number
+    /** `memoryBytes` by row that can be found; 0 without rows. */
+    readonly memoryPerVector: number
+  }
+  readonly items: {
+    readonly memoryBytes: number
+    readonly diskBytes: number
+    /** `memoryBytes` by item known, deleted ones included; 0 without items. */
+    readonly memoryPerItem: number
+  }
+}
+
+/** What exact answers to a sample of the live queries say. */
+export interface RecallStatus {
+  /** Mean recall of the latest samples; null before the first. */
+  readonly measured: number | null
+  /** Since the start. */
+  readonly samples: number
+  /** Graph candidates asked now of a part of 200,000 rows. */
+  readonly effort: number
+  /** CPU time that exact answers took since the start. */
+  readonly cpuMs: number
 }
 
 /** One replica of one shard as the gateway sees it; in process now, over HTTP in the distributed form. */

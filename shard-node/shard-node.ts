@@ -243,6 +243,13 @@ export class ShardNode implements ShardReplica {
       vectors: { dims: this.#options.acceptance.dims, count: rows, normMin, normMax, normMean },
       searchMs: this.#searches.latency.summary(),
       checkpoint: this.#checkpointStatus(),
+      storage: {
+        graphs: 0,
+        scannedRows: 0,
+        vectors: { memoryBytes, diskBytes: 0, memoryPerVector: rows === 0 ? 0 : memoryBytes / rows },
+        items: { memoryBytes: 0, diskBytes: 0, memoryPerItem: 0 },
+      },
+      recall: null,
     }
   }
 

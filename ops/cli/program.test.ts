@@ -40,6 +40,7 @@ test('the commands of the contract that this version has', () => {
     'dead-letters show',
     'dead-letters redrive',
     'dead-letters drop',
+    'snapshot',
     'backup',
     'restore',
     'model list',

@@ -15,6 +15,7 @@ import { restoreCommand } from './restore.ts'
 import { schemasCommand } from './schemas.ts'
 import { searchCommand } from './search.ts'
 import { serveCommand } from './serve.ts'
+import { snapshotCommand } from './snapshot.ts'
 import { statusCommand } from './status.ts'
 
 export const exitCodes = { done: 0, failed: 1, usage: 2 } as const
@@ -55,6 +56,7 @@ export function buildProgram(context: CommandContext, version: string): Command 
   const commands = [serveCommand, statusCommand, publishCommand, deleteCommand, searchCommand, receiptCommand]
   const operating = [
     deadLettersCommand,
+    snapshotCommand,
     backupCommand,
     restoreCommand,
     modelCommand,

@@ -232,6 +232,9 @@ export async function openGateway({
     }),
     recentItems: () => [],
     backup: async () => ({ bytes: 99 }),
+    snapshot: async ({ directory, shard = 0 }) => [
+      { shard, replica: 'r0', directory: `${directory}/g1-${shard}`, bytes: 99, tookMs: 1 },
+    ],
     ready: () => true,
     clock: Date.now,
     newId: randomUUID,

@@ -12,6 +12,7 @@ import type {
   ItemRegisters,
   ReplicaState,
   ReplicaStatus,
+  SearchExplanation,
   ShardHit,
   ShardReplica,
   ShardSearchRequest,
@@ -29,6 +30,13 @@ export const nothing: ItemRegisters = {
   snapshot: null,
   watermark: asOffset(-1),
   times: { attributesMs: null, objectsMs: null, removalMs: null, failureMs: null },
+}
+
+const explain: SearchExplanation = {
+  kind: 'graph',
+  selectivity: 1,
+  effort: 40,
+  parts: [{ rows: 6, by: 'graph', scored: 6 }],
 }
 
 interface TableReplicaOptions {
@@ -88,6 +96,7 @@ export class TableReplica implements ShardReplica {
       watermarks: Object.fromEntries(this.partitions.map(partition => [partition, asOffset(7)])),
       indexAgeMs: this.indexAgeMs,
       plan: request.exact ? 'exact' : 'graph',
+      ...(request.explain ? { explain } : {}),
     }
   }
 
@@ -132,8 +141,21 @@ export class TableReplica implements ShardReplica {
       memoryBytes: 1024,
       digests: Object.fromEntries(this.partitions.map(partition => [partition, digest])),
       vectors: { dims: 4, count: 6, normMin: 1, normMax: 1, normMean: 1 },
-      searchMs: { count: this.searches.length, p50: 0.5, p99: 1 },
+      searchMs: {
+        count: this.searches.length,
+        sumMs: this.searches.length / 2,
+        p50: 0.5,
+        p99: 1,
+        buckets: [{ upToMs: null, count: this.searches.length }],
+      },
       checkpoint: { writtenAtMs: null, bytes: 0 },
+      storage: {
+        graphs: 1,
+        scannedRows: 2,
+        vectors: { memoryBytes: 768, diskBytes: 4096, memoryPerVector: 128 },
+        items: { memoryBytes: 256, diskBytes: 512, memoryPerItem: 43 },
+      },
+      recall: { measured: 0.995, samples: 10, effort: 40, cpuMs: 25 },
     }
   }
 }
