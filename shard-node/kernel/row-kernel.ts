@@ -20,24 +20,28 @@ export interface ScannedRows {
 
 /**
  * The inner loops over one block of row memory, for one thread. Implemented in WebAssembly, and in plain TypeScript
- * as the twin that tests hold the other against: both give the same bits.
+ * as the twin that tests hold the other against: both give the same bits. Throws FreshetError `internal` for a range
+ * or a number out of bounds; rows that are listed one by one are not checked.
  */
 export interface RowKernel {
   readonly columns: RowColumns
-  /** Takes the query (f32, dims) and its code against `mean`. Before any scan or score. */
+  /**
+   * Takes the query (f32, dims) and its code against `mean`. Before any scan or score. Does nothing when given the same
+   * two arrays as last time: neither may be written to between.
+   */
   prepare(query: Float32Array, mean: Float32Array): void
   /** Copies the bits of items below `shape.items` for filtered scans. */
   allow(bits: Uint32Array): void
   /**
-   * The `want` visible, allowed rows nearest by code, plus those as near as the last of them up to the capacity of the
-   * scratch area (8,192 rows); in no order. All of them when there are fewer.
+   * The `want` (1 to `scratchRows`) visible, allowed rows nearest by code, plus those as near as the last of them, the
+   * first ones when they would be more than `scratchRows` together. In the order of the rows. All when there are fewer.
    */
   scan(scope: ScanScope, want: number): ScannedRows
-  /** As `scan`, of the given rows only (any order, each below capacity). */
+  /** As `scan`, of the given rows only (each below capacity), and in the order given. */
   scanRows(rows: Uint32Array, options: { readonly sequence: number; readonly want: number }): ScannedRows
-  /** Dot product of the query with the f16 vector of each row, f32; summed in a fixed order. At most 8,192 rows. Scratch memory. */
+  /** Dot product of the query with the f16 vector of each row, f32; summed in a fixed order. At most `scratchRows`. Scratch memory. */
   score(rows: Uint32Array): Float32Array
-  /** The same for rows from..to, at most 8,192 of them. */
+  /** The same for rows from..to, at most `scratchRows` of them. */
   scoreRange(from: number, to: number): Float32Array
   /** Writes the codes of rows from..to from their vectors. */
   encode(from: number, to: number, mean: Float32Array): void

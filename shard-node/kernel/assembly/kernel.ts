@@ -1,0 +1,374 @@
+// The inner loops over row memory, in AssemblyScript (a subset of TypeScript that compiles to WebAssembly). Addresses
+// are `usize`; every area is allocated by row-memory.ts. PlainKernel says the same in plain TypeScript.
+// Words and codes are read without atomics: an aligned u32 is never torn, and a row is written before the search that
+// may read it is sent.
+
+/** Bounds of `found`: what is kept when it is tightened, see `scratchRows` of row-memory.ts; it has room for twice that. */
+const KEPT: u32 = 8192
+/** How many rows' memory is asked for before the first of them is used. */
+const AHEAD: u32 = 32
+const LINE_BYTES: usize = 64
+
+let dims: u32 = 0
+let codeBytes: u32 = 0
+let codes: usize = 0
+let items: usize = 0
+let words: usize = 0
+let halves: usize = 0
+
+let query: usize = 0
+let mean: usize = 0
+let code: usize = 0
+let input: usize = 0
+let found: usize = 0
+let distances: usize = 0
+let scores: usize = 0
+let histogram: usize = 0
+let allowed: usize = 0
+
+let sequence: u32 = 0
+let filtered: bool = false
+let wanted: u32 = 0
+/** Rows farther than this cannot be among those wanted. */
+let limit: u32 = 0
+let count: u32 = 0
+let tightenAt: u32 = 0
+
+/** Keeps the loads that only bring memory near from being optimised away. */
+export let touched: u32 = 0
+
+export function useColumns(d: u32, codesAt: usize, itemsAt: usize, wordsAt: usize, halvesAt: usize): void {
+  dims = d
+  codeBytes = d >> 3
+  codes = codesAt
+  items = itemsAt
+  words = wordsAt
+  halves = halvesAt
+}
+
+export function useScratch(
+  queryAt: usize,
+  meanAt: usize,
+  codeAt: usize,
+  inputAt: usize,
+  foundAt: usize,
+  distancesAt: usize,
+  scoresAt: usize,
+  histogramAt: usize,
+  allowedAt: usize,
+): void {
+  query = queryAt
+  mean = meanAt
+  code = codeAt
+  input = inputAt
+  found = foundAt
+  distances = distancesAt
+  scores = scoresAt
+  histogram = histogramAt
+  allowed = allowedAt
+}
+
+/** Turns the query in scratch into its code, and into the form that `score` reads. */
+export function prepare(): void {
+  for (let i: u32 = 0; i < dims; i += 8) {
+    const at = (i as usize) << 2
+    const low = v128.load(query + at)
+    const high = v128.load(query + at, 16)
+    store<u8>(code + (i >> 3), signs(low, high, mean + at))
+    // Even components first, then odd ones, as `even` and `odd` deliver them; scaled as they are not.
+    const scale = f32x4.splat(TWO_TO_112)
+    v128.store(query + at, f32x4.mul(v128.shuffle<f32>(low, high, 0, 2, 4, 6), scale))
+    v128.store(query + at, f32x4.mul(v128.shuffle<f32>(low, high, 1, 3, 5, 7), scale), 16)
+  }
+}
+
+/** Bit i: component i is larger than that of the mean. */
+@inline
+function signs(low: v128, high: v128, means: usize): u32 {
+  return (
+    i32x4.bitmask(f32x4.gt(low, v128.load(means))) | (i32x4.bitmask(f32x4.gt(high, v128.load(means, 16))) << 4)
+  )
+}
+
+// ---- f16 ----
+// The bits of an f16 shifted into the places of an f32 have an exponent that is 112 too small (127 - 15); subnormal
+// halves become subnormal floats of the same value, so that one exact product mends both.
+const TWO_TO_112: f32 = 5192296858534827628530496329220096.0
+/** Sign, lowest five bits of the exponent, highest ten of the fraction. */
+const HALF_BITS: u32 = 0x8fffe000
+
+/** Of eight halves the 2nd, 4th, 6th and 8th as f32 × 2^-112: they lie in the upper half of each lane. */
+@inline
+function odd(eight: v128): v128 {
+  return v128.and(i32x4.shr_s(eight, 3), i32x4.splat(HALF_BITS))
+}
+
+/** The 1st, 3rd, 5th and 7th. */
+@inline
+function even(eight: v128): v128 {
+  return odd(i32x4.shl(eight, 16))
+}
+
+/** Writes the codes of rows from..to against the mean in scratch. */
+export function encode(from: u32, to: u32): void {
+  const scale = f32x4.splat(TWO_TO_112)
+  let half = halves + (from as usize) * (dims << 1)
+  let out = codes + (from as usize) * codeBytes
+  for (let row = from; row < to; row++) {
+    for (let byte: u32 = 0; byte < codeBytes; byte++) {
+      const eight = v128.load(half)
+      const low = f32x4.mul(odd(i32x4.shl(i32x4.extend_low_i16x8_u(eight), 16)), scale)
+      const high = f32x4.mul(odd(i32x4.shl(i32x4.extend_high_i16x8_u(eight), 16)), scale)
+      store<u8>(out, signs(low, high, mean + ((byte as usize) << 5)))
+      half += 16
+      out++
+    }
+  }
+}
+
+// ---- scan ----
+
+export function startScan(atSequence: u32, isFiltered: bool, want: u32): void {
+  sequence = atSequence
+  filtered = isFiltered
+  wanted = want
+  limit = dims
+  count = 0
+  tightenAt = room(0)
+}
+
+/** Looks at rows from..to. */
+export function scanRange(from: u32, to: u32): void {
+  if (codeBytes == 32) {
+    const q0 = load<u64>(code, 0)
+    const q1 = load<u64>(code, 8)
+    const q2 = load<u64>(code, 16)
+    const q3 = load<u64>(code, 24)
+    let at = codes + ((from as usize) << 5)
+    for (let row = from; row < to; row++) {
+      const distance = distance256(at, q0, q1, q2, q3)
+      if (distance <= limit) offer(row, distance)
+      at += 32
+    }
+    return
+  }
+  let at = codes + (from as usize) * codeBytes
+  for (let row = from; row < to; row++) {
+    const distance = distanceTo(at)
+    if (distance <= limit) offer(row, distance)
+    at += codeBytes
+  }
+}
+
+/** Looks at the first `rows` rows of `input`. */
+export function scanInput(rows: u32): void {
+  for (let from: u32 = 0; from < rows; from += AHEAD) {
+    const to = min(from + AHEAD, rows)
+    touch(from, to, codes, codeBytes)
+    touch(from, to, words, 4)
+    for (let i = from; i < to; i++) {
+      const row = load<u32>(input + ((i as usize) << 2))
+      const distance = distanceTo(codes + (row as usize) * codeBytes)
+      if (distance <= limit) offer(row, distance)
+    }
+  }
+}
+
+/** Leaves only the nearest in `found` and `distances`; returns how many. */
+export function finishScan(): u32 {
+  tighten()
+  return count
+}
+
+@inline
+function distance256(at: usize, q0: u64, q1: u64, q2: u64, q3: u64): u32 {
+  return (popcnt(load<u64>(at) ^ q0) +
+    popcnt(load<u64>(at, 8) ^ q1) +
+    popcnt(load<u64>(at, 16) ^ q2) +
+    popcnt(load<u64>(at, 24) ^ q3)) as u32
+}
+
+/** Of codes of any length. */
+@inline
+function distanceTo(at: usize): u32 {
+  const end = code + (codeBytes & ~7)
+  let bits: u64 = 0
+  let q = code
+  for (; q < end; q += 8, at += 8) bits += popcnt(load<u64>(q) ^ load<u64>(at))
+  const tailBits: u64 = (codeBytes & 7) << 3
+  // What lies behind a code is read too (some column always follows) and masked out.
+  if (tailBits) bits += popcnt((load<u64>(q) ^ load<u64>(at)) & (((1 as u64) << tailBits) - 1))
+  return bits as u32
+}
+
+/** Takes a row that is near enough, if it is visible and allowed. */
+function offer(row: u32, distance: u32): void {
+  const at = (row as usize) << 2
+  if (!isVisible(load<u32>(words + at))) return
+  if (filtered && !isAllowed(load<u32>(items + at))) return
+  store<u32>(found + ((count as usize) << 2), row)
+  store<u32>(distances + ((count as usize) << 2), distance)
+  if (++count == tightenAt) tighten()
+}
+
+/** See `visibility` of row-memory.ts. */
+@inline
+function isVisible(word: u32): bool {
+  if (word == 0) return true
+  const changed = word & 0x3fffffff
+  return word & 0x80000000 ? sequence >= changed : sequence < changed
+}
+
+@inline
+function isAllowed(item: u32): bool {
+  return ((load<u32>(allowed + (((item >> 5) as usize) << 2)) >> (item & 31)) & 1) != 0
+}
+
+/**
+ * Drops all rows farther than the farthest of the `wanted` nearest, and of those as far as it all but the first ones
+ * when there are too many to keep. Rows stay in the order they came, so that the first ties are the same ones however
+ * often this happens.
+ */
+function tighten(): void {
+  if (count <= wanted) return
+  memory.fill(histogram, 0, ((dims + 1) as usize) << 2)
+  for (let i: usize = 0; i < count; i++) {
+    const bin = histogram + ((load<u32>(distances + (i << 2)) as usize) << 2)
+    store<u32>(bin, load<u32>(bin) + 1)
+  }
+  let nearer: u32 = 0
+  let farthest: u32 = 0
+  for (; ; farthest++) {
+    const here = load<u32>(histogram + ((farthest as usize) << 2))
+    if (nearer + here >= wanted) break
+    nearer += here
+  }
+  let ties = KEPT - nearer
+  let kept: usize = 0
+  for (let i: usize = 0; i < count; i++) {
+    const distance = load<u32>(distances + (i << 2))
+    if (distance > farthest) continue
+    if (distance == farthest) {
+      if (ties == 0) continue
+      ties--
+    }
+    store<u32>(found + (kept << 2), load<u32>(found + (i << 2)))
+    store<u32>(distances + (kept << 2), distance)
+    kept++
+  }
+  limit = farthest
+  count = kept as u32
+  tightenAt = room(count)
+}
+
+/** When to tighten next: not before as many rows have come as are wanted, and at least 64 for the cost of the histogram. */
+@inline
+function room(kept: u32): u32 {
+  return kept + max(wanted, 64)
+}
+
+// ---- score ----
+
+/** Writes the dot product of each of the first `rows` rows of `input` with the query to `scores`. */
+export function scoreInput(rows: u32): void {
+  const bytes = dims << 1
+  for (let from: u32 = 0; from < rows; from += AHEAD) {
+    const to = min(from + AHEAD, rows)
+    touch(from, to, halves, bytes)
+    let i = from
+    for (; i + 4 <= to; i += 4) {
+      score4(i, inputVector(i, bytes), inputVector(i + 1, bytes), inputVector(i + 2, bytes), inputVector(i + 3, bytes))
+    }
+    for (; i < to; i++) score1(i, inputVector(i, bytes))
+  }
+}
+
+/** The same for rows from..to. */
+export function scoreRange(from: u32, to: u32): void {
+  const bytes = dims << 1
+  const rows = to - from
+  let at = halves + (from as usize) * bytes
+  let i: u32 = 0
+  for (; i + 4 <= rows; i += 4) {
+    score4(i, at, at + bytes, at + 2 * bytes, at + 3 * bytes)
+    at += 4 * bytes
+  }
+  for (; i < rows; i++) {
+    score1(i, at)
+    at += bytes
+  }
+}
+
+@inline
+function inputVector(i: u32, bytes: u32): usize {
+  return halves + (load<u32>(input + ((i as usize) << 2)) as usize) * bytes
+}
+
+/** Four rows at a time: their sums do not wait for one another, and each part of the query is loaded once. */
+@inline
+function score4(i: u32, a: usize, b: usize, c: usize, d: usize): void {
+  let a0 = f32x4.splat(0)
+  let a1 = f32x4.splat(0)
+  let b0 = f32x4.splat(0)
+  let b1 = f32x4.splat(0)
+  let c0 = f32x4.splat(0)
+  let c1 = f32x4.splat(0)
+  let d0 = f32x4.splat(0)
+  let d1 = f32x4.splat(0)
+  const bytes = (dims as usize) << 1
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const q0 = v128.load(query + (at << 1))
+    const q1 = v128.load(query + (at << 1), 16)
+    const a8 = v128.load(a + at)
+    a0 = f32x4.add(a0, f32x4.mul(even(a8), q0))
+    a1 = f32x4.add(a1, f32x4.mul(odd(a8), q1))
+    const b8 = v128.load(b + at)
+    b0 = f32x4.add(b0, f32x4.mul(even(b8), q0))
+    b1 = f32x4.add(b1, f32x4.mul(odd(b8), q1))
+    const c8 = v128.load(c + at)
+    c0 = f32x4.add(c0, f32x4.mul(even(c8), q0))
+    c1 = f32x4.add(c1, f32x4.mul(odd(c8), q1))
+    const d8 = v128.load(d + at)
+    d0 = f32x4.add(d0, f32x4.mul(even(d8), q0))
+    d1 = f32x4.add(d1, f32x4.mul(odd(d8), q1))
+  }
+  const out = scores + ((i as usize) << 2)
+  store<f32>(out, sum(a0, a1), 0)
+  store<f32>(out, sum(b0, b1), 4)
+  store<f32>(out, sum(c0, c1), 8)
+  store<f32>(out, sum(d0, d1), 12)
+}
+
+@inline
+function score1(i: u32, a: usize): void {
+  let a0 = f32x4.splat(0)
+  let a1 = f32x4.splat(0)
+  const bytes = (dims as usize) << 1
+  for (let at: usize = 0; at < bytes; at += 16) {
+    const a8 = v128.load(a + at)
+    a0 = f32x4.add(a0, f32x4.mul(even(a8), v128.load(query + (at << 1))))
+    a1 = f32x4.add(a1, f32x4.mul(odd(a8), v128.load(query + (at << 1), 16)))
+  }
+  store<f32>(scores + ((i as usize) << 2), sum(a0, a1))
+}
+
+@inline
+function sum(evens: v128, odds: v128): f32 {
+  const pairs = f32x4.add(evens, odds)
+  return (
+    f32x4.extract_lane(pairs, 0) +
+    f32x4.extract_lane(pairs, 1) +
+    (f32x4.extract_lane(pairs, 2) + f32x4.extract_lane(pairs, 3))
+  )
+}
+
+/** Reads a byte of every cache line of the given rows of a column, so that their misses overlap. */
+@inline
+function touch(from: u32, to: u32, column: usize, bytes: u32): void {
+  let seen: u32 = 0
+  for (let i = from; i < to; i++) {
+    const row = column + (load<u32>(input + ((i as usize) << 2)) as usize) * bytes
+    for (let line: usize = 0; line < bytes; line += LINE_BYTES) seen += load<u8>(row + line)
+  }
+  touched += seen
+}
