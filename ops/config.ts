@@ -79,6 +79,19 @@ const options = {
   log: {
     compactionLagMs: option(durationMs(0), 3_600_000, 'A record younger than this survives log compaction.'),
   },
+  index: {
+    searchThreads: {
+      kind: count(1, 64),
+      fallback: ({ cores }) => Math.max(1, Math.min(4, cores - 1)),
+      fallbackText: 'cores - 1, at most 4',
+      description: 'Threads of each shard that search.',
+    } satisfies Option<number>,
+    segments: option(
+      choice('standard', 'compressed'),
+      'standard',
+      'compressed: vectors of settled segments stay on disk and only their codes are in memory, for more than fits.',
+    ),
+  },
   checkpointEveryMs: option(durationMs(100), 30_000, 'Time between checkpoints of a shard.'),
   demo: option(boolean, false, 'Publish the bundled furniture catalogue on start.'),
   logLevel: option(choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), 'info', 'Least level logged.'),
