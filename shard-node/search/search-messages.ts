@@ -23,6 +23,7 @@ export interface WireQuery {
   readonly vector: Float32Array
   readonly k: number
   readonly exact: boolean
+  /** `items`: how many items there are, of which the filter allows `count`. */
   readonly allowed: { readonly bits: Uint32Array; readonly count: number; readonly items: number } | null
   readonly exclude: number
   /** Graph candidates to ask of a part of 200,000 rows. */
@@ -31,26 +32,40 @@ export interface WireQuery {
   readonly audit: boolean
 }
 
+/** Hits of an answer that are in the exact one ÷ hits of the exact one, and the CPU that finding out cost. */
+export interface Audit {
+  readonly recall: number
+  readonly effort: number
+  readonly cpuMs: number
+}
+
+/** A graph could not be viewed (its file is another user's): a copy of this process is viewed. */
+export interface GraphCopy {
+  readonly path: string
+  readonly reason: string
+}
+
 /**
  * A layout holds for every query sent after it. Searches are answered in the order sent, but for exact ones, which
- * are done in slices between the others.
+ * are done in slices between the others. Ids are the owner's and never used again.
  */
 export type SearchRequest =
-  | { readonly type: 'layout'; readonly parts: readonly PartView[] }
+  | { readonly type: 'layout'; readonly id: number; readonly parts: readonly PartView[] }
   | {
       readonly type: 'search'
       readonly id: number
       readonly snapshot: Snapshot
       readonly queries: readonly WireQuery[]
     }
+  /** Searches sent before are answered, but for exact ones; then the thread ends. */
   | { readonly type: 'close' }
 
 export type SearchReply =
   | { readonly type: 'answers'; readonly id: number; readonly answers: readonly IndexAnswer[] }
-  | { readonly type: 'error'; readonly id: number; readonly code: ErrorCode; readonly message: string }
-  /** Of one audited query: hits of the answer that are in the exact one ÷ hits of the exact one, and the CPU it cost. */
-  | { readonly type: 'audited'; readonly recall: number; readonly effort: number; readonly cpuMs: number }
   /** Views of the layout are open; what earlier layouts had and this one has not is let go. */
-  | { readonly type: 'laidOut'; readonly ids: readonly number[] }
-  /** A graph could not be viewed (its file is another user's): a copy of this process is viewed. */
-  | { readonly type: 'copied'; readonly path: string; readonly reason: string }
+  | { readonly type: 'laidOut'; readonly id: number }
+  /** The request was not done; of a search that was answered before: one of its audits was not. */
+  | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
+  /** Of one audited query of a search that was answered before. */
+  | ({ readonly type: 'audited'; readonly id: number } & Audit)
+  | ({ readonly type: 'copied' } & GraphCopy)

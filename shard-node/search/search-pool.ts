@@ -1,0 +1,175 @@
+import type { FreshetError } from '../../schemas/errors.ts'
+import type { PartView } from '../segments/part.ts'
+import type { IndexAnswer } from '../vector-index.ts'
+import { SearchLink, type SearchLinkEvents } from './search-link.ts'
+import type { Snapshot, WireQuery } from './search-messages.ts'
+
+export interface SearchPoolOptions extends Omit<SearchLinkEvents, 'onFailure'> {
+  readonly dims: number
+  /** At least 1, and as many as every part's memory was made for. */
+  readonly threads: number
+  /** Tie keys by item number, over a growable SharedArrayBuffer. */
+  readonly ties: Uint32Array
+}
+
+/**
+ * Most queries in one message. Messages cost about 20 µs of both threads together, whatever is in them; but the first
+ * query of a message is told only with the last, and a thread that has one message alone is idle while the owner
+ * reads the answers.
+ */
+const queriesPerMessage = 4
+
+/** A query of a call, not sent yet. */
+interface PendingQuery {
+  readonly call: SearchCall
+  /** Which of the call's. */
+  readonly index: number
+  readonly query: WireQuery
+  readonly snapshot: Snapshot
+}
+
+/** The owner's side of the search threads: each has all parts open and answers whole queries. */
+export class SearchPool {
+  /** Resolves when a thread has died or a layout could not be opened; every search waiting or to come fails with it. */
+  readonly failed: Promise<FreshetError>
+  readonly #links: readonly SearchLink[]
+  #pending: PendingQuery[] = []
+  #failure: FreshetError | null = null
+
+  constructor({ dims, threads, ties, onAudit, onCopied }: SearchPoolOptions) {
+    const failed = Promise.withResolvers<FreshetError>()
+    this.failed = failed.promise
+    const onFailure = (error: FreshetError): void => {
+      this.#failure ??= error
+      failed.resolve(error)
+    }
+    const events = { onAudit, onCopied, onFailure }
+    this.#links = Array.from({ length: threads }, (_, thread) => new SearchLink({ dims, thread, ties }, events))
+  }
+
+  /** Queries and audits asked for and not answered: while there are none, no thread reads the rows of any part. */
+  get inFlight(): number {
+    return this.#links.reduce((sum, link) => sum + link.queries + link.audits, this.#pending.length)
+  }
+
+  /**
+   * Parts for the searches that follow; the last one is being written when its order is `log`. Resolves when all
+   * threads have opened them and have done the searches before, but for exact ones and audits, which keep the parts
+   * they began with. Rejects when a thread cannot: then the pool has failed.
+   */
+  async setLayout(parts: readonly PartView[]): Promise<void> {
+    this.#send()
+    if (this.#failure !== null) throw this.#failure
+    await Promise.all(this.#links.map(link => link.layOut(parts)))
+  }
+
+  /**
+   * As many answers, in order, as of the snapshot. Rejects with the signal's reason when it fires first, with
+   * FreshetError `not-ready` once closed, and with what the threads report: a failure of storage.
+   */
+  search(snapshot: Snapshot, queries: readonly WireQuery[], signal?: AbortSignal): Promise<readonly IndexAnswer[]> {
+    if (signal?.aborted) return Promise.reject(signal.reason)
+    if (this.#failure !== null) return Promise.reject(this.#failure)
+    if (queries.length === 0) return Promise.resolve([])
+    const call = new SearchCall(queries.length, signal)
+    if (this.#pending.length === 0) process.nextTick(() => this.#send())
+    queries.forEach((query, index) => {
+      this.#pending.push({ call, index, query: sendable(query), snapshot })
+    })
+    return call.answers
+  }
+
+  /** Answers what was asked before, but for exact queries, and ends the threads. */
+  async close(): Promise<void> {
+    this.#send()
+    await Promise.all(this.#links.map(link => link.close()))
+  }
+
+  /** Everything asked in this turn of the event loop: in few messages, spread over the threads. */
+  #send(): void {
+    const pending = this.#pending.filter(({ call }) => !call.isOver)
+    this.#pending = []
+    const atMost = Math.min(queriesPerMessage, Math.ceil(pending.length / this.#links.length))
+    for (let from = 0; from < pending.length; ) {
+      const first = pending[from]!
+      let to = from + 1
+      while (to < pending.length && to - from < atMost && fitTogether(first, pending[to]!)) to++
+      this.#post(pending.slice(from, to))
+      from = to
+    }
+  }
+
+  #post(message: readonly PendingQuery[]): void {
+    const link = this.#links.reduce((least, next) => (next.queries < least.queries ? next : least))
+    link.search(
+      message[0]!.snapshot,
+      message.map(({ query }) => query),
+      {
+        receive: answers => {
+          message.forEach(({ call, index }, i) => {
+            call.receive(index, answers[i]!)
+          })
+        },
+        refuse: error => {
+          for (const { call } of message) call.refuse(error)
+        },
+      },
+    )
+  }
+}
+
+/** One call of `search`, until all of its answers are there. */
+class SearchCall {
+  readonly answers: Promise<readonly IndexAnswer[]>
+  readonly #answers: IndexAnswer[]
+  readonly #result = Promise.withResolvers<readonly IndexAnswer[]>()
+  readonly #signal: AbortSignal | undefined
+  readonly #onAbort = (): void => this.refuse(this.#signal?.reason)
+  #missing: number
+  #isOver = false
+
+  constructor(queries: number, signal: AbortSignal | undefined) {
+    this.answers = this.#result.promise
+    this.#answers = new Array<IndexAnswer>(queries)
+    this.#missing = queries
+    this.#signal = signal
+    signal?.addEventListener('abort', this.#onAbort)
+  }
+
+  get isOver(): boolean {
+    return this.#isOver
+  }
+
+  receive(index: number, answer: IndexAnswer): void {
+    this.#answers[index] = answer
+    if (--this.#missing > 0 || this.#isOver) return
+    this.#end()
+    this.#result.resolve(this.#answers)
+  }
+
+  refuse(reason: unknown): void {
+    if (this.#isOver) return
+    this.#end()
+    this.#result.reject(reason)
+  }
+
+  #end(): void {
+    this.#isOver = true
+    this.#signal?.removeEventListener('abort', this.#onAbort)
+  }
+}
+
+/** An exact query goes alone: those sent with it would wait for it. */
+function fitTogether(first: PendingQuery, next: PendingQuery): boolean {
+  const { sequence, logRows } = first.snapshot
+  const isOfOneMoment = next.snapshot.sequence === sequence && next.snapshot.logRows === logRows
+  return isOfOneMoment && !first.query.exact && !next.query.exact
+}
+
+/** A view of a larger buffer would take all of it to the thread; the recall of an exact answer is known. */
+function sendable(query: WireQuery): WireQuery {
+  const { vector, exact, audit } = query
+  const isWhole = vector.byteLength === vector.buffer.byteLength
+  if (isWhole && !(exact && audit)) return query
+  return { ...query, vector: isWhole ? vector : vector.slice(), audit: audit && !exact }
+}
