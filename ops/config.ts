@@ -89,7 +89,7 @@ const options = {
     segments: option(
       choice('standard', 'compressed'),
       'standard',
-      'compressed: vectors of settled segments stay on disk and only their codes are in memory, for more than fits.',
+      'In compressed ones vectors stay on disk, only codes in memory: for catalogues beyond memory.',
     ),
   },
   checkpointEveryMs: option(durationMs(100), 30_000, 'Time between checkpoints of a shard.'),
