@@ -134,7 +134,7 @@ export function startScan(atSequence: u32, isFiltered: bool, want: u32): void {
   wanted = want
   limit = dims
   count = 0
-  tightenAt = room(0)
+  tightenAt = room(want)
 }
 
 /** Looks at rows from..to. */
