@@ -12,13 +12,16 @@ export function seededRandom(seed: number): () => number {
 }
 
 export interface ClusteredVectors {
-  /** A unit vector of the cluster as little-endian f16 bytes, as a set is put. */
+  /** A vector of the cluster as little-endian f16 bytes, as a set is put. */
   bytes(cluster: number): Uint8Array
-  /** One as f32, as a query carries it; its components are f16 numbers. */
+  /** One as f32, as a query carries it. */
   query(cluster: number): Float32Array
 }
 
-/** Unit vectors around `clusters` random centres. */
+/** Components are multiples of this: dot products are then exact in f32, in whatever order they are summed. */
+const grid = 1 / 1024
+
+/** Vectors of about unit length around `clusters` random centres. */
 export function clusteredVectors(options: {
   readonly seed: number
   readonly dims: number
@@ -33,7 +36,8 @@ export function clusteredVectors(options: {
   const bytes = (cluster: number): Uint8Array => {
     const centre = centres[cluster]!
     const noise = direction()
-    return encodeF16(normalise(centre.map((value, i) => value + options.spread * noise[i]!)))
+    const vector = normalise(centre.map((value, i) => value + options.spread * noise[i]!))
+    return encodeF16(vector.map(value => Math.round(value / grid) * grid))
   }
   return { bytes, query: cluster => decodeF16(bytes(cluster)) }
 }
