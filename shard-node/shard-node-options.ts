@@ -4,6 +4,9 @@ import type { Generation, ImageDigest, ItemId, Partition, ReplicaId, ShardId } f
 import type { Mutation } from '../schemas/mutation.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import type { EventLog } from '../topologies/event-log.ts'
+import type { OnDiskStep } from './files/disk-steps.ts'
+import { defaultRecallSettings, type RecallSettings } from './recall/recall-controller.ts'
+import type { IndexTuning } from './segments/index-tuning.ts'
 
 /** What one replica of one shard of one generation needs to run. */
 export interface ShardNodeOptions {
@@ -25,6 +28,10 @@ export interface ShardNodeOptions {
   readonly onAlarm: (error: FreshetError) => void
   /** Items that a search finds from now on, or finds by a new set of objects; in the order they were applied. */
   readonly onSearchable?: (items: readonly SearchableItem[]) => void
+  /** A snapshot of a sibling: where a replica starts whose own directory holds no checkpoint it can use. Only read. */
+  readonly seedDirectory?: string
+  /** See `OnDiskStep`. */
+  readonly onDiskStep?: OnDiskStep
   readonly tuning?: Partial<ShardTuning>
 }
 
@@ -42,6 +49,10 @@ export interface ShardTuning {
   readonly checkpointEveryMs: number | null
   /** `retention.tombstones`: an older checkpoint is refused, an older removal below the watermark is forgotten. */
   readonly tombstoneRetentionMs: number
+  /** How the index is laid out and searched; what is left out is as in `standardTuning`. */
+  readonly index: Partial<IndexTuning>
+  /** How recall is measured and held; null: it is not. */
+  readonly recall: RecallSettings | null
   /** Graph candidates looked at per search; larger is slower and finds more. */
   readonly expansionSearch: number
   /** Graph candidates looked at per added row. */
@@ -51,6 +62,8 @@ export interface ShardTuning {
 export const defaultShardTuning: ShardTuning = {
   checkpointEveryMs: 60_000,
   tombstoneRetentionMs: 7 * 24 * 3_600_000,
+  index: {},
+  recall: defaultRecallSettings,
   expansionSearch: 96,
   expansionAdd: 64,
 }
