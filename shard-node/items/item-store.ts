@@ -1,8 +1,8 @@
 import type { ItemId, Partition } from '../../schemas/ids.ts'
 import type { RegisterMutation } from '../../schemas/mutation.ts'
 import type { SearchFilter } from '../../schemas/shard-api.ts'
-import type { AttributesContent, FailureContent, ItemStanding, ObjectsContent } from '../registers.ts'
 import type { AllowedBits } from '../vector-index.ts'
+import type { AttributesContent, FailureContent, ItemStanding, ObjectsContent } from './registers.ts'
 
 /** The registers of an item without their contents: what is in memory. Offsets are -1 when never written. */
 export interface ItemRow {
@@ -37,6 +37,16 @@ export interface RowsOfItems {
   put(item: number, set: { readonly vectors: Uint8Array; readonly visible: boolean }): number
   setVisible(item: number, visible: boolean): void
   remove(item: number): void
+}
+
+/**
+ * Items as they were searched: while it lasts, the objects that are replaced are remembered. Attributes are always the
+ * newest.
+ */
+export interface ItemView {
+  /** Objects that were current when the view began. Null when they do not count any more: removed, or never there. */
+  objectsOf(item: number): ObjectsContent | null
+  end(): void
 }
 
 /** Every item the shard knows: registers and filter columns in memory, contents in a log on disk. */
