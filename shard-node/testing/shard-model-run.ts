@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict'
+import { cpSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
+import type { ShardNode } from '../shard-node.ts'
+import type { ShardNodeOptions } from '../shard-node-options.ts'
+import { seededRandom } from './clustered-vectors.ts'
+import { ModelledShard } from './modelled-shard.ts'
+import {
+  compareApproximate,
+  compareExact,
+  compareRegisters,
+  compareStatus,
+  compareWhole,
+  type RecallCount,
+  Spectator,
+} from './shard-comparison.ts'
+
+export interface ShardModelRunOptions {
+  readonly seed: number
+  readonly operations: number
+  readonly dims: number
+  /** Size of the space that item ids are drawn from. */
+  readonly items: number
+  readonly tuning?: ShardNodeOptions['tuning']
+  readonly onProgress?: (done: number) => void
+}
+
+export interface ShardModelReport {
+  readonly seed: number
+  /** How often each kind of operation was done; events by their kind. */
+  readonly operations: Readonly<Record<string, number>>
+  /** Searches answered while other operations ran. */
+  readonly searchesMeanwhile: number
+  /** Of the approximate searches: hits that are in the exact answer ÷ hits of the exact answer. */
+  readonly recall: number
+  /** Rows and segments at the end. */
+  readonly rows: number
+  readonly segments: number
+}
+
+/** Operations and how often they are drawn, between writes of up to 40 events. */
+const weights = {
+  exactSearch: 30,
+  approximateSearch: 30,
+  filteredSearch: 40,
+  registers: 20,
+  status: 15,
+  watermark: 10,
+  checkpoint: 8,
+  whole: 2,
+  restart: 3,
+  crash: 3,
+  replica: 3,
+  replay: 1,
+  compactLog: 2,
+} as const
+type Operation = keyof typeof weights
+
+/**
+ * Random operations on a shard, each answer compared with the model's, while a spectator searches without pause. The
+ * same seed does the same operations; what runs beside them is up to the machine.
+ */
+export async function runShardModel(options: ShardModelRunOptions): Promise<ShardModelReport> {
+  const run = await ShardModelRun.create(options)
+  try {
+    return await run.run()
+  } catch (cause) {
+    const { seed, operations, dims, items } = options
+    throw new Error(`${run.doing} of ${JSON.stringify({ seed, operations, dims, items })}: ${cause}`, { cause })
+  } finally {
+    await run.dispose()
+  }
+}
+
+class ShardModelRun {
+  readonly #options: ShardModelRunOptions
+  readonly #shard: ModelledShard
+  readonly #random: () => number
+  readonly #counts = new Map<string, number>()
+  readonly #recall: RecallCount = { found: 0, wanted: 0 }
+  #directory: string
+  #done = 0
+  #operation: Operation | 'writes' = 'writes'
+
+  private constructor(options: ShardModelRunOptions, shard: ModelledShard) {
+    this.#options = options
+    this.#shard = shard
+    this.#random = seededRandom(options.seed ^ 0xd1ce)
+    this.#directory = shard.newDirectory()
+  }
+
+  static async create(options: ShardModelRunOptions): Promise<ShardModelRun> {
+    return new ShardModelRun(options, await ModelledShard.create(options))
+  }
+
+  /** For the message of a failure. */
+  get doing(): string {
+    return `operation ${this.#done} (${this.#operation})`
+  }
+
+  async run(): Promise<ShardModelReport> {
+    const { seed, operations, onProgress } = this.#options
+    await this.#shard.serve(await this.#shard.open(this.#directory))
+    const spectator = new Spectator(this.#shard)
+    try {
+      for (; this.#done < operations; onProgress?.(this.#done)) {
+        await this.#write(1 + Math.floor(this.#random() * 40))
+        if (this.#random() < 0.8) await this.#shard.caughtUp()
+        await this.#operate(this.#draw())
+      }
+      await this.#shard.write(this.#shard.workload.drain())
+      await this.#shard.caughtUp()
+    } finally {
+      await spectator.stop()
+    }
+    await compareWhole(this.#shard)
+    const { rows, segments } = await this.#shard.node.status()
+    return {
+      seed,
+      operations: Object.fromEntries([...this.#counts].sort()),
+      searchesMeanwhile: spectator.searches,
+      recall: this.#recall.found / this.#recall.wanted,
+      rows,
+      segments,
+    }
+  }
+
+  dispose(): Promise<void> {
+    return this.#shard.dispose()
+  }
+
+  async #write(count: number): Promise<void> {
+    for (const [kind, events] of await this.#shard.writeEvents(count)) this.#count(kind, events)
+  }
+
+  async #operate(operation: Operation): Promise<void> {
+    const { workload } = this.#shard
+    this.#operation = operation
+    this.#count(operation)
+    await this.#shard.caughtUp()
+    switch (operation) {
+      case 'exactSearch':
+        return compareExact(this.#shard, { vector: workload.query(), k: this.#k(), excludeItem: workload.itemId() })
+      case 'approximateSearch':
+        return compareApproximate(this.#shard, { vector: workload.query(), k: this.#k() }, { recall: this.#recall })
+      case 'filteredSearch': {
+        const query = { vector: workload.query(), k: this.#k(), filter: workload.filter() }
+        await compareApproximate(this.#shard, query, { recall: this.#recall })
+        return compareExact(this.#shard, query)
+      }
+      case 'registers':
+        return compareRegisters(this.#shard, workload.itemId())
+      case 'status':
+        return compareStatus(this.#shard)
+      case 'watermark':
+        return this.#shard.writeWatermark()
+      case 'checkpoint':
+        return this.#checkpoint()
+      case 'whole':
+        return compareWhole(this.#shard)
+      case 'restart':
+        return this.#restart()
+      case 'crash':
+        return this.#crash()
+      case 'replica':
+        return this.#replica()
+      case 'replay':
+        return this.#replay()
+      case 'compactLog':
+        await this.#shard.compactLog()
+    }
+  }
+
+  /** Sometimes it goes on while events are written. */
+  async #checkpoint(): Promise<void> {
+    const written = this.#shard.node.checkpoint()
+    if (this.#random() < 0.5) await this.#write(10)
+    await written
+  }
+
+  async #restart(): Promise<void> {
+    await this.#shard.close(this.#shard.node)
+    await this.#write(3)
+    await this.#shard.serve(await this.#shard.open(this.#directory))
+    await compareWhole(this.#shard)
+  }
+
+  /** Goes on from the files as they lie at this moment; sometimes amid a checkpoint, always amid writes. */
+  async #crash(): Promise<void> {
+    const crashed = this.#shard.node
+    const checkpoint = this.#random() < 0.5 ? crashed.checkpoint().catch(() => undefined) : null
+    await this.#write(5)
+    for (let turns = Math.floor(this.#random() * 6); turns > 0; turns--) await new Promise(setImmediate)
+    const left = this.#directory
+    this.#directory = this.#shard.newDirectory()
+    cpSync(left, this.#directory, { recursive: true })
+    await this.#shard.serve(await this.#shard.open(this.#directory))
+    await checkpoint
+    await this.#abandon(crashed, left)
+    await compareWhole(this.#shard)
+  }
+
+  /** A replica from a snapshot of this one, taken while events are written, goes on in its place every other time. */
+  async #replica(): Promise<void> {
+    const source = this.#shard.node
+    const target = this.#shard.newDirectory()
+    const exported = source.exportTo(target)
+    await this.#write(10)
+    await exported
+    const replica = await this.#shard.open(target)
+    await compareWhole(this.#shard, replica)
+    if (this.#random() < 0.5) return this.#abandon(replica, target)
+    await this.#shard.serve(replica)
+    await this.#abandon(source, this.#directory)
+    this.#directory = target
+  }
+
+  /** A replica without any file reads the log from its start, compacted or not. */
+  async #replay(): Promise<void> {
+    const directory = this.#shard.newDirectory()
+    const replica = await this.#shard.open(directory)
+    await compareWhole(this.#shard, replica)
+    await this.#abandon(replica, directory)
+  }
+
+  async #abandon(node: ShardNode, directory: string): Promise<void> {
+    await this.#shard.close(node)
+    await rm(directory, { recursive: true })
+    assert.deepEqual(this.#shard.failures, [])
+    assert.deepEqual(this.#shard.alarms, [])
+  }
+
+  #draw(): Operation {
+    let draw = this.#random() * Object.values(weights).reduce((sum, weight) => sum + weight, 0)
+    for (const [operation, weight] of Object.entries(weights) as [Operation, number][]) {
+      draw -= weight
+      if (draw < 0) return operation
+    }
+    return 'whole'
+  }
+
+  #k(): number {
+    return [1, 10, 50, 200][Math.floor(this.#random() * 4)]!
+  }
+
+  #count(kind: string, by = 1): void {
+    this.#counts.set(kind, (this.#counts.get(kind) ?? 0) + by)
+    this.#done += by
+  }
+}
