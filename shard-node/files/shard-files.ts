@@ -7,8 +7,6 @@ import { asStorageError, damaged, errnoOf } from './storage-errors.ts'
 import { SummedReader } from './summed-reader.ts'
 import { SummedWriter } from './summed-writer.ts'
 
-const unfinished = '.tmp'
-
 /** Part of a file and where its bytes go. */
 export interface Region {
   readonly at: number
@@ -43,6 +41,11 @@ export class ShardFiles {
     return join(this.directory, file)
   }
 
+  /** Name that a new file has before it is finished: what is found under such a name is of no use to anyone. */
+  unfinishedName(file: string): string {
+    return `${file}.tmp`
+  }
+
   async createDirectory(): Promise<void> {
     await this.#calling('', () => mkdir(this.directory, { recursive: true }))
   }
@@ -62,29 +65,29 @@ export class ShardFiles {
   }
 
   async create(file: string): Promise<NewFile> {
-    const handle = await this.#step('create', file, () => open(this.path(file + unfinished), 'w'))
+    const handle = await this.#step('create', file, () => open(this.path(this.unfinishedName(file)), 'w'))
     const writer = new SummedWriter(handle, { file, bytes: 0, crc32: 0 }, this.#onStep)
     const finish = async (): Promise<SavedFile> => {
       const saved = await writer.sync()
       await writer.close()
-      await this.rename(file + unfinished, file)
+      await this.rename(this.unfinishedName(file), file)
       return saved
     }
     const abandon = async (): Promise<void> => {
       await writer.close()
-      await this.remove(file + unfinished)
+      await this.remove(this.unfinishedName(file))
     }
     return { write: bytes => writer.write(bytes), finish, abandon }
   }
 
   /** As `create`, of a file that a library writes: `write` is given the path, and blocks. */
   async createBy(file: string, write: (path: string) => void): Promise<SavedFile> {
-    const path = this.path(file + unfinished)
+    const path = this.path(this.unfinishedName(file))
     await this.#step('create', file, async () => (await open(path, 'w')).close())
     await this.#step('write', file, () => write(path))
     await this.#step('sync', file, () => syncPath(path))
     const saved = await this.#measure(file)
-    await this.rename(file + unfinished, file)
+    await this.rename(this.unfinishedName(file), file)
     return saved
   }
 
@@ -202,7 +205,7 @@ export class ShardFiles {
 
   /** Length and checksum of a new file as it lies on disk. */
   async #measure(file: string): Promise<SavedFile> {
-    const path = this.path(file + unfinished)
+    const path = this.path(this.unfinishedName(file))
     const { size } = await this.#calling(file, () => stat(path))
     const reader = await SummedReader.open(path, { file, bytes: size, crc32: 0 }, { mayBeLonger: false })
     try {

@@ -1,3 +1,4 @@
+import type { ErrorCode } from '../../schemas/errors.ts'
 import type { SavedPart } from './part.ts'
 
 /** One row file to merge and which of its rows to keep. */
@@ -12,12 +13,14 @@ export interface BuildRequest {
   readonly directory: string
   /** Number of the new part: files `rows-<id>` and `graph-<id>`. */
   readonly id: number
+  /** At most one set of rows of an item is kept in all of them together. */
   readonly inputs: readonly BuildInput[]
   /** Null: codes only. */
   readonly graph: { readonly connectivity: number; readonly expansionAdd: number } | null
 }
 
 export type BuildReply =
+  /** Rows merged, or, when there is to be a graph, rows in it. */
   | { readonly type: 'progress'; readonly rows: number; readonly of: number }
   | { readonly type: 'built'; readonly part: SavedPart }
-  | { readonly type: 'failed'; readonly code: string; readonly message: string }
+  | { readonly type: 'failed'; readonly code: ErrorCode; readonly message: string }

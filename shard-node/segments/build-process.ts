@@ -1,0 +1,35 @@
+import { constants, setPriority } from 'node:os'
+import { fileURLToPath } from 'node:url'
+import { asFreshetError } from '../../schemas/errors.ts'
+import type { OnDiskStep } from '../files/disk-steps.ts'
+import { ShardFiles } from '../files/shard-files.ts'
+import type { BuildReply, BuildRequest } from './build-messages.ts'
+import { buildPart } from './part-build.ts'
+
+/**
+ * A process of the lowest priority that answers one build request of its parent, and ends when the parent lets go of
+ * it or dies. Signals end it at once, whatever it does: nothing it leaves is named by a manifest.
+ */
+export function answerBuild(onStep?: OnDiskStep): void {
+  setPriority(constants.priority.PRIORITY_LOW)
+  process.once('disconnect', () => process.exit())
+  process.once('message', (request: BuildRequest) => void answer(request, onStep))
+}
+
+async function answer(request: BuildRequest, onStep?: OnDiskStep): Promise<void> {
+  try {
+    const files = new ShardFiles(request.directory, onStep)
+    const part = await buildPart(files, request, (rows, of) => reply({ type: 'progress', rows, of }))
+    reply({ type: 'built', part })
+  } catch (thrown) {
+    const { code, message } = asFreshetError(thrown)
+    reply({ type: 'failed', code, message })
+  }
+}
+
+function reply(message: BuildReply): void {
+  // A parent that is gone is told by `disconnect`.
+  process.send?.(message, () => {})
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) answerBuild()
