@@ -60,7 +60,7 @@ export interface ScratchLayout {
   readonly code: number
   /** u32 × `scratchRows`: rows to scan or score. */
   readonly input: number
-  /** u32 × 2 `scratchRows`, rows found and their distances: twice what is kept, so that tightening is rare. */
+  /** u32 each, rows found and their distances: twice what is kept, so that tightening is rare, and one block. */
   readonly found: number
   readonly distances: number
   /** f32 × `scratchRows`. */
@@ -82,6 +82,9 @@ export interface ColumnLayout {
 
 /** Most rows that one call of a kernel takes or gives. */
 export const scratchRows = 8_192
+
+/** Rows that a scan adds before it looks whether they are too many. */
+const scanBlockRows = 128
 
 const pageBytes = 65_536
 /** WebAssembly addresses are 32 bits; the last page is left out, so that the end of a column is an address too. */
@@ -131,8 +134,8 @@ function scratchSizes({ dims, items }: RowShape): Readonly<Record<keyof ScratchL
     mean: 4 * dims,
     code: dims / 8,
     input: 4 * scratchRows,
-    found: 8 * scratchRows,
-    distances: 8 * scratchRows,
+    found: 4 * (2 * scratchRows + scanBlockRows),
+    distances: 4 * (2 * scratchRows + scanBlockRows),
     scores: 4 * scratchRows,
     histogram: 4 * (dims + 1),
     allowed: items / 8,

@@ -7,6 +7,8 @@
 const KEPT: u32 = 8192
 /** How many rows' memory is asked for before the first of them is used. */
 const AHEAD: u32 = 32
+/** Rows compared by their codes before the near ones among them are looked at. */
+const BLOCK: u32 = 128
 const LINE_BYTES: usize = 64
 
 let dims: u32 = 0
@@ -33,6 +35,7 @@ let wanted: u32 = 0
 let limit: u32 = 0
 let count: u32 = 0
 let tightenAt: u32 = 0
+let lastNear: u32 = 0
 
 /** Keeps the loads that only bring memory near from being optimised away. */
 export let touched: u32 = 0
@@ -139,39 +142,122 @@ export function startScan(atSequence: u32, isFiltered: bool, want: u32): void {
 
 /** Looks at rows from..to. */
 export function scanRange(from: u32, to: u32): void {
-  if (codeBytes == 32) {
-    const q0 = load<u64>(code, 0)
-    const q1 = load<u64>(code, 8)
-    const q2 = load<u64>(code, 16)
-    const q3 = load<u64>(code, 24)
-    let at = codes + ((from as usize) << 5)
-    for (let row = from; row < to; row++) {
-      const distance = distance256(at, q0, q1, q2, q3)
-      if (distance <= limit) offer(row, distance)
-      at += 32
-    }
-    return
-  }
-  let at = codes + (from as usize) * codeBytes
-  for (let row = from; row < to; row++) {
-    const distance = distanceTo(at)
-    if (distance <= limit) offer(row, distance)
-    at += codeBytes
+  for (let start = from; start < to; start += BLOCK) {
+    const end = min(start + BLOCK, to)
+    if (codeBytes == 32) keepPassing(nearOfRange256(start, end))
+    else if (codeBytes == 48) keepPassing(nearOfRange384(start, end))
+    else keepPassing(nearOfRangeAny(start, end))
   }
 }
 
 /** Looks at the first `rows` rows of `input`. */
 export function scanInput(rows: u32): void {
-  for (let from: u32 = 0; from < rows; from += AHEAD) {
-    const to = min(from + AHEAD, rows)
-    touch(from, to, codes, codeBytes)
-    touch(from, to, words, 4)
-    for (let i = from; i < to; i++) {
-      const row = load<u32>(input + ((i as usize) << 2))
-      const distance = distanceTo(codes + (row as usize) * codeBytes)
-      if (distance <= limit) offer(row, distance)
-    }
+  for (let start: u32 = 0; start < rows; start += BLOCK) {
+    const end = min(start + BLOCK, rows)
+    touch(start, end, codes, codeBytes)
+    if (codeBytes == 32) keepPassing(nearOfInput256(start, end))
+    else if (codeBytes == 48) keepPassing(nearOfInput384(start, end))
+    else keepPassing(nearOfInputAny(start, end))
   }
+}
+
+// Copies of two loops for the usual numbers of dimensions, with the length of a code as a constant.
+
+function nearOfRange256(from: u32, to: u32): u32 {
+  return nearOfRange(from, to, 4)
+}
+
+function nearOfRange384(from: u32, to: u32): u32 {
+  return nearOfRange(from, to, 6)
+}
+
+function nearOfRangeAny(from: u32, to: u32): u32 {
+  return nearOfRange(from, to, 0)
+}
+
+function nearOfInput256(from: u32, to: u32): u32 {
+  return nearOfInput(from, to, 4)
+}
+
+function nearOfInput384(from: u32, to: u32): u32 {
+  return nearOfInput(from, to, 6)
+}
+
+function nearOfInputAny(from: u32, to: u32): u32 {
+  return nearOfInput(from, to, 0)
+}
+
+/**
+ * Appends those of the rows from..to within the limit to those found; returns the new end. Where many are, no branch
+ * depends on the data, as it would often be guessed wrong; where few are, one branch passes over four rows.
+ * `codeWords` is a constant of each inlined copy; 0: any length.
+ */
+@inline
+function nearOfRange(from: u32, to: u32, codeWords: u32): u32 {
+  const many = lastNear > BLOCK / 16
+  const max = limit
+  const query = code
+  const bytes = codeWords == 0 ? codeBytes : codeWords << 3
+  let at = codes + (from as usize) * bytes
+  let end = count
+  let row = from
+  for (; row + 4 <= to; row += 4) {
+    const d0 = distanceTo(at, query, codeWords)
+    const d1 = distanceTo(at + bytes, query, codeWords)
+    const d2 = distanceTo(at + 2 * bytes, query, codeWords)
+    const d3 = distanceTo(at + 3 * bytes, query, codeWords)
+    at += 4 * bytes
+    const signs = (max - d0) & (max - d1) & (max - d2) & (max - d3)
+    const noneNear = signs >> 31 != 0
+    if (noneNear && !many) continue
+    end = appended(end, row, d0)
+    end = appended(end, row + 1, d1)
+    end = appended(end, row + 2, d2)
+    end = appended(end, row + 3, d3)
+  }
+  for (; row < to; row++) {
+    end = appended(end, row, distanceTo(at, query, codeWords))
+    at += bytes
+  }
+  return end
+}
+
+/** The same of the rows that `input` lists at from..to. */
+@inline
+function nearOfInput(from: u32, to: u32, codeWords: u32): u32 {
+  const bytes = codeWords == 0 ? codeBytes : codeWords << 3
+  let end = count
+  for (let i = from; i < to; i++) {
+    const row = load<u32>(input + ((i as usize) << 2))
+    end = appended(end, row, distanceTo(codes + (row as usize) * bytes, code, codeWords))
+  }
+  return end
+}
+
+/** Writes a row behind those found, where it stays if it is near enough. */
+@inline
+function appended(end: u32, row: u32, distance: u32): u32 {
+  store<u32>(found + ((end as usize) << 2), row)
+  store<u32>(distances + ((end as usize) << 2), distance)
+  return end + u32(distance <= limit)
+}
+
+/** Of the rows appended up to `end` keeps those that are visible and allowed. */
+function keepPassing(end: u32): void {
+  lastNear = end - count
+  let kept = count
+  for (let i = count; i < end; i++) {
+    const row = load<u32>(found + ((i as usize) << 2))
+    const distance = load<u32>(distances + ((i as usize) << 2))
+    store<u32>(found + ((kept as usize) << 2), row)
+    store<u32>(distances + ((kept as usize) << 2), distance)
+    const at = (row as usize) << 2
+    let passes = isVisible(load<u32>(words + at))
+    if (filtered) passes = passes & isAllowed(load<u32>(items + at))
+    kept += u32(passes)
+  }
+  count = kept
+  if (count >= tightenAt) tighten()
 }
 
 /** Leaves only the nearest in `found` and `distances`; returns how many. */
@@ -180,43 +266,38 @@ export function finishScan(): u32 {
   return count
 }
 
+/** Hamming distance of the row's code to the query's. */
 @inline
-function distance256(at: usize, q0: u64, q1: u64, q2: u64, q3: u64): u32 {
-  return (popcnt(load<u64>(at) ^ q0) +
-    popcnt(load<u64>(at, 8) ^ q1) +
-    popcnt(load<u64>(at, 16) ^ q2) +
-    popcnt(load<u64>(at, 24) ^ q3)) as u32
+function distanceTo(at: usize, query: usize, codeWords: u32): u32 {
+  if (codeWords == 0) return distanceOfAnyLength(at, query)
+  let bits = popcnt(load<u64>(at) ^ load<u64>(query))
+  bits += popcnt(load<u64>(at, 8) ^ load<u64>(query, 8))
+  bits += popcnt(load<u64>(at, 16) ^ load<u64>(query, 16))
+  bits += popcnt(load<u64>(at, 24) ^ load<u64>(query, 24))
+  if (codeWords == 6) {
+    bits += popcnt(load<u64>(at, 32) ^ load<u64>(query, 32))
+    bits += popcnt(load<u64>(at, 40) ^ load<u64>(query, 40))
+  }
+  return bits as u32
 }
 
-/** Of codes of any length. */
 @inline
-function distanceTo(at: usize): u32 {
-  const end = code + (codeBytes & ~7)
+function distanceOfAnyLength(at: usize, query: usize): u32 {
+  let q = query
   let bits: u64 = 0
-  let q = code
-  for (; q < end; q += 8, at += 8) bits += popcnt(load<u64>(q) ^ load<u64>(at))
+  for (const end = query + (codeBytes & ~7); q < end; q += 8, at += 8) bits += popcnt(load<u64>(q) ^ load<u64>(at))
   const tailBits: u64 = (codeBytes & 7) << 3
   // What lies behind a code is read too (some column always follows) and masked out.
   if (tailBits) bits += popcnt((load<u64>(q) ^ load<u64>(at)) & (((1 as u64) << tailBits) - 1))
   return bits as u32
 }
 
-/** Takes a row that is near enough, if it is visible and allowed. */
-function offer(row: u32, distance: u32): void {
-  const at = (row as usize) << 2
-  if (!isVisible(load<u32>(words + at))) return
-  if (filtered && !isAllowed(load<u32>(items + at))) return
-  store<u32>(found + ((count as usize) << 2), row)
-  store<u32>(distances + ((count as usize) << 2), distance)
-  if (++count == tightenAt) tighten()
-}
-
 /** See `visibility` of row-memory.ts. */
 @inline
 function isVisible(word: u32): bool {
-  if (word == 0) return true
-  const changed = word & 0x3fffffff
-  return word & 0x80000000 ? sequence >= changed : sequence < changed
+  const before = u32(sequence < (word & 0x3fffffff))
+  const shownByIt = word >> 31
+  return ((before ^ shownByIt) | u32(word == 0)) != 0
 }
 
 @inline
@@ -247,14 +328,11 @@ function tighten(): void {
   let kept: usize = 0
   for (let i: usize = 0; i < count; i++) {
     const distance = load<u32>(distances + (i << 2))
-    if (distance > farthest) continue
-    if (distance == farthest) {
-      if (ties == 0) continue
-      ties--
-    }
     store<u32>(found + (kept << 2), load<u32>(found + (i << 2)))
     store<u32>(distances + (kept << 2), distance)
-    kept++
+    const isTie = u32(distance == farthest) & u32(ties > 0)
+    ties -= isTie
+    kept += u32(distance < farthest) | isTie
   }
   limit = farthest
   count = kept as u32
@@ -264,7 +342,7 @@ function tighten(): void {
 /** When to tighten next: not before as many rows have come as are wanted, and at least 64 for the cost of the histogram. */
 @inline
 function room(kept: u32): u32 {
-  return kept + max(wanted, 64)
+  return kept + max(kept, 64)
 }
 
 // ---- score ----
