@@ -1,0 +1,170 @@
+import { type CompactionSettings, type PartSize, planCompaction } from '../segments/compaction-plan.ts'
+import { seededRandom } from './clustered-vectors.ts'
+
+/** Rows of the simulation for each row of a shard: a shard of a million rows is simulated with a few thousand. */
+export const rowScale = 1 / 256
+
+export interface SimulatedLoad {
+  readonly seed: number
+  /** Rows that the builder adds to graphs while one row is put. */
+  readonly builderSpeed: number
+  /** Rows of a log part. */
+  readonly logRows: number
+  readonly settings: CompactionSettings
+}
+
+interface Part {
+  readonly id: number
+  readonly order: 'log' | 'item'
+  readonly hasGraph: boolean
+  readonly items: readonly number[]
+  garbage: number
+}
+
+interface Build {
+  readonly inputs: readonly Part[]
+  readonly kept: readonly number[]
+  readonly graph: boolean
+  /** Rows put until it is done. */
+  restPuts: number
+}
+
+/** Codes are made so many times as fast as graphs are built. */
+const codesSpeedup = 20
+/** Bytes of a row of 256 dimensions: number columns, code and vector; and its share of a graph. */
+const rowBytes = 557
+const graphRowBytes = 404
+
+/** The worst that was seen, since the last `startMeasuring`. */
+export interface SimulatedMeasures {
+  puts: number
+  graphs: number
+  parts: number
+  rowsBuilt: number
+  /** Of frozen parts without a graph. */
+  scannedRows: number
+  /** Bytes on disk ÷ those of the same live rows in one part with a graph. */
+  diskRatio: number
+}
+
+/** Items with one row each, put into log parts that a builder of limited speed compacts as planned. */
+export class CompactionSimulation {
+  readonly random: () => number
+  readonly #load: SimulatedLoad
+  readonly #parts = new Map<number, Part>()
+  readonly #partOf = new Map<number, Part>()
+  #log: number[] = []
+  #build: Build | null = null
+  #nextId = 1
+  measures = noMeasures()
+
+  constructor(load: SimulatedLoad) {
+    this.#load = load
+    this.random = seededRandom(load.seed)
+  }
+
+  get liveRows(): number {
+    return this.#partOf.size
+  }
+
+  get sizes(): PartSize[] {
+    return [...this.#parts.values()].map(part => ({ ...part, rows: part.items.length }))
+  }
+
+  startMeasuring(): void {
+    this.measures = noMeasures()
+  }
+
+  put(item: number): void {
+    this.remove(item)
+    this.#log.push(item)
+    this.#partOf.set(item, activeLog)
+    this.measures.puts++
+    if (this.#log.length >= this.#load.logRows) this.#freeze()
+    this.#work(1)
+  }
+
+  /** Nothing is put any more until nothing is left to do. */
+  settle(): void {
+    this.#work(0)
+    while (this.#build !== null) this.#work(this.#build.restPuts)
+  }
+
+  remove(item: number): void {
+    const part = this.#partOf.get(item)
+    if (part !== undefined) part.garbage++
+    this.#partOf.delete(item)
+  }
+
+  #freeze(): void {
+    const newest = new Map(this.#log.map((item, row) => [item, row]))
+    const part: Part = { id: this.#nextId++, order: 'log', hasGraph: false, items: this.#log, garbage: 0 }
+    for (const [row, item] of this.#log.entries()) {
+      if (newest.get(item) === row && this.#partOf.get(item) === activeLog) this.#partOf.set(item, part)
+      else part.garbage++
+    }
+    this.#parts.set(part.id, part)
+    this.#log = []
+  }
+
+  #work(puts: number): void {
+    if (this.#build !== null) this.#build.restPuts -= puts
+    if (this.#build !== null && this.#build.restPuts <= 0) this.#finish(this.#build)
+    this.#measure()
+    while (this.#build === null) {
+      const step = planCompaction(this.sizes, this.#load.settings)
+      if (step === null) return
+      if (step.kind === 'drop') for (const id of step.ids) this.#parts.delete(id)
+      else this.#start(step.ids, step.graph)
+    }
+    this.#measure()
+  }
+
+  #start(ids: readonly number[], graph: boolean): void {
+    const inputs = ids.map(id => this.#parts.get(id)!)
+    const kept = inputs.flatMap(part => part.items.filter((item, row) => this.#isLive(part, item, row)))
+    this.measures.rowsBuilt += kept.length
+    const speed = this.#load.builderSpeed * (graph ? 1 : codesSpeedup)
+    this.#build = { inputs, kept, graph, restPuts: kept.length / speed }
+  }
+
+  #isLive(part: Part, item: number, row: number): boolean {
+    return this.#partOf.get(item) === part && (part.order === 'item' || part.items.lastIndexOf(item) === row)
+  }
+
+  #finish({ inputs, kept, graph }: Build): void {
+    const part: Part = { id: this.#nextId++, order: 'item', hasGraph: graph, items: kept, garbage: 0 }
+    const replaced = new Set(inputs)
+    for (const item of kept) {
+      const now = this.#partOf.get(item)
+      if (now !== undefined && replaced.has(now)) this.#partOf.set(item, part)
+      else part.garbage++
+    }
+    for (const input of inputs) this.#parts.delete(input.id)
+    this.#parts.set(part.id, part)
+    this.#build = null
+  }
+
+  #measure(): void {
+    const { measures } = this
+    let bytes = this.#log.length * rowBytes
+    let [graphs, scanned] = [0, 0]
+    for (const { hasGraph, items } of this.#parts.values()) {
+      bytes += items.length * (rowBytes + (hasGraph ? graphRowBytes : 0))
+      if (hasGraph) graphs++
+      else scanned += items.length
+    }
+    if (this.#build !== null) bytes += this.#build.kept.length * (rowBytes + (this.#build.graph ? graphRowBytes : 0))
+    measures.graphs = Math.max(measures.graphs, graphs)
+    measures.parts = Math.max(measures.parts, this.#parts.size)
+    measures.scannedRows = Math.max(measures.scannedRows, scanned)
+    measures.diskRatio = Math.max(measures.diskRatio, bytes / (this.liveRows * (rowBytes + graphRowBytes)))
+  }
+}
+
+/** Stands for the part that is being written: its rows are counted when it is frozen. */
+const activeLog: Part = { id: 0, order: 'log', hasGraph: false, items: [], garbage: 0 }
+
+function noMeasures(): SimulatedMeasures {
+  return { puts: 0, graphs: 0, parts: 0, rowsBuilt: 0, scannedRows: 0, diskRatio: 0 }
+}
