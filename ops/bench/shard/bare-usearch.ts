@@ -21,7 +21,7 @@ export class BareUsearch {
   readonly #index: Index
 
   /** Views the file; the expansion is fixed from then on, as the library has it. */
-  constructor({ path, dims }: BareIndexFile, expansionSearch: number) {
+  constructor({ path, dims }: Pick<BareIndexFile, 'path' | 'dims'>, expansionSearch: number) {
     this.dims = dims
     this.expansionSearch = expansionSearch
     this.#index = emptyIndex(dims, expansionSearch)

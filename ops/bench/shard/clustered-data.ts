@@ -48,11 +48,21 @@ export class ClusteredData {
     this.#cumulativeShare = cumulativeShares()
   }
 
+  /** Rows first to first + count. */
   block(first: number, count: number, stream: VectorStream = 'rows'): VectorBlock {
+    return this.rows(
+      Uint32Array.from({ length: count }, (_, i) => first + i),
+      stream,
+    )
+  }
+
+  /** The rows of these numbers. */
+  rows(numbers: Uint32Array, stream: VectorStream = 'rows'): VectorBlock {
+    const count = numbers.length
     const vectors = new Float32Array(count * this.dims)
     const ofRow = new Uint16Array(count)
     for (let i = 0; i < count; i++) {
-      const random = randomBits(rowSeed(this.seed, stream, first + i))
+      const random = randomBits(rowSeed(this.seed, stream, numbers[i]!))
       const cluster = this.#clusterAt(random() / 2 ** 32)
       ofRow[i] = cluster
       this.#writeRow(vectors.subarray(i * this.dims, (i + 1) * this.dims), cluster, random)

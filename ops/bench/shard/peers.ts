@@ -1,0 +1,88 @@
+import { lstatSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { quantile } from '../figures.ts'
+import { type Measure, measure } from '../report.ts'
+import { note, withScratch } from '../scratch.ts'
+import { exactNeighbours } from './bare-usearch.ts'
+import { MeasuredProcess } from './child-calls.ts'
+import { ClusteredData } from './clustered-data.ts'
+import type { PeerProcess, PeerSpeed, PeerTask } from './peer-child.ts'
+import { folderOf, type PeerName, packageOf, peerNames } from './peer-engines.ts'
+import { installPeers, peerMissing } from './peer-install.ts'
+import type { Answers } from './recall.ts'
+import { dims, k, querySet } from './scene.ts'
+import type { ShardBenchOptions } from './shard-bench-options.ts'
+
+const entry = fileURLToPath(new URL('./peer-child.ts', import.meta.url))
+
+/**
+ * The table of engines at equal recall, each built in one process and served by another, with one client: vectors/s
+ * to all indexed, queries/s, tail, memory and disk.
+ */
+export async function peerMeasures(
+  options: ShardBenchOptions,
+  names: readonly PeerName[] = peerNames,
+): Promise<readonly Measure[]> {
+  installPeers(names.flatMap(name => packageOf[name] ?? []))
+  const data = new ClusteredData({ seed: options.seed, dims })
+  const queries = querySet(data, options.quick ? 100 : 300)
+  const truth = exactNeighbours(data.block(0, options.rows).vectors, queries.vectors, { dims, k })
+  const measures: Measure[] = []
+  for (const name of names) {
+    const missing = packageOf[name] === null ? null : peerMissing(packageOf[name])
+    if (missing === null) measures.push(...(await measuresOf(name, options, truth)))
+    else note(`${name}: not available: ${missing}`)
+  }
+  return measures
+}
+
+async function measuresOf(name: PeerName, options: ShardBenchOptions, truth: Answers): Promise<readonly Measure[]> {
+  return withScratch(async scratch => {
+    const directory = folderOf(scratch, name)
+    const { rows, seed } = options
+    const task: PeerTask = { name, directory, rows, seed, dims, queries: truth.length }
+    const buildSeconds = await inProcess(process => process.calls.build(task))
+    const { speed, memoryBytes } = await inProcess(process => served(process, task, options, truth))
+    const { qps, latenciesMs, effort, recall } = speed
+    note(`${name}: effort ${effort}, recall ${recall.toFixed(4)}, ${qps.toFixed(0)} queries/s`)
+    return [
+      measure(`${name}: vectors to indexed`, rows / buildSeconds, '1/s'),
+      measure(`${name}: recall@10`, recall, ''),
+      measure(`${name}: queries, one client`, qps, '1/s'),
+      measure(`${name}: p50`, quantile(latenciesMs, 0.5), 'ms'),
+      measure(`${name}: p99`, quantile(latenciesMs, 0.99), 'ms'),
+      measure(`${name}: serving memory`, memoryBytes / rows, 'B/vector'),
+      measure(`${name}: disk`, fileBytes(directory) / rows, 'B/vector'),
+    ]
+  })
+}
+
+async function served(
+  process: MeasuredProcess<PeerProcess>,
+  task: PeerTask,
+  { quick }: ShardBenchOptions,
+  truth: Answers,
+): Promise<{ readonly speed: PeerSpeed; readonly memoryBytes: number }> {
+  await process.calls.idle(task.name)
+  const before = process.pssBytes()
+  const speed = await process.calls.serve(task, truth, quick ? 500 : 5_000)
+  return { speed, memoryBytes: process.pssBytes() - before }
+}
+
+async function inProcess<T>(body: (process: MeasuredProcess<PeerProcess>) => Promise<T>): Promise<T> {
+  const process = new MeasuredProcess<PeerProcess>(entry)
+  try {
+    return await body(process)
+  } finally {
+    await process.close()
+  }
+}
+
+/** Of all files below; the bench's own notes among an engine's files are not counted. */
+function fileBytes(directory: string): number {
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .filter(name => !name.endsWith('bench-saved.json'))
+    .map(name => lstatSync(join(directory, name)))
+    .reduce((total, entry) => total + (entry.isFile() ? entry.blocks * 512 : 0), 0)
+}

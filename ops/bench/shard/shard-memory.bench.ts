@@ -1,0 +1,98 @@
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { IndexTuning } from '../../../shard-node/segments/index-tuning.ts'
+import { hardware, type Measure, measure, type Report } from '../report.ts'
+import { note } from '../scratch.ts'
+import { exactNeighbours } from './bare-usearch.ts'
+import type { BenchIndexOptions } from './bench-index.ts'
+import { MeasuredProcess } from './child-calls.ts'
+import type { IndexProcess } from './memory-child.ts'
+import { type Answers, recallOf } from './recall.ts'
+import { dataText, dims, k, layoutText, querySet, type Scene, tuningFor, withScene } from './scene.ts'
+import { defaultRows, type ShardBenchOptions } from './shard-bench-options.ts'
+
+const entry = fileURLToPath(new URL('./memory-child.ts', import.meta.url))
+/** The issue's larger size, besides the rows asked for. */
+const manyRows = 1_000_000
+const recallQueries = 300
+
+interface MemoryCase {
+  readonly kind: IndexTuning['kind']
+  readonly rows: number
+  /** Goals hold at the larger size. */
+  readonly isJudged: boolean
+}
+
+/** Bytes per vector in memory and on disk, by both kinds of segment. */
+export async function shardMemoryBench(options: ShardBenchOptions): Promise<Report> {
+  const sizes = options.quick || options.rows !== defaultRows ? [options.rows] : [options.rows, manyRows]
+  return withScene(options, async scene => {
+    const measures: Measure[] = []
+    for (const rows of sizes) {
+      const truth = truthOfFirst(scene, rows)
+      for (const kind of ['standard', 'compressed'] as const)
+        measures.push(...(await caseMeasures(scene, { kind, rows, isJudged: rows === sizes.at(-1) }, truth)))
+    }
+    return {
+      bench: 'shard-memory',
+      hardware: hardware(),
+      data: `${dataText(options)}; sizes ${sizes.map(rows => rows.toLocaleString('en')).join(' and ')}, put one after another and settled`,
+      seed: options.seed,
+      baseline:
+        'PSS (/proc/<pid>/smaps_rollup, with children) of the same process over an empty index that answered as many queries. One object per item, default search threads; the index is opened from its files, has answered queries until every page was read, and garbage was collected',
+      measures,
+    }
+  })
+}
+
+function truthOfFirst({ data, options }: Scene, rows: number): Answers {
+  const queries = querySet(data, options.quick ? 100 : recallQueries)
+  return exactNeighbours(data.block(0, rows).vectors, queries.vectors, { dims, k })
+}
+
+async function caseMeasures(
+  scene: Scene,
+  { kind, rows, isJudged }: MemoryCase,
+  truth: Answers,
+): Promise<readonly Measure[]> {
+  const name = `${kind}, ${rows.toLocaleString('en')}`
+  const optionsOf = (directory: string): BenchIndexOptions => ({
+    directory: join(scene.directory, directory),
+    dims,
+    seed: scene.options.seed,
+    capacity: rows,
+    tuning: { ...tuningFor(rows), kind },
+  })
+  const queries = Math.max(truth.length, Math.floor(rows / 200))
+  const filled = optionsOf(`${kind}-${rows}`)
+  await inProcess(process => process.calls.build(filled, rows))
+  const empty = await inProcess(async process => {
+    await process.calls.serve(optionsOf(`${kind}-${rows}-empty`), queries)
+    return process.pssBytes()
+  })
+  return inProcess(async process => {
+    const answers = await process.calls.serve(filled, queries)
+    const bytes = process.pssBytes() - empty
+    const statistics = await process.calls.statistics()
+    const disk = await process.calls.diskBytes()
+    note(`${name}: ${layoutText(statistics)}`)
+    const recall = recallOf(answers.slice(0, truth.length), truth)
+    const goal = kind === 'standard' ? { atMost: 1_000 } : { atMost: 52 }
+    const judged = <G>(value: G): G | undefined => (isJudged ? value : undefined)
+    return [
+      measure(`${name}: memory`, bytes / rows, 'B/vector', judged(goal)),
+      measure(`${name}: memory as the index tells it`, statistics.memoryBytes / rows, 'B/vector'),
+      measure(`${name}: disk`, disk / rows, 'B/vector', judged({ atMost: 1_200 })),
+      measure(`${name}: recall@10 at the default effort`, recall, '', judged({ atLeast: 0.98 })),
+    ]
+  })
+}
+
+async function inProcess<T>(body: (process: MeasuredProcess<IndexProcess>) => Promise<T>): Promise<T> {
+  const process = new MeasuredProcess<IndexProcess>(entry)
+  try {
+    return await body(process)
+  } finally {
+    await process.close()
+  }
+}
