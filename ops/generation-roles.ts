@@ -137,6 +137,7 @@ async function openShards(
         tuning: {
           checkpointEveryMs: config.checkpointEveryMs,
           tombstoneRetentionMs: config.dispatch.tombstoneRetentionMs,
+          index: { threads: config.index.searchThreads, kind: config.index.segments },
         },
       }),
     ),

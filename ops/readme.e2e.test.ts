@@ -85,4 +85,5 @@ test('the tour, from the first search to the restored backup', () => {
   expect(firstResults(deleted.out)[0]).not.toContain('blendswap-cc-by-98')
 
   expect(run(block('npx freshet backup'))).toMatchObject({ status: 0 })
+  expect(run(block('npx freshet snapshot'))).toMatchObject({ status: 0 })
 })

@@ -1,9 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { FreshetClient } from '../../schemas/client.ts'
-import type { Status } from '../../schemas/http-operations.ts'
+import type { SnapshotAnswer, Status } from '../../schemas/http-operations.ts'
 import type { SearchAnswer } from '../../schemas/http-search.ts'
 import { type DemoProgress, demoDirectory, demoItems, loadDemo } from '../demo-catalog.ts'
 import { type Captured, runCli } from '../testing/captured-cli.ts'
@@ -136,4 +136,14 @@ test('a backup, restored, holds the same items', async () => {
   const restored = await new FreshetClient({ baseUrl: second.url }).status()
   await second.stop()
   expect(digests(restored)).toEqual(digests(await json<Status>('status')))
+})
+
+test('snapshots of the shards, each in a directory of its own, never over another', async () => {
+  const { shards } = await json<SnapshotAnswer>('snapshot', 'snapshots')
+  expect(shards).toMatchObject([{ shard: 0, directory: join(scratch, 'snapshots', 'g1-0') }])
+  expect(readdirSync(shards[0]!.directory)).toContain('MANIFEST')
+  expect(shards[0]!.bytes).toBeGreaterThan(0)
+  const again = await cli('snapshot', 'snapshots')
+  expect(again.exitCode).toBe(1)
+  expect(again.err.join('\n')).toContain('is not empty')
 })
