@@ -1,0 +1,143 @@
+import { closeSync, openSync, readSync } from 'node:fs'
+import { FreshetError } from '../../schemas/errors.ts'
+import { decodeF16, norm } from '../../schemas/unit-vector.ts'
+import type { ShardFiles } from '../files/shard-files.ts'
+import { type RowColumns, type RowMemoryHandle, rowMemoryBytes } from '../kernel/row-memory.ts'
+import type { PartView, SavedGraph, SavedPart } from './part.ts'
+import { RowNorms } from './row-norms.ts'
+import { isGarbage } from './row-word.ts'
+
+export interface IndexPartOptions {
+  readonly id: number
+  readonly order: 'log' | 'item'
+  readonly rows: number
+  readonly firstOrdinal: number
+  readonly memory: RowMemoryHandle
+  readonly columns: RowColumns
+  readonly mean: Float32Array
+  /** The files that hold all of it; null: none yet. */
+  readonly saved: SavedPart | null
+}
+
+/** Lengths of so many of a saved part's vectors stand for all of them. */
+const sampledNorms = 256
+
+/** A part as its owner has it: the only one to write its visibility words. */
+export class IndexPart {
+  readonly id: number
+  readonly order: 'log' | 'item'
+  readonly firstOrdinal: number
+  readonly memory: RowMemoryHandle
+  readonly columns: RowColumns
+  readonly mean: Float32Array
+  readonly norms = new RowNorms()
+  /** The files that hold its rows; of a log part maybe not all of them: see `isSaved`. */
+  saved: SavedPart | null
+  /** Rows written; grows only in the log part that is being written. */
+  rows: number
+  /** Rows of no current set. */
+  garbage = 0
+
+  constructor(options: IndexPartOptions) {
+    this.id = options.id
+    this.order = options.order
+    this.firstOrdinal = options.firstOrdinal
+    this.memory = options.memory
+    this.columns = options.columns
+    this.mean = options.mean
+    this.saved = options.saved
+    this.rows = options.rows
+  }
+
+  get graph(): SavedGraph | null {
+    return this.saved?.graph ?? null
+  }
+
+  /** Whether its files hold every row. */
+  get isSaved(): boolean {
+    return this.saved?.rows.rows === this.rows
+  }
+
+  /** Ordinals lie up to this one. */
+  get lastOrdinal(): number {
+    return this.order === 'log' ? this.firstOrdinal + this.rows - 1 : this.saved!.rows.lastOrdinal
+  }
+
+  /** Bytes of its memory and of its graph. */
+  get memoryBytes(): number {
+    return rowMemoryBytes(this.memory.shape) + (this.graph?.bytes ?? 0)
+  }
+
+  get diskBytes(): number {
+    return this.saved === null ? 0 : this.saved.rows.bytes + (this.saved.graph?.bytes ?? 0)
+  }
+
+  /** First row of the item's set if that set is the one with this first ordinal and it lies here; else -1. */
+  rowOfSet(item: number, firstOrdinal: number): number {
+    if (firstOrdinal < this.firstOrdinal || firstOrdinal > this.lastOrdinal) return -1
+    if (this.order === 'log') return firstOrdinal - this.firstOrdinal
+    const row = this.firstRowOf(item)
+    return row >= 0 && !isGarbage(this.columns.words[row]!) ? row : -1
+  }
+
+  /** First row of the item in a part sorted by item; -1: none. */
+  firstRowOf(item: number): number {
+    const { items } = this.columns
+    let low = 0
+    let high = this.rows
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      if (items[middle]! < item) low = middle + 1
+      else high = middle
+    }
+    return low < this.rows && items[low] === item ? low : -1
+  }
+
+  /**
+   * Reads the file when the memory holds no vectors.
+   * @throws FreshetError `storage-failed` when that fails
+   */
+  vectorAt(row: number, files: ShardFiles): Float32Array {
+    const { dims, vectors } = this.memory.shape
+    const { halves } = this.columns
+    if (vectors) return decodeF16(new Uint8Array(halves.buffer, halves.byteOffset + row * dims * 2, dims * 2))
+    const { file, vectorsAt } = this.saved!.rows
+    return decodeF16(readBytes(files.path(file), vectorsAt + row * dims * 2, dims * 2))
+  }
+
+  /** Of a saved part: a sample, because reading every vector takes longer than opening the part. */
+  sampleNorms(files: ShardFiles): void {
+    const step = Math.max(1, Math.floor(this.rows / sampledNorms))
+    for (let row = 0; row < this.rows; row += step) this.norms.add(norm(this.vectorAt(row, files)))
+  }
+
+  view(files: ShardFiles, rows: number): PartView {
+    const { id, memory, order, mean, graph } = this
+    return {
+      id,
+      memory,
+      order,
+      rows,
+      mean,
+      graph: graph === null ? null : { path: files.path(graph.file), size: graph.size },
+      vectors: memory.shape.vectors
+        ? null
+        : { path: files.path(this.saved!.rows.file), at: this.saved!.rows.vectorsAt },
+    }
+  }
+}
+
+function readBytes(path: string, position: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length)
+  try {
+    const file = openSync(path, 'r')
+    try {
+      if (readSync(file, bytes, 0, length, position) === length) return bytes
+    } finally {
+      closeSync(file)
+    }
+  } catch (cause) {
+    throw new FreshetError('storage-failed', `a vector cannot be read from ${path}`, { cause })
+  }
+  throw new FreshetError('storage-failed', `${path} ends before a vector`)
+}

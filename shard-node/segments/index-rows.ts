@@ -1,0 +1,222 @@
+import { FreshetError } from '../../schemas/errors.ts'
+import type { Snapshot } from '../search/search-messages.ts'
+import type { CurrentSets } from './current-sets.ts'
+import type { IndexPart } from './index-part.ts'
+import { LogPart, rowsIn } from './log-part.ts'
+import { Merge } from './merge.ts'
+import type { RestoredRows } from './restore-rows.ts'
+import { bornAt, diedAt, hiddenAt, isGarbage, settledWords, standingOf } from './row-word.ts'
+
+export interface IndexRowsOptions {
+  readonly dims: number
+  /** Threads that search. */
+  readonly threads: number
+  /** Rows after which a log part is frozen. */
+  readonly logRows: number
+  readonly newPartId: () => number
+  /** The list of parts has changed: the next search needs the new one. */
+  readonly onLayout: () => void
+}
+
+/** The rows of an item's current set. */
+export interface LocatedSet {
+  readonly part: IndexPart
+  readonly row: number
+  readonly count: number
+}
+
+/** How far item numbers may grow while a log part is written, in rows of it. */
+const itemHeadroom = 4
+
+/**
+ * All rows of an index, in parts, and whose current sets they are: what the owner thread knows, without threads or
+ * files. Each change has a sequence; a search with the snapshot of before it does not see it.
+ */
+export class IndexRows {
+  readonly #options: IndexRowsOptions
+  readonly #sets: CurrentSets
+  #frozen: readonly IndexPart[]
+  #log: LogPart
+  #sequence = 1
+  #visibleRows: number
+  #visibleItems: number
+  #merge: Merge | null = null
+
+  constructor(options: IndexRowsOptions, restored: RestoredRows) {
+    this.#options = options
+    this.#sets = restored.sets
+    this.#frozen = restored.parts
+    this.#visibleRows = restored.visibleRows
+    this.#visibleItems = restored.visibleItems
+    this.#log = this.#newLog(restored.nextOrdinal, largest(restored.parts)?.mean ?? new Float32Array(options.dims))
+  }
+
+  /** All parts; the last one is being written. */
+  get parts(): readonly IndexPart[] {
+    return [...this.#frozen, this.#log.part]
+  }
+
+  /** Parts that no row is added to any more. */
+  get frozen(): readonly IndexPart[] {
+    return this.#frozen
+  }
+
+  get snapshot(): Snapshot {
+    return { sequence: this.#sequence, logRows: this.#log.part.rows }
+  }
+
+  get visibleRows(): number {
+    return this.#visibleRows
+  }
+
+  get visibleItems(): number {
+    return this.#visibleItems
+  }
+
+  /** Rows of replaced and removed sets. */
+  get garbage(): number {
+    return this.#frozen.reduce((sum, part) => sum + part.garbage, this.#log.part.garbage)
+  }
+
+  /** Of the table of current sets. */
+  get tableBytes(): number {
+    return this.#sets.memoryBytes
+  }
+
+  /** See `VectorIndex`. */
+  put(item: number, { vectors, visible }: { readonly vectors: Uint8Array; readonly visible: boolean }): number {
+    const { dims, logRows } = this.#options
+    const count = rowsIn(vectors, dims, logRows)
+    if (!this.#log.hasRoom(item, count)) this.#rotate(item)
+    this.#drop(item)
+    const ordinal = this.#log.append(item, vectors, settledWords[visible ? 'visible' : 'hidden'])
+    this.#sets.set(item, ordinal, count)
+    if (visible) this.#countVisible(count, 1)
+    this.#changed(item)
+    return ordinal
+  }
+
+  setVisible(item: number, visible: boolean): void {
+    const set = this.locate(item)
+    if (set === null || this.isVisible(set) === visible) return
+    const sequence = this.#sequence + 1
+    set.part.columns.words.fill(visible ? bornAt(sequence) : hiddenAt(sequence), set.row, set.row + set.count)
+    this.#countVisible(set.count, visible ? 1 : -1)
+    this.#changed(item)
+  }
+
+  remove(item: number): void {
+    if (this.#drop(item)) this.#changed(item)
+  }
+
+  /** Null: the item has no set. */
+  locate(item: number): LocatedSet | null {
+    const count = this.#sets.countOf(item)
+    if (count === 0) return null
+    const firstOrdinal = this.#sets.firstOrdinalOf(item)
+    const inLog = this.#log.part.rowOfSet(item, firstOrdinal)
+    if (inLog >= 0) return { part: this.#log.part, row: inLog, count }
+    for (const part of this.#frozen) {
+      const row = part.rowOfSet(item, firstOrdinal)
+      if (row >= 0) return { part, row, count }
+    }
+    throw new FreshetError('internal', `no part holds the vectors of item ${item}`)
+  }
+
+  isVisible({ part, row }: LocatedSet): boolean {
+    return standingOf(part.columns.words[row]!) === 'visible'
+  }
+
+  /** Begins to take notice of what changes in the inputs, all of them frozen; one merge at a time. */
+  beginMerge(inputs: readonly IndexPart[]): Merge {
+    this.#merge = new Merge(inputs)
+    return this.#merge
+  }
+
+  /** Nothing happens when it has ended. */
+  abandonMerge(merge: Merge): void {
+    if (this.#merge === merge) this.#merge = null
+  }
+
+  /** Brings the new part's visibility of these items to that of now. */
+  refresh(merge: Merge, part: IndexPart, items: Iterable<number>): void {
+    for (const item of items) this.#refreshItem(merge, part, item)
+  }
+
+  /** Puts the new part, or nothing, in the place of the inputs. */
+  endMerge(merge: Merge, part: IndexPart | null): void {
+    if (part !== null) this.refresh(merge, part, merge.takeTouched())
+    const others = this.#frozen.filter(each => !merge.inputs.includes(each))
+    this.#frozen = part === null ? others : [part, ...others]
+    this.#merge = null
+    this.#options.onLayout()
+  }
+
+  /** Freezes the part that is being written, if it has rows. */
+  rotate(): void {
+    if (this.#log.part.rows > 0) this.#rotate(0)
+  }
+
+  /** Starts sequences anew. No search may be under way: what it sees would change. */
+  rebase(): void {
+    for (const { columns, rows } of this.parts) {
+      const { words } = columns
+      for (let row = 0; row < rows; row++) if (words[row] !== 0) words[row] = settledWords[standingOf(words[row]!)]
+    }
+    this.#sequence = 1
+  }
+
+  #rotate(item: number): void {
+    const { part } = this.#log
+    if (part.rows > 0) this.#frozen = [...this.#frozen, part]
+    this.#log = this.#newLog(this.#log.nextOrdinal, this.#log.sampleMean() ?? part.mean, item)
+    this.#options.onLayout()
+  }
+
+  #newLog(firstOrdinal: number, mean: Float32Array, item = 0): LogPart {
+    const { dims, threads, logRows, newPartId } = this.#options
+    const items = Math.max(this.#sets.limit, item + 1) + itemHeadroom * logRows
+    return new LogPart({ id: newPartId(), dims, firstOrdinal, capacity: logRows, items, mean, threads })
+  }
+
+  #drop(item: number): boolean {
+    const set = this.locate(item)
+    if (set === null) return false
+    if (this.isVisible(set)) this.#countVisible(set.count, -1)
+    const { words } = set.part.columns
+    words.fill(diedAt(words[set.row]!, this.#sequence + 1), set.row, set.row + set.count)
+    set.part.garbage += set.count
+    this.#sets.clear(item)
+    return true
+  }
+
+  /** Searches from now on see the change. */
+  #changed(item: number): void {
+    this.#sequence++
+    this.#merge?.touch(item)
+  }
+
+  #countVisible(rows: number, sign: 1 | -1): void {
+    this.#visibleRows += sign * rows
+    this.#visibleItems += sign
+  }
+
+  /** What stands of the item in the new part is garbage unless its current set is one of those that went in. */
+  #refreshItem(merge: Merge, part: IndexPart, item: number): void {
+    const row = part.firstRowOf(item)
+    if (row < 0) return
+    const { words, items } = part.columns
+    const set = this.locate(item)
+    const standing =
+      set !== null && merge.inputs.includes(set.part) ? standingOf(set.part.columns.words[set.row]!) : 'garbage'
+    let end = row + 1
+    while (end < part.rows && items[end] === item) end++
+    if (isGarbage(words[row]!)) part.garbage -= end - row
+    if (standing === 'garbage') part.garbage += end - row
+    words.fill(settledWords[standing], row, end)
+  }
+}
+
+function largest(parts: readonly IndexPart[]): IndexPart | undefined {
+  return parts.reduce<IndexPart | undefined>((most, part) => (most && most.rows >= part.rows ? most : part), undefined)
+}

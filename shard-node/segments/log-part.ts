@@ -1,0 +1,91 @@
+import { FreshetError } from '../../schemas/errors.ts'
+import { decodeF16, norm } from '../../schemas/unit-vector.ts'
+import { columnsOf, createRowMemory } from '../kernel/row-memory.ts'
+import { WasmKernel } from '../kernel/wasm-kernel.ts'
+import { IndexPart } from './index-part.ts'
+
+export interface LogPartOptions {
+  readonly id: number
+  readonly dims: number
+  readonly firstOrdinal: number
+  /** Rows it has room for. */
+  readonly capacity: number
+  /** Items it has room for at least. */
+  readonly items: number
+  /** What codes are centred on. */
+  readonly mean: Float32Array
+  /** That search it. */
+  readonly threads: number
+}
+
+/** Rows that a mean is taken of; fewer say little. */
+const sampledRows = 1_000
+
+/** Writes the log part that is being written: rows in the order they are put. */
+export class LogPart {
+  readonly part: IndexPart
+  readonly #kernel: WasmKernel
+  readonly #bytes: Uint8Array
+  readonly #decoded: Float32Array
+
+  constructor({ id, dims, firstOrdinal, capacity, items, mean, threads }: LogPartOptions) {
+    const shape = { dims, capacity, items: Math.ceil(items / 32) * 32, vectors: true, threads: threads + 1 }
+    const memory = createRowMemory(shape)
+    const columns = columnsOf(memory)
+    this.part = new IndexPart({ id, order: 'log', rows: 0, firstOrdinal, memory, columns, mean, saved: null })
+    // The scratch area behind those of the search threads is the writer's.
+    this.#kernel = new WasmKernel(memory, threads)
+    this.#bytes = new Uint8Array(columns.halves.buffer, columns.halves.byteOffset, columns.halves.byteLength)
+    this.#decoded = new Float32Array(dims)
+  }
+
+  /** Ordinal that the next row gets. */
+  get nextOrdinal(): number {
+    return this.part.firstOrdinal + this.part.rows
+  }
+
+  hasRoom(item: number, rows: number): boolean {
+    const { capacity, items } = this.part.memory.shape
+    return this.part.rows + rows <= capacity && item < items
+  }
+
+  /** Appends an item's set, each row with the visibility word; there is room. Returns the ordinal of its first row. */
+  append(item: number, vectors: Uint8Array, word: number): number {
+    const { columns, norms, memory, mean, rows: from } = this.part
+    const rowBytes = memory.shape.dims * 2
+    const count = vectors.length / rowBytes
+    const ordinal = this.nextOrdinal
+    this.#bytes.set(vectors, from * rowBytes)
+    for (let object = 0; object < count; object++) {
+      columns.items[from + object] = item
+      columns.objects[from + object] = object
+      columns.words[from + object] = word
+      norms.add(norm(decodeF16(vectors.subarray(object * rowBytes, (object + 1) * rowBytes), this.#decoded)))
+    }
+    this.#kernel.encode(from, from + count, mean)
+    this.part.rows += count
+    return ordinal
+  }
+
+  /** Of an even sample of the rows; null while there are too few. */
+  sampleMean(): Float32Array | null {
+    const { rows, memory } = this.part
+    if (rows < sampledRows) return null
+    const { dims } = memory.shape
+    const sum = new Float64Array(dims)
+    const step = Math.floor(rows / sampledRows)
+    for (let i = 0; i < sampledRows; i++) {
+      const at = i * step * dims * 2
+      decodeF16(this.#bytes.subarray(at, at + dims * 2), this.#decoded)
+      for (let d = 0; d < dims; d++) sum[d]! += this.#decoded[d]!
+    }
+    return Float32Array.from(sum, total => total / sampledRows)
+  }
+}
+
+/** @throws FreshetError `internal` when it is no whole number of rows, or more than a part has room for */
+export function rowsIn(vectors: Uint8Array, dims: number, capacity: number): number {
+  const rows = vectors.length / (dims * 2)
+  if (Number.isInteger(rows) && rows > 0 && rows <= Math.min(capacity, 255)) return rows
+  throw new FreshetError('internal', `a set of ${vectors.length} bytes, rows are ${dims * 2}, at most ${capacity}`)
+}

@@ -1,0 +1,107 @@
+import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
+import type { ShardFiles } from '../files/shard-files.ts'
+import { graphLibrary } from './graph-file.ts'
+import { IndexPart } from './index-part.ts'
+import type { SavedGraph, SavedPart } from './part.ts'
+import type { SavedRowsRead } from './restore-rows.ts'
+import { readRows, rowsFileName, writeRows } from './rows-file.ts'
+
+export interface PartFilesOptions {
+  readonly files: ShardFiles
+  /** Threads that search. */
+  readonly threads: number
+  readonly kind: 'standard' | 'compressed'
+  readonly newPartId: () => number
+  readonly onAlarm: (error: FreshetError) => void
+}
+
+/** Reads parts from their files, and writes log parts to such. */
+export class PartFiles {
+  readonly #options: PartFilesOptions
+  readonly #writing = new Set<string>()
+  #lastWrite: Promise<unknown> = Promise.resolve()
+
+  constructor(options: PartFilesOptions) {
+    this.#options = options
+  }
+
+  /** Names of the files that are being written. */
+  get writing(): ReadonlySet<string> {
+    return this.#writing
+  }
+
+  /**
+   * The part as it was saved, every row visible. A graph that is damaged or of another version of its library is left
+   * out, with an alarm.
+   * @throws FreshetError `checkpoint-corrupt` | `storage-failed`: the rows cannot be had
+   */
+  async read(saved: SavedPart): Promise<SavedRowsRead> {
+    const { files, threads, kind } = this.#options
+    const { id, rows } = saved
+    const vectors = kind === 'standard' || rows.order === 'log'
+    const read = await readRows(files, rows, { threads, vectors })
+    const graph = kind === 'standard' ? await this.#usable(saved) : null
+    const { memory, columns, mean, ordinals } = read
+    const { order, firstOrdinal } = rows
+    const part = new IndexPart({
+      id,
+      order,
+      rows: rows.rows,
+      firstOrdinal,
+      memory,
+      columns,
+      mean,
+      saved: { id, rows, graph },
+    })
+    part.sampleNorms(files)
+    return { part, ordinals }
+  }
+
+  /**
+   * The first `count` rows of a part, as of now, durable once this resolves. One write at a time.
+   * @throws FreshetError `storage-failed` | `storage-full`
+   */
+  save(part: IndexPart, count: number): Promise<SavedPart> {
+    const write = this.#lastWrite.then(() => this.#save(part, count))
+    this.#lastWrite = write.catch(() => undefined)
+    return write
+  }
+
+  async #save(part: IndexPart, count: number): Promise<SavedPart> {
+    if (part.saved?.rows.rows === count) return part.saved
+    const { files, newPartId } = this.#options
+    const id = newPartId()
+    const names = [rowsFileName(id), files.unfinishedName(rowsFileName(id))]
+    for (const name of names) this.#writing.add(name)
+    try {
+      const { columns, mean, firstOrdinal: ordinals } = part
+      const items = columns.items.subarray(0, count).reduce((limit, item) => Math.max(limit, item + 1), 0)
+      const rows = await writeRows(files, id, { order: 'log', rows: count, columns, mean, ordinals, items })
+      const saved = { id, rows, graph: null }
+      part.saved = saved
+      return saved
+    } finally {
+      for (const name of names) this.#writing.delete(name)
+    }
+  }
+
+  async #usable({ rows, graph }: SavedPart): Promise<SavedGraph | null> {
+    if (graph === null) return null
+    try {
+      await this.#verify(graph, rows.rows)
+      return graph
+    } catch (thrown) {
+      const { code, message } = asFreshetError(thrown)
+      this.#options.onAlarm(new FreshetError(code, `a graph is built anew: ${message}`, { cause: thrown }))
+      return null
+    }
+  }
+
+  async #verify(graph: SavedGraph, rows: number): Promise<void> {
+    const { file, size, library } = graph
+    if (library !== graphLibrary)
+      throw new FreshetError('checkpoint-corrupt', `${file} is of ${library}, not ${graphLibrary}`)
+    if (size !== rows) throw new FreshetError('checkpoint-corrupt', `${file} has ${size} nodes for ${rows} rows`)
+    await this.#options.files.verify(graph)
+  }
+}

@@ -1,0 +1,66 @@
+import { FreshetError } from '../../schemas/errors.ts'
+import { CurrentSets } from './current-sets.ts'
+import type { IndexPart } from './index-part.ts'
+import { type RowStanding, settledWords } from './row-word.ts'
+
+/** A part read from disk and the ordinals of its rows. */
+export interface SavedRowsRead {
+  readonly part: IndexPart
+  readonly ordinals: Float64Array
+}
+
+/** Rows of an index as they are when it begins. */
+export interface RestoredRows {
+  readonly parts: readonly IndexPart[]
+  readonly sets: CurrentSets
+  readonly visibleRows: number
+  readonly visibleItems: number
+  readonly nextOrdinal: number
+}
+
+export interface Registers {
+  /** What the registers say of a saved row. */
+  readonly standing: (item: number, ordinal: number) => RowStanding
+  /** Rows of all current sets. */
+  readonly currentRows: number
+}
+
+/**
+ * Gives every row the visibility that the registers say, and finds each item's current set.
+ * @throws FreshetError `checkpoint-corrupt` when a set that the registers know is not there as a whole
+ */
+export function restoreRows(read: readonly SavedRowsRead[], { standing, currentRows }: Registers): RestoredRows {
+  const sets = new CurrentSets()
+  let visibleRows = 0
+  let visibleItems = 0
+  let found = 0
+  let nextOrdinal = 0
+  for (const { part, ordinals } of read) {
+    const { items, objects, words } = part.columns
+    nextOrdinal = Math.max(nextOrdinal, part.lastOrdinal + 1)
+    for (let row = 0; row < part.rows; row++) {
+      const item = items[row]!
+      const ordinal = ordinals[row]!
+      const stands = standing(item, ordinal)
+      words[row] = settledWords[stands]
+      if (stands === 'garbage') {
+        part.garbage++
+        continue
+      }
+      const count = sets.countOf(item)
+      const first = ordinal - objects[row]!
+      if (objects[row] !== count || (count > 0 && sets.firstOrdinalOf(item) !== first)) throw incomplete(item)
+      sets.set(item, first, count + 1)
+      found++
+      if (stands === 'visible') visibleRows++
+      if (stands === 'visible' && count === 0) visibleItems++
+    }
+  }
+  if (found !== currentRows)
+    throw new FreshetError('checkpoint-corrupt', `${found} rows of current sets, the registers know ${currentRows}`)
+  return { parts: read.map(({ part }) => part), sets, visibleRows, visibleItems, nextOrdinal }
+}
+
+function incomplete(item: number): FreshetError {
+  return new FreshetError('checkpoint-corrupt', `the vectors of item ${item} are not one set`)
+}
