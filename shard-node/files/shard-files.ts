@@ -18,7 +18,7 @@ export interface NewFile {
   write(bytes: Uint8Array): Promise<void>
   /** Durable under its name, in place of what had that name, once this resolves. */
   finish(): Promise<SavedFile>
-  /** Removes what was written. */
+  /** Removes what was written, as far as that is possible. */
   abandon(): Promise<void>
 }
 
@@ -75,7 +75,7 @@ export class ShardFiles {
     }
     const abandon = async (): Promise<void> => {
       await writer.close()
-      await this.remove(this.unfinishedName(file))
+      await this.#removeUnfinished(file)
     }
     return { write: bytes => writer.write(bytes), finish, abandon }
   }
@@ -83,12 +83,17 @@ export class ShardFiles {
   /** As `create`, of a file that a library writes: `write` is given the path, and blocks. */
   async createBy(file: string, write: (path: string) => void): Promise<SavedFile> {
     const path = this.path(this.unfinishedName(file))
-    await this.#step('create', file, async () => (await open(path, 'w')).close())
-    await this.#step('write', file, () => write(path))
-    await this.#step('sync', file, () => syncPath(path))
-    const saved = await this.#measure(file)
-    await this.rename(this.unfinishedName(file), file)
-    return saved
+    try {
+      await this.#step('create', file, async () => (await open(path, 'w')).close())
+      await this.#step('write', file, () => write(path))
+      await this.#step('sync', file, () => syncPath(path))
+      const saved = await this.#measure(file)
+      await this.rename(this.unfinishedName(file), file)
+      return saved
+    } catch (thrown) {
+      await this.#removeUnfinished(file)
+      throw thrown
+    }
   }
 
   /**
@@ -194,6 +199,11 @@ export class ShardFiles {
     } finally {
       await reader.close()
     }
+  }
+
+  /** What goes wrong here is not told: what went wrong before is, and nobody looks for the file. */
+  async #removeUnfinished(file: string): Promise<void> {
+    await this.remove(this.unfinishedName(file)).catch(() => {})
   }
 
   async #openSaved(saved: SavedFile): Promise<FileHandle> {
