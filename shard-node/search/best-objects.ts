@@ -1,109 +1,150 @@
-/** A row offered for an item: its similarity and which object it is. */
-export interface BestObject {
-  readonly item: number
-  readonly object: number
-  readonly score: number
-}
+import type { IndexHit } from '../vector-index.ts'
+
+/** Items kept beyond k before the worse ones are dropped: a drop sorts all of them, so it should be rare. */
+const keptAtLeast = 1_024
 
 /**
- * Keeps the best object per item of one search, then the best items. Order: higher score, then the lower tie key (a
- * hash of the item id, so that every replica breaks ties alike), then the lower item number. Reused from search to
- * search: arrays by item number, stamped with the search they belong to.
+ * Keeps the best object per item of one search, then the best k items. Order: higher score, then the lower tie key (a
+ * hash of the item id, so that every replica breaks ties alike), then the lower item number; within an item, the lower
+ * object of equal ones. Holds a multiple of k, however many rows are offered, and is reused from search to search.
  */
 export class BestObjects {
-  #stamps = new Uint32Array(1024)
-  #scores = new Float64Array(1024)
-  #objects = new Uint8Array(1024)
-  #stamp = 0
-  #items: number[] = []
-  #rows = 0
+  readonly #ties: Uint32Array
+  #k = 0
+  #count = 0
+  #hasDropped = false
+  #floor = Number.NEGATIVE_INFINITY
+  /** Items in the order they came; the other two belong to them. */
+  #items = new Uint32Array(keptAtLeast)
+  #objects = new Uint8Array(keptAtLeast)
+  #scores = new Float32Array(keptAtLeast)
+  /** Hash table, open addressing: place of the item above, plus 1; 0: free. Twice as long, so that probes are short. */
+  #places = new Uint32Array(keptAtLeast * 2)
 
-  begin(): void {
-    this.#items = []
-    this.#rows = 0
-    this.#stamp = (this.#stamp + 1) >>> 0
-    if (this.#stamp !== 0) return
-    this.#stamps.fill(0)
-    this.#stamp = 1
+  /** `ties` by item number. */
+  constructor(ties: Uint32Array) {
+    this.#ties = ties
   }
 
-  /** Rows offered since `begin`. */
-  get rows(): number {
-    return this.#rows
+  begin(k: number): void {
+    const kept = 2 ** Math.ceil(Math.log2(Math.max(keptAtLeast, 4 * k)))
+    if (kept > this.#items.length) {
+      this.#items = new Uint32Array(kept)
+      this.#objects = new Uint8Array(kept)
+      this.#scores = new Float32Array(kept)
+      this.#places = new Uint32Array(kept * 2)
+    } else {
+      this.#places.fill(0)
+    }
+    this.#k = k
+    this.#count = 0
+    this.#hasDropped = false
+    this.#floor = Number.NEGATIVE_INFINITY
   }
 
-  /** Items offered since `begin`. */
-  get count(): number {
-    return this.#items.length
+  /** All items that were offered come out of `top`. */
+  get isAll(): boolean {
+    return !this.#hasDropped && this.#count <= this.#k
+  }
+
+  /** k items have been offered, or more. */
+  get isFull(): boolean {
+    return this.#count >= this.#k
   }
 
   offer(item: number, object: number, score: number): void {
-    this.#rows++
-    if (item >= this.#stamps.length) this.#grow(item)
-    if (this.#stamps[item] !== this.#stamp) {
-      this.#stamps[item] = this.#stamp
-      this.#items.push(item)
-    } else {
-      const held = this.#scores[item]!
-      if (score < held || (score === held && object >= this.#objects[item]!)) return
+    if (score < this.#floor) return
+    const mask = this.#places.length - 1
+    let slot = Math.imul(item, 0x9e3779b1) >>> 7
+    for (;;) {
+      slot &= mask
+      const place = this.#places[slot]!
+      if (place === 0) break
+      if (this.#items[place - 1] === item) {
+        this.#replace(place - 1, object, score)
+        return
+      }
+      slot++
     }
-    this.#scores[item] = score
-    this.#objects[item] = object
+    this.#items[this.#count] = item
+    this.#objects[this.#count] = object
+    this.#scores[this.#count] = score
+    this.#places[slot] = ++this.#count
+    if (this.#count === this.#items.length) this.#dropWorse()
   }
 
-  /** The best `k` items, best first. `ties` by item number. */
-  top(k: number, ties: Uint32Array): BestObject[] {
-    const scores = this.#scores
-    const worse = (a: number, b: number): boolean => {
-      if (scores[a] !== scores[b]) return scores[a]! < scores[b]!
-      return ties[a] === ties[b] ? a > b : ties[a]! > ties[b]!
-    }
+  /** Score of the last of the k items, -Infinity while there are fewer: rows of less do not change the answer. */
+  kthScore(): number {
+    if (!this.isFull) return Number.NEGATIVE_INFINITY
+    return this.#scores[this.#best()[0]!]!
+  }
+
+  /** The best k items, best first. */
+  top(): IndexHit[] {
+    return this.#best()
+      .sort((a, b) => (this.#isWorse(a, b) ? 1 : -1))
+      .map(place => ({ item: this.#items[place]!, object: this.#objects[place]!, score: this.#scores[place]! }))
+  }
+
+  #replace(place: number, object: number, score: number): void {
+    const held = this.#scores[place]!
+    if (score < held || (score === held && object >= this.#objects[place]!)) return
+    this.#scores[place] = score
+    this.#objects[place] = object
+  }
+
+  /** Leaves the best k, and takes nothing worse than the last of them from now on. */
+  #dropWorse(): void {
+    const best = this.top()
+    this.#places.fill(0)
+    this.#count = 0
+    for (const { item, object, score } of best) this.offer(item, object, score)
+    this.#hasDropped = true
+    this.#floor = best.at(-1)?.score ?? Number.NEGATIVE_INFINITY
+  }
+
+  /** Places of the best k items, as a heap with the worst at its root. */
+  #best(): number[] {
     const heap: number[] = []
-    for (const item of this.#items) {
-      if (heap.length < k) rise(heap, item, worse)
-      else if (worse(heap[0]!, item)) replaceRoot(heap, item, worse)
+    for (let place = 0; place < this.#count; place++) {
+      if (heap.length < this.#k) this.#rise(heap, place)
+      else if (this.#isWorse(heap[0]!, place)) this.#replaceRoot(heap, place)
     }
-    heap.sort((a, b) => (worse(a, b) ? 1 : -1))
-    return heap.map(item => ({ item, object: this.#objects[item]!, score: scores[item]! }))
+    return heap
   }
 
-  #grow(item: number): void {
-    const length = Math.max(this.#stamps.length * 2, item + 1)
-    const stamps = new Uint32Array(length)
-    const scores = new Float64Array(length)
-    const objects = new Uint8Array(length)
-    stamps.set(this.#stamps)
-    scores.set(this.#scores)
-    objects.set(this.#objects)
-    this.#stamps = stamps
-    this.#scores = scores
-    this.#objects = objects
+  #isWorse(a: number, b: number): boolean {
+    const scoreA = this.#scores[a]!
+    const scoreB = this.#scores[b]!
+    if (scoreA !== scoreB) return scoreA < scoreB
+    const itemA = this.#items[a]!
+    const itemB = this.#items[b]!
+    const tieA = this.#ties[itemA]!
+    const tieB = this.#ties[itemB]!
+    return tieA === tieB ? itemA > itemB : tieA > tieB
   }
-}
 
-type Worse = (a: number, b: number) => boolean
-
-/** A heap with the worst at its root. */
-function rise(heap: number[], item: number, worse: Worse): void {
-  let at = heap.push(item) - 1
-  while (at > 0) {
-    const parent = (at - 1) >> 1
-    if (!worse(item, heap[parent]!)) break
-    heap[at] = heap[parent]!
-    at = parent
+  #rise(heap: number[], place: number): void {
+    let at = heap.push(place) - 1
+    while (at > 0) {
+      const parent = (at - 1) >> 1
+      if (!this.#isWorse(place, heap[parent]!)) break
+      heap[at] = heap[parent]!
+      at = parent
+    }
+    heap[at] = place
   }
-  heap[at] = item
-}
 
-function replaceRoot(heap: number[], item: number, worse: Worse): void {
-  let at = 0
-  for (;;) {
-    let child = 2 * at + 1
-    if (child >= heap.length) break
-    if (child + 1 < heap.length && worse(heap[child + 1]!, heap[child]!)) child++
-    if (!worse(heap[child]!, item)) break
-    heap[at] = heap[child]!
-    at = child
+  #replaceRoot(heap: number[], place: number): void {
+    let at = 0
+    for (;;) {
+      let child = 2 * at + 1
+      if (child >= heap.length) break
+      if (child + 1 < heap.length && this.#isWorse(heap[child + 1]!, heap[child]!)) child++
+      if (!this.#isWorse(heap[child]!, place)) break
+      heap[at] = heap[child]!
+      at = child
+    }
+    heap[at] = place
   }
-  heap[at] = item
 }

@@ -1,0 +1,94 @@
+import type { RowKernel } from '../kernel/row-kernel.ts'
+import { visibility } from '../kernel/row-memory.ts'
+import { WasmKernel } from '../kernel/wasm-kernel.ts'
+import type { GraphView } from '../segments/graph-file.ts'
+import type { PartView } from '../segments/part.ts'
+import { openGraph } from './graph-copy.ts'
+import type { GraphCopy } from './search-messages.ts'
+import { StoredVectors, type VectorScratch } from './stored-vectors.ts'
+
+export interface PartOpening {
+  readonly dims: number
+  readonly thread: number
+  /** Asked when vectors lie on disk. */
+  readonly scratch: () => VectorScratch
+  readonly onCopied: (copy: GraphCopy) => void
+}
+
+/** Rows are counted again after one change per so many of them: their unseen share is wrong by no more. */
+const rowsPerRecount = 64
+
+/** A part as one search thread sees it: the rows it shares with all others, and its own view of the graph. */
+export class PartSearch {
+  readonly kernel: RowKernel
+  readonly graph: GraphView | null
+  readonly #view: PartView
+  readonly #stored: StoredVectors | null
+  #unseen = { share: 0, since: 0, until: 0 }
+
+  /** @throws FreshetError `checkpoint-corrupt` | `storage-failed` when the graph or the vectors cannot be opened */
+  constructor(view: PartView, { dims, thread, scratch, onCopied }: PartOpening) {
+    this.#view = view
+    this.kernel = new WasmKernel(view.memory, thread)
+    this.graph = view.graph && openGraph(view.graph, dims, onCopied)
+    this.#stored = view.vectors && new StoredVectors(view.vectors, dims, scratch())
+  }
+
+  /** Whether it can stand for a view of the same id: a part may get a graph, or a rebuilt one. */
+  serves({ graph }: PartView): boolean {
+    return graph?.path === this.#view.graph?.path
+  }
+
+  get memoryBytes(): number {
+    return this.#view.memory.memory.buffer.byteLength + (this.#view.graph?.size ?? 0) * this.#view.memory.shape.dims
+  }
+
+  /** Of the rows, the share that a search of this sequence does not see, roughly. */
+  unseenShare(sequence: number): number {
+    if (sequence < this.#unseen.since || sequence >= this.#unseen.until) this.#recount(sequence)
+    return this.#unseen.share
+  }
+
+  /** Before rows are scanned or scored. */
+  prepare(query: Float32Array): void {
+    this.kernel.prepare(query, this.#view.mean)
+    this.#stored?.prepare(query)
+  }
+
+  /** See `RowKernel`. @throws FreshetError `storage-failed` */
+  score(rows: Uint32Array): Float32Array {
+    return this.#stored === null ? this.kernel.score(rows) : this.#stored.score(rows)
+  }
+
+  /** See `RowKernel`. @throws FreshetError `storage-failed` */
+  scoreRange(from: number, to: number): Float32Array {
+    return this.#stored === null ? this.kernel.scoreRange(from, to) : this.#stored.scoreRange(from, to)
+  }
+
+  /** Memory and graph are the garbage collector's; a file is not. */
+  close(): void {
+    this.#stored?.close()
+  }
+
+  #recount(sequence: number): void {
+    const { rows } = this.#view
+    const { words } = this.kernel.columns
+    let unseen = 0
+    for (let row = 0; row < rows; row++) if (!isSeen(words[row]!, sequence)) unseen++
+    this.#unseen = { share: unseen / Math.max(1, rows), since: sequence, until: sequence + rows / rowsPerRecount }
+  }
+}
+
+/** A part of a layout, as far as a snapshot has it. */
+export interface SearchedPart {
+  readonly part: PartSearch
+  readonly order: 'log' | 'item'
+  readonly rows: number
+}
+
+/** See `visibility`. */
+export function isSeen(word: number, sequence: number): boolean {
+  if (word === 0) return true
+  const changed = word & visibility.sequenceMask
+  return (word & visibility.bornBit) !== 0 ? sequence >= changed : sequence < changed
+}

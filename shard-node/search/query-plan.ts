@@ -1,0 +1,119 @@
+import { scratchRows } from '../kernel/row-memory.ts'
+
+/** What planning knows of a part. */
+export interface PlannedPart {
+  readonly rows: number
+  readonly order: 'log' | 'item'
+  readonly hasGraph: boolean
+  /** Share of its rows that the search does not see, roughly. */
+  readonly unseenShare: number
+}
+
+export interface PlannedQuery {
+  readonly k: number
+  /** Graph candidates asked of a part of 200,000 rows. */
+  readonly effort: number
+  /** Share of the items that the filter allows, roughly; null: no filter. */
+  readonly selectivity: number | null
+}
+
+/**
+ * How a part is searched first.
+ * `graph`: walked for so many candidates. `probe`: walked for a few, to learn how many of them the filter allows
+ * (then `afterProbe` decides). `codes`: the code of every seen and allowed row compared. `list`: rows of the allowed
+ * items looked up, then the codes of these alone.
+ */
+export type PartStep =
+  | { readonly by: 'graph' | 'probe'; readonly count: number }
+  | { readonly by: 'codes' }
+  | { readonly by: 'list' }
+
+/*
+ * All constants below: 200,000 clustered unit vectors of 256 dimensions (2,000 clusters in 32 dimensions), i8 graphs
+ * of 12 neighbours and 64 candidates per insertion, 300 queries, one core. Recall is that of the ten nearest where
+ * nothing else is said.
+ */
+
+/** Rows of the part that `effort` is meant for, and results. */
+const effortRows = 200_000
+const effortResults = 10
+/** Candidates needed for the same recall grow with the rows to this power. */
+const effortGrowth = 0.22
+/** More results need so many more candidates each: 50 of 120 .992, 100 of 220 .986. */
+const candidatesPerResult = 2
+/**
+ * The farther candidates are the less complete: the nearest quarter is .995, half .985, all .94. A walk counts when
+ * the k-th result of the answer lies in this nearer share of its candidates.
+ */
+export const reliableShare = 0.5
+/** The least that a walk looks at (see `GraphView`): 66 µs, where 40 take 119. */
+const probeCandidates = 16
+/** When fewer of the probed rows pass than this share of what the filter allows, it is correlated with the query. */
+const correlatedShare = 0.5
+/**
+ * A walk for more candidates than this share of the rows takes longer than the scan: 35 µs and 2 µs a candidate
+ * against 2.5 ns a row.
+ */
+const walkedShare = 0.00125
+/** Of one walk, in any case. */
+const mostCandidates = 4_096
+/** Up to this selectivity, rows of allowed items are looked up one by one: it is faster than looking at all rows. */
+const listSelectivity = 0.08
+
+/** Rows scored of a scan of 16,384 rows: 180 .996, 900 for 100 results .994; of 200,000 rows: 430 .996. */
+const scannedRows = 16_384
+const scored = { base: 100, perResult: 8 } as const
+const scoredGrowth = 0.35
+/** With a filter results may be far from the query, where codes tell less: whole clusters allowed, 500 rows .985, 1,000 .997. */
+const scoredFiltered = { base: 600, perResult: 10 } as const
+
+/** More results are searched for exactly: a scan finds so few of the nearest that the share of them would fall. */
+export const mostApproximate = 1_000
+
+/** How to begin with a part. */
+export function planPart(part: PlannedPart, query: PlannedQuery): PartStep {
+  const { selectivity } = query
+  const count = graphCandidates(part, query)
+  if (selectivity === null) return part.hasGraph && count < part.rows / 4 ? { by: 'graph', count } : { by: 'codes' }
+  if (selectivity <= listSelectivity && part.order === 'item') return { by: 'list' }
+  const hoped = probeCandidates + count / selectivity
+  if (part.hasGraph && isWorthWalking(hoped, part)) return { by: 'probe', count: probeCandidates }
+  return { by: 'codes' }
+}
+
+/** Candidates to ask of a part's graph when all its rows that are seen may come out. */
+export function graphCandidates(part: PlannedPart, { k, effort }: PlannedQuery): number {
+  const needed =
+    effort * (part.rows / effortRows) ** effortGrowth + candidatesPerResult * Math.max(0, k - effortResults)
+  const seen = Math.max(needed, k / reliableShare + 1)
+  return Math.ceil(Math.min(mostCandidates, seen / (1 - part.unseenShare)))
+}
+
+/** Of the probed rows this share passed. Null: scan. */
+export function afterProbe(part: PlannedPart, query: PlannedQuery, passedShare: number): number | null {
+  const expected = (query.selectivity ?? 1) * (1 - part.unseenShare)
+  if (passedShare === 0 || passedShare < expected * correlatedShare) return null
+  const count = Math.ceil(graphCandidates({ ...part, unseenShare: 0 }, query) / passedShare)
+  return isWorthWalking(count, part) ? count : null
+}
+
+/** A walk for so many did not reach far enough. Null: scan. */
+export function afterShortWalk(part: PlannedPart, count: number): number | null {
+  return isWorthWalking(count * 2, part) ? count * 2 : null
+}
+
+/** How many rows to score of those that a scan of so many rows, over several parts, finds nearest by code. */
+export function rowsToScore(rows: number, { k, selectivity }: Pick<PlannedQuery, 'k' | 'selectivity'>): number {
+  const unfiltered = (scored.base + scored.perResult * k) * (rows / scannedRows) ** scoredGrowth
+  const filtered = selectivity === null ? 0 : scoredFiltered.base + scoredFiltered.perResult * k
+  return Math.min(scratchRows, Math.ceil(Math.max(unfiltered, filtered)))
+}
+
+/** How many of them one of the parts may have: twice its share, because neighbours lie together. */
+export function wantedOf(partRows: number, rows: number, toScore: number): number {
+  return Math.min(toScore, Math.ceil((2 * toScore * partRows) / Math.max(1, rows)) + 32)
+}
+
+function isWorthWalking(count: number, { rows }: PlannedPart): boolean {
+  return count <= Math.min(mostCandidates, rows * walkedShare)
+}
