@@ -119,7 +119,7 @@ class InMemoryLog implements EventLog {
       partitions.map(index => {
         const { start, end } = topic.partitions[index]!
         const position = given.get(index) ?? asOffset(start)
-        if (position > end || (position < start && !topic.spec.compacted))
+        if (position > end || position < start)
           throw new FreshetError('offset-out-of-range', `partition ${index} holds ${start} to ${end}, not ${position}`)
         return [index, position]
       }),

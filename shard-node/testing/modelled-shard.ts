@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openMutationCodec, writtenSchemas } from '../../schemas/avro/codec.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
-import { asOffset, asPartition, asShardId, type Partition, parseGeneration, type ReplicaId } from '../../schemas/ids.ts'
+import { asOffset, asPartition, asShardId, parseGeneration, type ReplicaId } from '../../schemas/ids.ts'
 import { type Mutation, mutationKey, type RegisterMutation, registerOf } from '../../schemas/mutation.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
 import type { ShardSearchRequest } from '../../schemas/shard-api.ts'
@@ -15,7 +15,7 @@ import type { ShardNodeOptions } from '../shard-node-options.ts'
 import { InMemoryLogStorage } from './in-memory-log.ts'
 import { ShardModel } from './shard-model.ts'
 import { acceptanceOf } from './shard-on-log.ts'
-import { type EventKind, ShardWorkload } from './shard-workload.ts'
+import { type EventKind, ShardWorkload, type WorkloadOptions } from './shard-workload.ts'
 
 export const partitionCount = 2
 const partitions = Array.from({ length: partitionCount }, (_, index) => asPartition(index))
@@ -23,29 +23,28 @@ const generation = parseGeneration('g1')
 const topic = mutationTopic(generation)
 const day = 24 * 3_600_000
 
-export interface ModelledShardOptions {
-  readonly seed: number
-  readonly dims: number
-  /** Size of the space that item ids are drawn from. */
-  readonly items: number
+export interface ModelledShardOptions extends WorkloadOptions {
   readonly tuning?: ShardNodeOptions['tuning']
+  /** One in memory if not given. */
+  readonly log?: EventLog
 }
 
-/** A shard on a log in memory, its files in a directory of its own, and beside it the model of the same log. */
+/** A shard on a log, its files in a directory of its own, and beside it the model of the same log. */
 export class ModelledShard {
+  /** Of the log, when it is the one in memory; holds the clock. */
   readonly storage = new InMemoryLogStorage()
   readonly model = new ShardModel(partitionCount)
   readonly workload: ShardWorkload
+  readonly log: EventLog
   readonly directory: string
   readonly alarms: FreshetError[] = []
   readonly failures: FreshetError[] = []
   readonly #options: ModelledShardOptions
-  readonly #log: EventLog
   readonly #codec: RecordCodec<Mutation>
   readonly #nodes = new Set<ShardNode>()
-  /** Newest version of each register of each item that the log was given, and the keys of those it beat. */
+  /** By register of each item, the newest version that the log was given; and by key those that it beat. */
   readonly #newest = new Map<string, RegisterMutation>()
-  readonly #beaten = new Map<string, Partition>()
+  readonly #beaten = new Map<string, RegisterMutation>()
   #node: ShardNode | null = null
   #settled = 0
   #directories = 0
@@ -54,7 +53,7 @@ export class ModelledShard {
     this.#options = options
     this.directory = directory
     this.#codec = codec
-    this.#log = this.storage.open()
+    this.log = options.log ?? this.storage.open()
     this.workload = new ShardWorkload(options)
   }
 
@@ -65,7 +64,7 @@ export class ModelledShard {
       versions: async subject => schemas.filter(schema => schema.subject === subject),
     })
     const shard = new ModelledShard(options, await mkdtemp(join(tmpdir(), 'freshet-model-')), codec)
-    await shard.#log.ensureTopic({
+    await shard.log.ensureTopic({
       name: topic,
       partitions: partitionCount,
       compacted: true,
@@ -80,6 +79,22 @@ export class ModelledShard {
   get node(): ShardNode {
     assert(this.#node !== null, 'no replica is open')
     return this.#node
+  }
+
+  /** Makes the model of what is in the log already. */
+  async readLog(): Promise<void> {
+    const reader = await this.log.openReader({ topic, partitions, from: new Map() })
+    for (;;) {
+      const records = await reader.poll(1_000, 0)
+      if (records.length === 0) break
+      for (const { value } of records) {
+        if (value === null) continue
+        await this.#codec.learn(value)
+        const mutation = this.#codec.decode(value)
+        if (mutation.type !== 'Watermark') this.#note(mutation)
+      }
+    }
+    await reader.close()
   }
 
   /** Null between the end of one replica and the next. */
@@ -100,7 +115,7 @@ export class ModelledShard {
   async open(directory: string, options: Partial<ShardNodeOptions> = {}): Promise<ShardNode> {
     const node = await ShardNode.open({
       directory,
-      log: this.#log,
+      log: this.log,
       codec: this.#codec,
       generation,
       acceptance: acceptanceOf(this.#options.dims),
@@ -133,10 +148,7 @@ export class ModelledShard {
 
   /** Writes to the log and the model. Readable at once. */
   async write(mutations: readonly RegisterMutation[]): Promise<void> {
-    for (const mutation of mutations) {
-      this.model.apply(mutation)
-      this.#noteBeaten(mutation)
-    }
+    for (const mutation of mutations) this.#note(mutation)
     await this.#append(mutations)
   }
 
@@ -170,11 +182,27 @@ export class ModelledShard {
    * What becomes of a log that grows old: the dispatcher writes a null for each write that a higher version of its
    * register has beaten, log compaction takes both away. Returns how many records went.
    */
-  async compactLog(): Promise<number> {
-    const nulls = [...this.#beaten].map(([key, partition]) => ({ partition, key: Buffer.from(key), value: null }))
+  compactLog(): Promise<number> {
+    const beaten = [...this.#beaten.values()]
     this.#beaten.clear()
-    await this.#log.append(topic, nulls)
+    return this.removeFromLog(beaten)
+  }
+
+  /** As if these had been nulled, and the nulls compacted away too. Returns how many records went. */
+  async removeFromLog(mutations: readonly RegisterMutation[]): Promise<number> {
+    const nulls = mutations.map(mutation => ({
+      partition: this.model.partitionOf(mutation.itemId),
+      key: Buffer.from(mutationKey(mutation)),
+      value: null,
+    }))
+    await this.log.append(topic, nulls)
     return this.storage.compact(topic)
+  }
+
+  /** Removes everything that was written so far from the log. */
+  async removeAllFromLog(): Promise<void> {
+    const offsets = await this.log.offsets(topic)
+    this.storage.removeBefore(topic, new Map([...offsets].map(([partition, { end }]) => [partition, end])))
   }
 
   /** Resolves when the replica searches everything that was written before the call. */
@@ -183,20 +211,20 @@ export class ModelledShard {
     if (node === this.#node) this.#settle(moment)
   }
 
-  request(query: Omit<ShardSearchRequest, 'generation' | 'fingerprint'>): ShardSearchRequest {
+  readonly request = (query: Omit<ShardSearchRequest, 'generation' | 'fingerprint'>): ShardSearchRequest => {
     const { fingerprint } = acceptanceOf(this.#options.dims)
     return { generation, fingerprint, ...query }
   }
 
   async dispose(): Promise<void> {
     for (const node of this.#nodes) await node.close()
-    await this.#log.close()
+    await this.log.close()
     await rm(this.directory, { recursive: true, force: true })
   }
 
   async #reach(node: ShardNode): Promise<number> {
     const { moment } = this.model
-    for (const [partition, { end }] of await this.#log.offsets(topic)) await node.reached(partition, end)
+    for (const [partition, { end }] of await this.log.offsets(topic)) await node.reached(partition, end)
     return moment
   }
 
@@ -206,7 +234,7 @@ export class ModelledShard {
   }
 
   async #append(mutations: readonly Mutation[]): Promise<void> {
-    await this.#log.append(
+    await this.log.append(
       topic,
       mutations.map(mutation => ({
         partition: mutation.type === 'Watermark' ? mutation.partition : this.model.partitionOf(mutation.itemId),
@@ -216,7 +244,8 @@ export class ModelledShard {
     )
   }
 
-  #noteBeaten(mutation: RegisterMutation): void {
+  #note(mutation: RegisterMutation): void {
+    this.model.apply(mutation)
     const register = `${registerOf(mutation)}:${mutation.itemId}`
     const held = this.#newest.get(register)
     if (held === undefined) {
@@ -226,6 +255,6 @@ export class ModelledShard {
     if (held.version.offset === mutation.version.offset) return
     const [newer, older] = held.version.offset > mutation.version.offset ? [held, mutation] : [mutation, held]
     this.#newest.set(register, newer)
-    this.#beaten.set(mutationKey(older), this.model.partitionOf(older.itemId))
+    this.#beaten.set(mutationKey(older), older)
   }
 }

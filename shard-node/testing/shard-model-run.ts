@@ -12,8 +12,8 @@ import {
   compareStatus,
   compareWhole,
   type RecallCount,
-  Spectator,
 } from './shard-comparison.ts'
+import { Spectator } from './spectator.ts'
 
 export interface ShardModelRunOptions {
   readonly seed: number
@@ -113,7 +113,7 @@ class ShardModelRun {
     } finally {
       await spectator.stop()
     }
-    await compareWhole(this.#shard)
+    await compareWhole(this.#shard, this.#shard.node)
     const { rows, segments } = await this.#shard.node.status()
     return {
       seed,
@@ -134,30 +134,32 @@ class ShardModelRun {
   }
 
   async #operate(operation: Operation): Promise<void> {
-    const { workload } = this.#shard
+    const shard = this.#shard
+    const recall = this.#recall
+    const { workload, node } = shard
     this.#operation = operation
     this.#count(operation)
-    await this.#shard.caughtUp()
+    await shard.caughtUp()
     switch (operation) {
       case 'exactSearch':
-        return compareExact(this.#shard, { vector: workload.query(), k: this.#k(), excludeItem: workload.itemId() })
+        return compareExact(shard, { vector: workload.query(), k: this.#k(), excludeItem: workload.itemId() }, node)
       case 'approximateSearch':
-        return compareApproximate(this.#shard, { vector: workload.query(), k: this.#k() }, { recall: this.#recall })
+        return compareApproximate(shard, { vector: workload.query(), k: this.#k() }, { node, recall })
       case 'filteredSearch': {
         const query = { vector: workload.query(), k: this.#k(), filter: workload.filter() }
-        await compareApproximate(this.#shard, query, { recall: this.#recall })
-        return compareExact(this.#shard, query)
+        await compareApproximate(shard, query, { node, recall })
+        return compareExact(shard, query, node)
       }
       case 'registers':
-        return compareRegisters(this.#shard, workload.itemId())
+        return compareRegisters(shard, workload.itemId(), node)
       case 'status':
-        return compareStatus(this.#shard)
+        return compareStatus(shard, node)
       case 'watermark':
         return this.#shard.writeWatermark()
       case 'checkpoint':
         return this.#checkpoint()
       case 'whole':
-        return compareWhole(this.#shard)
+        return compareWhole(this.#shard, this.#shard.node)
       case 'restart':
         return this.#restart()
       case 'crash':
@@ -182,7 +184,7 @@ class ShardModelRun {
     await this.#shard.close(this.#shard.node)
     await this.#write(3)
     await this.#shard.serve(await this.#shard.open(this.#directory))
-    await compareWhole(this.#shard)
+    await compareWhole(this.#shard, this.#shard.node)
   }
 
   /** Goes on from the files as they lie at this moment; sometimes amid a checkpoint, always amid writes. */
@@ -197,7 +199,7 @@ class ShardModelRun {
     await this.#shard.serve(await this.#shard.open(this.#directory))
     await checkpoint
     await this.#abandon(crashed, left)
-    await compareWhole(this.#shard)
+    await compareWhole(this.#shard, this.#shard.node)
   }
 
   /** A replica from a snapshot of this one, taken while events are written, goes on in its place every other time. */

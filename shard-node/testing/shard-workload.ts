@@ -16,6 +16,8 @@ export interface WorkloadOptions {
   readonly dims: number
   /** Size of the space that item ids are drawn from; about two thirds live at a time. */
   readonly items: number
+  /** Versions begin above. */
+  readonly aboveVersion?: number
 }
 
 const clusters = 12
@@ -68,10 +70,11 @@ export class ShardWorkload {
   /** Writes that are on their way, each a sequence to be written in order. */
   readonly #late: RegisterMutation[][] = []
   readonly #written: RegisterMutation[] = []
-  #version = 0
+  #version: number
 
   constructor(options: WorkloadOptions) {
     this.#options = options
+    this.#version = options.aboveVersion ?? 0
     this.#random = seededRandom(options.seed)
     this.#vectors = new GridVectors({ seed: options.seed ^ 0x5eed, dims: options.dims })
   }
@@ -101,6 +104,13 @@ export class ShardWorkload {
     while (this.#late.length > 0) mutations.push(...this.#takeLate())
     this.#remember(mutations)
     return mutations
+  }
+
+  /** Deletes about so many of the items that live. */
+  removeShare(share: number): readonly RegisterMutation[] {
+    const removed = [...this.#live].filter(() => this.#random() < share)
+    for (const item of removed) this.#live.delete(item)
+    return removed.map(item => itemRemoved(idOf(item), ++this.#version))
   }
 
   query(): Float32Array {

@@ -1,0 +1,30 @@
+import { execFile } from 'node:child_process'
+import { chmod, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+import { makeFiles, type OpenedForeign } from './testing/foreign-files.ts'
+
+const program = join(import.meta.dirname, 'testing/foreign-files.ts')
+const nobody = 65_534
+
+test('files of another user are served from copies, and the operator is told', async context => {
+  if (process.getuid?.() !== 0) context.skip('only root can make files that another user opens')
+  const parent = await mkdtemp(join(tmpdir(), 'freshet-foreign-'))
+  try {
+    const directory = join(parent, 'shard')
+    await makeFiles(directory)
+    await chmod(parent, 0o755)
+    await chmod(directory, 0o777)
+    for (const file of await readdir(directory)) await chmod(join(directory, file), 0o644)
+    const { stdout } = await promisify(execFile)(process.execPath, [program, directory], { uid: nobody, gid: nobody })
+    const { alarms, graphs } = JSON.parse(stdout) as OpenedForeign
+    expect(graphs).toBeGreaterThan(0)
+    expect(alarms.length).toBeGreaterThan(0)
+    for (const { code, message } of alarms)
+      expect([code, message]).toEqual(['storage-failed', expect.stringContaining('cop')])
+  } finally {
+    await rm(parent, { recursive: true })
+  }
+})

@@ -1,0 +1,255 @@
+import assert from 'node:assert/strict'
+import { rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { asFreshetError } from '../../schemas/errors.ts'
+import type { OnDiskStep } from '../files/disk-steps.ts'
+import type { ShardNode } from '../shard-node.ts'
+import { seededRandom } from './clustered-vectors.ts'
+import { type CrashImage, CrashImages, type Unsynced } from './crash-images.ts'
+import { ModelledShard } from './modelled-shard.ts'
+import { compareStatus, compareWhole } from './shard-comparison.ts'
+import { Spectator } from './spectator.ts'
+import { tinyTuning } from './tiny-tuning.ts'
+
+export interface CrashPointsOptions {
+  readonly seed: number
+  /** Share of the steps that are tried, 0 to 1; the first of each kind always is. */
+  readonly share: number
+  readonly onNote?: (line: string) => void
+}
+
+export interface CrashPointsReport {
+  /** Disk steps of the scenario. */
+  readonly steps: number
+  readonly tried: number
+  /** Kinds of steps tried, as in `rename rows`. */
+  readonly kinds: readonly string[]
+}
+
+const losses: readonly Unsynced[] = ['kept', 'half lost', 'kept', 'half zeroed', 'lost']
+
+/**
+ * Runs a scenario that makes every kind of disk step, and opens what a crash before each of them leaves: the shard
+ * catches up on its log, says what the model says, without an alarm, and works on.
+ */
+export async function runCrashPoints(options: CrashPointsOptions): Promise<CrashPointsReport> {
+  const shard = await newShard(options.seed)
+  try {
+    const directory = shard.newDirectory()
+    const exported = shard.newDirectory()
+    const picker = new StepPicker(options)
+    const own = new CrashImages(directory, { target: join(shard.directory, 'own'), takes: picker.takes })
+    const copies = new CrashImages(exported, { target: join(shard.directory, 'copies'), takes: picker.takes })
+    const onDiskStep: OnDiskStep = (step, file) => {
+      own.onDiskStep(step, file)
+      copies.onDiskStep(step, file)
+    }
+    await shard.serve(await shard.open(directory, { onDiskStep }))
+    for (const stage of stages) await stage(shard, exported)
+    await shard.close(shard.node)
+    const images = [...own.images, ...copies.images]
+    for (const [index, image] of images.entries()) {
+      options.onNote?.(`${index + 1} of ${images.length}: ${image.before}`)
+      await recover(shard, image)
+    }
+    return { steps: own.steps, tried: images.length, kinds: picker.kinds }
+  } finally {
+    await shard.dispose()
+  }
+}
+
+export interface FullDiskReport {
+  /** Steps of the scenario that a full disk can refuse. */
+  readonly writes: number
+  readonly tried: number
+  /** Codes of alarms and refused calls. */
+  readonly codes: readonly string[]
+}
+
+/**
+ * The same scenario on a disk that is full from one write on: searches go on and are right, what the operator must
+ * know is told, and once there is space everything is as if nothing had been.
+ */
+export async function runFullDisk(options: CrashPointsOptions): Promise<FullDiskReport> {
+  const { writes } = await fillDiskAt(Number.POSITIVE_INFINITY, options.seed)
+  const random = seededRandom(options.seed)
+  const codes = new Set<string>()
+  let tried = 0
+  for (let write = 0; write < writes; write++) {
+    if (random() >= options.share) continue
+    options.onNote?.(`full from write ${write} of ${writes} on`)
+    for (const code of (await fillDiskAt(write, options.seed)).codes) codes.add(code)
+    tried++
+  }
+  return { writes, tried, codes: [...codes] }
+}
+
+async function fillDiskAt(
+  write: number,
+  seed: number,
+): Promise<{ readonly writes: number; readonly codes: readonly string[] }> {
+  const shard = await newShard(seed)
+  const disk = new FillingDisk(write)
+  try {
+    const directory = shard.newDirectory()
+    await shard.serve(await shard.open(directory, { onDiskStep: disk.onDiskStep }))
+    const refused: string[] = []
+    const scenario = runStages(shard, code => refused.push(code))
+    await Promise.race([scenario, disk.filled])
+    if (disk.isFull) await serveWhileFull(shard)
+    disk.free()
+    await scenario
+    const codes = [...refused, ...shard.alarms.map(({ code }) => code)]
+    await shard.caughtUp()
+    await compareWhole(shard, shard.node)
+    await shard.node.checkpoint()
+    await shard.close(shard.node)
+    shard.alarms.length = 0
+    await shard.serve(await shard.open(directory))
+    await compareWhole(shard, shard.node)
+    assert.deepEqual([...shard.alarms, ...shard.failures], [], 'after there is space again')
+    return { writes: disk.writes, codes }
+  } catch (cause) {
+    throw new Error(`a disk full from write ${write} of seed ${seed} on: ${cause}`, { cause })
+  } finally {
+    disk.free()
+    await shard.dispose()
+  }
+}
+
+/** All stages; what a full disk refuses of one is told, and the next follows. */
+async function runStages(shard: ModelledShard, onRefused: (code: string) => void): Promise<void> {
+  for (const stage of stages)
+    await stage(shard, shard.newDirectory()).catch(error => {
+      if (asFreshetError(error).code !== 'storage-full') throw error
+      onRefused(error.code)
+    })
+}
+
+/** Searches are answered, and rightly; a checkpoint is refused with the reason. */
+async function serveWhileFull(shard: ModelledShard): Promise<void> {
+  const spectator = new Spectator(shard)
+  await assert.rejects(shard.node.checkpoint(), { code: 'storage-full' })
+  await spectator.searched(20)
+  await spectator.stop()
+  assert.equal(shard.node.state, 'ready')
+}
+
+type Stage = (shard: ModelledShard, exportDirectory: string) => Promise<unknown>
+
+/** Writes, rotations, builds, checkpoints, an export, compaction of what was deleted. */
+const stages: readonly Stage[] = [
+  async shard => {
+    await shard.writeEvents(60)
+    await shard.caughtUp()
+    await shard.node.checkpoint()
+  },
+  async shard => {
+    await shard.writeEvents(300)
+    await shard.caughtUp()
+    await shard.writeWatermark()
+    await shard.node.checkpoint()
+  },
+  (shard, directory) => shard.node.exportTo(directory),
+  async shard => {
+    for (let round = 0; round < 6; round++) {
+      await shard.writeEvents(60)
+      await shard.caughtUp()
+    }
+    await shard.node.checkpoint()
+  },
+  async shard => {
+    await shard.write(shard.workload.drain())
+    await shard.write(shard.workload.removeShare(0.6))
+    await shard.caughtUp()
+    await shard.node.checkpoint()
+  },
+  async shard => {
+    await shard.writeEvents(100)
+    await shard.caughtUp()
+    await shard.node.checkpoint()
+  },
+]
+
+function newShard(seed: number): Promise<ModelledShard> {
+  return ModelledShard.create({ seed, dims: 16, items: 250, tuning: { index: tinyTuning } })
+}
+
+/** Opens the image, holds it against the model, works on and opens it once more. */
+async function recover(shard: ModelledShard, image: CrashImage): Promise<void> {
+  try {
+    const check = async (node: ShardNode): Promise<void> => {
+      await compareWhole(shard, node)
+      assert.deepEqual([...shard.alarms, ...shard.failures], [])
+    }
+    const node = await shard.open(image.directory)
+    await check(node)
+    await shard.writeEvents(15)
+    await shard.caughtUp(node)
+    await node.checkpoint()
+    await compareStatus(shard, node)
+    await shard.close(node)
+    const again = await shard.open(image.directory)
+    await check(again)
+    await shard.close(again)
+    await rm(image.directory, { recursive: true })
+  } catch (cause) {
+    throw new Error(`a crash before ${image.before}: ${cause}`, { cause })
+  }
+}
+
+/** Which steps are tried: the first of each kind, and of the others a share. */
+class StepPicker {
+  readonly #random: () => number
+  readonly #share: number
+  readonly #seen = new Set<string>()
+
+  constructor({ seed, share }: CrashPointsOptions) {
+    this.#random = seededRandom(seed)
+    this.#share = share
+  }
+
+  get kinds(): readonly string[] {
+    return [...this.#seen].sort()
+  }
+
+  readonly takes = (step: string, index: number): Unsynced | null => {
+    const kind = step.replace(/-\d+.*$/, '')
+    const isFirst = !this.#seen.has(kind)
+    this.#seen.add(kind)
+    return isFirst || this.#random() < this.#share ? losses[index % losses.length]! : null
+  }
+}
+
+/** A disk without space from one write on. */
+class FillingDisk {
+  writes = 0
+  /** Resolves with the first write that is refused. */
+  readonly filled: Promise<void>
+  readonly #fullAt: number
+  readonly #onFull: () => void
+  #isFreed = false
+
+  constructor(fullAt: number) {
+    this.#fullAt = fullAt
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.filled = promise
+    this.#onFull = resolve
+  }
+
+  get isFull(): boolean {
+    return !this.#isFreed && this.writes > this.#fullAt
+  }
+
+  free(): void {
+    this.#isFreed = true
+  }
+
+  readonly onDiskStep: OnDiskStep = step => {
+    if (step !== 'create' && step !== 'write' && step !== 'link') return
+    this.writes++
+    if (!this.isFull) return
+    this.#onFull()
+    throw Object.assign(new Error(`ENOSPC: no space left on device, ${step}`), { code: 'ENOSPC' })
+  }
+}
