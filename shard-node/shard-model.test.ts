@@ -1,14 +1,24 @@
 import { expect, test } from 'vitest'
 import { runShardModel } from './testing/shard-model-run.ts'
+import { tinyTuning } from './testing/tiny-tuning.ts'
 
 const seed = 20_260
+
 test(`a shard answers as a plain map and an exact scan do, whatever happens to it (seed ${seed})`, async () => {
-  const report = await runShardModel({ seed, operations: 2_500, dims: 16, items: 500 })
+  const index = { ...tinyTuning, kind: 'standard' } as const
+  const report = await runShardModel({ seed, operations: 2_500, dims: 16, items: 500, tuning: { index } })
+  for (const operation of ['restart', 'crash', 'replica', 'checkpoint', 'compactLog'])
+    expect(report.operations[operation], operation).toBeGreaterThan(0)
   expect(report.searchesMeanwhile).toBeGreaterThan(50)
   expect(report.recall).toBeGreaterThan(0.95)
-  expect(report.operations).toMatchObject({
-    restart: expect.any(Number),
-    crash: expect.any(Number),
-    replica: expect.any(Number),
-  })
+  expect(report.graphs).toBeGreaterThan(0)
+  expect(report.layouts).toBeGreaterThan(10)
+})
+
+test(`so does one that holds only codes in memory (seed ${seed})`, async () => {
+  const index = { ...tinyTuning, kind: 'compressed' } as const
+  const report = await runShardModel({ seed, operations: 1_500, dims: 24, items: 400, tuning: { index } })
+  expect(report.recall).toBeGreaterThan(0.95)
+  expect(report.graphs).toBe(0)
+  expect(report.layouts).toBeGreaterThan(5)
 })

@@ -1,10 +1,12 @@
 import { parseArgs } from 'node:util'
 import { runShardModel } from '../../shard-node/testing/shard-model-run.ts'
+import { tinyTuning } from '../../shard-node/testing/tiny-tuning.ts'
 
 /** `npm run test:model -- --operations 200000 --seed 7`: random operations on a shard, held against a plain map. */
 const { values } = parseArgs({
   options: {
     operations: { type: 'string', default: '200000' },
+    kind: { type: 'string', default: 'standard' },
     seed: { type: 'string', default: `${Date.now() % 1e6}` },
   },
 })
@@ -15,7 +17,8 @@ const notedEvery = operations / 100
 let noted = 0
 process.stderr.write(`seed ${seed}, ${operations} operations\n`)
 try {
-  const report = await runShardModel({ seed, operations, dims: 24, items: 3_000, onProgress: note })
+  const tuning = { index: { ...tinyTuning, kind: values.kind === 'compressed' ? 'compressed' : 'standard' } } as const
+  const report = await runShardModel({ seed, operations, dims: 24, items: 3_000, tuning, onProgress: note })
   process.stdout.write(`${JSON.stringify(report, null, 2)}\n`)
   process.stdout.write(`the shard and the model agreed, in ${seconds()} s\n`)
 } catch (error) {

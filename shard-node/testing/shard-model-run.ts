@@ -33,9 +33,13 @@ export interface ShardModelReport {
   readonly searchesMeanwhile: number
   /** Of the approximate searches: hits that are in the exact answer ÷ hits of the exact answer. */
   readonly recall: number
-  /** Rows and segments at the end. */
-  readonly rows: number
+  /** The most that were seen at once. */
+  readonly graphs: number
   readonly segments: number
+  /** How often the number of segments was another one than when looked at before: rotations, builds, drops. */
+  readonly layouts: number
+  /** At the end. */
+  readonly rows: number
 }
 
 /** Operations and how often they are drawn, between writes of up to 40 events. */
@@ -80,6 +84,10 @@ class ShardModelRun {
   readonly #recall: RecallCount = { found: 0, wanted: 0 }
   #directory: string
   #done = 0
+  #graphs = 0
+  #segments = 0
+  #layouts = 0
+  #lastSegments = 0
   #operation: Operation | 'writes' = 'writes'
 
   private constructor(options: ShardModelRunOptions, shard: ModelledShard) {
@@ -107,6 +115,8 @@ class ShardModelRun {
         await this.#write(1 + Math.floor(this.#random() * 40))
         if (this.#random() < 0.8) await this.#shard.caughtUp()
         await this.#operate(this.#draw())
+        await this.#noteLayout()
+        assert.deepEqual([...this.#shard.alarms, ...this.#shard.failures], [])
       }
       await this.#shard.write(this.#shard.workload.drain())
       await this.#shard.caughtUp()
@@ -114,19 +124,29 @@ class ShardModelRun {
       await spectator.stop()
     }
     await compareWhole(this.#shard, this.#shard.node)
-    const { rows, segments } = await this.#shard.node.status()
+    const { rows } = await this.#shard.node.status()
     return {
       seed,
       operations: Object.fromEntries([...this.#counts].sort()),
       searchesMeanwhile: spectator.searches,
       recall: this.#recall.found / this.#recall.wanted,
+      graphs: this.#graphs,
+      segments: this.#segments,
+      layouts: this.#layouts,
       rows,
-      segments,
     }
   }
 
   dispose(): Promise<void> {
     return this.#shard.dispose()
+  }
+
+  async #noteLayout(): Promise<void> {
+    const { segments, storage } = await this.#shard.node.status()
+    if (segments !== this.#lastSegments) this.#layouts++
+    this.#lastSegments = segments
+    this.#segments = Math.max(this.#segments, segments)
+    this.#graphs = Math.max(this.#graphs, storage.graphs)
   }
 
   async #write(count: number): Promise<void> {
@@ -228,8 +248,6 @@ class ShardModelRun {
   async #abandon(node: ShardNode, directory: string): Promise<void> {
     await this.#shard.close(node)
     await rm(directory, { recursive: true })
-    assert.deepEqual(this.#shard.failures, [])
-    assert.deepEqual(this.#shard.alarms, [])
   }
 
   #draw(): Operation {
