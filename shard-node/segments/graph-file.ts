@@ -79,13 +79,12 @@ export class GraphView {
    * `isForeignFile` holds when the file is another user's
    */
   static open(path: string, { size, dims }: { readonly size: number; readonly dims: number }): GraphView {
+    refuseUnreadable(path)
     const index = newIndex({ dims, connectivity: 0, expansionAdd: 0 })
     try {
       index.view(path)
     } catch (cause) {
-      const isForeign = cause instanceof Error && /operation not permitted/i.test(cause.message)
-      const details = isForeign ? foreignFile : undefined
-      throw new FreshetError('storage-failed', `the graph ${path} cannot be viewed`, { cause, details })
+      throw unviewable(path, cause)
     }
     const view = new GraphView(index, size)
     if (index.size() === size && index.dimensions() === dims) return view
@@ -127,6 +126,21 @@ export function isForeignFile(error: FreshetError): boolean {
   return error.details === foreignFile
 }
 
+/** A file that the library cannot open makes it close descriptor 0, and the process end at the next use of that. */
+function refuseUnreadable(path: string): void {
+  try {
+    closeSync(openSync(path, 'r'))
+  } catch (cause) {
+    throw unviewable(path, cause)
+  }
+}
+
+function unviewable(path: string, cause: unknown): FreshetError {
+  const isForeign = cause instanceof Error && /operation not permitted/i.test(cause.message)
+  const details = isForeign ? foreignFile : undefined
+  return new FreshetError('storage-failed', `the graph ${path} cannot be viewed`, { cause, details })
+}
+
 function newIndex({ dims, connectivity, expansionAdd }: GraphShape): Index {
   return new Index({
     dimensions: dims,
@@ -143,7 +157,10 @@ function saveWhole(index: Index, path: string): void {
   try {
     index.save(path)
   } catch (cause) {
-    throw new FreshetError('storage-failed', `the graph of ${index.size()} rows was not written`, { cause })
+    // Without the reason: the file is open by then, so that there is hardly another one than the disk being full.
+    const isFull = cause instanceof Error && cause.message === 'Failed to serialize into stream'
+    const code = isFull ? 'storage-full' : 'storage-failed'
+    throw new FreshetError(code, `the graph of ${index.size()} rows was not written`, { cause })
   }
   if (statSync(path).size !== expectedBytes(path))
     throw new FreshetError('storage-full', `the graph of ${index.size()} rows was not written whole`)
