@@ -46,12 +46,12 @@ export class ExactIndex implements VectorIndex {
 
   async search(query: IndexQuery, signal?: AbortSignal): Promise<IndexAnswer> {
     this.#requireOpen(signal)
-    return this.#answer(query)
+    return this.answer(query)
   }
 
   async searchBatch(queries: readonly IndexQuery[], signal?: AbortSignal): Promise<readonly IndexAnswer[]> {
     this.#requireOpen(signal)
-    return queries.map(query => this.#answer(query))
+    return queries.map(query => this.answer(query))
   }
 
   vectorOf(item: number, object: number): Float32Array | null {
@@ -80,12 +80,8 @@ export class ExactIndex implements VectorIndex {
     this.#closed = true
   }
 
-  #requireOpen(signal: AbortSignal | undefined): void {
-    if (this.#closed) throw new FreshetError('not-ready', 'the index is closed')
-    signal?.throwIfAborted()
-  }
-
-  #answer(query: IndexQuery): IndexAnswer {
+  /** As `search`, at once. */
+  answer(query: IndexQuery): IndexAnswer {
     const hits: IndexHit[] = []
     let scored = 0
     let items = 0
@@ -102,6 +98,11 @@ export class ExactIndex implements VectorIndex {
       complete: hits.length <= query.k,
       plan: { kind: 'exact', selectivity, effort: 0, parts: [{ rows: scored, by: 'vectors', scored }] },
     }
+  }
+
+  #requireOpen(signal: AbortSignal | undefined): void {
+    if (this.#closed) throw new FreshetError('not-ready', 'the index is closed')
+    signal?.throwIfAborted()
   }
 
   *#visible(): Iterable<[number, ItemSet]> {

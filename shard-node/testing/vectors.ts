@@ -21,23 +21,30 @@ export interface ClusteredVectors {
 /** Components are multiples of this: dot products are then exact in f32, in whatever order they are summed. */
 const grid = 1 / 1024
 
-/** Vectors of about unit length around `clusters` random centres. */
+/** Vectors of about unit length around `clusters` random centres in a subspace, as those of a model are. */
 export function clusteredVectors(options: {
   readonly seed: number
   readonly dims: number
+  /** Dimensions of the subspace; neighbours are the easier to tell apart the fewer. */
+  readonly latentDims?: number
   readonly clusters: number
   /** Length of the noise against a centre of length 1. */
   readonly spread: number
 }): ClusteredVectors {
-  const random = seededRandom(options.seed)
+  const { seed, dims, latentDims = 8, clusters, spread } = options
+  const random = seededRandom(seed)
   const gaussian = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
-  const direction = (): Float32Array => normalise(Float32Array.from({ length: options.dims }, gaussian))
-  const centres = Array.from({ length: options.clusters }, direction)
+  const direction = (length: number): Float32Array => normalise(Float32Array.from({ length }, gaussian))
+  const axes = Array.from({ length: latentDims }, () => direction(dims))
+  const centres = Array.from({ length: clusters }, () => direction(latentDims))
   const bytes = (cluster: number): Uint8Array => {
-    const centre = centres[cluster]!
-    const noise = direction()
-    const vector = normalise(centre.map((value, i) => value + options.spread * noise[i]!))
-    return encodeF16(vector.map(value => Math.round(value / grid) * grid))
+    const noise = direction(latentDims)
+    const vector = new Float32Array(dims)
+    for (const [i, centre] of centres[cluster]!.entries()) {
+      const length = centre + spread * noise[i]!
+      for (let d = 0; d < dims; d++) vector[d]! += length * axes[i]![d]!
+    }
+    return encodeF16(normalise(vector).map(value => Math.round(value / grid) * grid))
   }
   return { bytes, query: cluster => decodeF16(bytes(cluster)) }
 }

@@ -1,0 +1,159 @@
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import { asFreshetError, type FreshetError } from '../../schemas/errors.ts'
+import type { ShardFiles } from '../files/shard-files.ts'
+import { Builder } from './builder.ts'
+import { type CompactionStep, planCompaction, standardCompaction } from './compaction-plan.ts'
+import { graphFileName } from './graph-file.ts'
+import type { IndexPart } from './index-part.ts'
+import type { IndexRows } from './index-rows.ts'
+import type { IndexTuning } from './index-tuning.ts'
+import type { Merge } from './merge.ts'
+import type { PartFiles } from './part-files.ts'
+import { rowsFileName } from './rows-file.ts'
+
+export interface CompactorOptions {
+  readonly rows: IndexRows
+  readonly files: ShardFiles
+  readonly partFiles: PartFiles
+  readonly tuning: IndexTuning
+  readonly newPartId: () => number
+  readonly onAlarm: (error: FreshetError) => void
+}
+
+/** Items brought up to date between two turns of the event loop: about 2 ms. */
+const itemsPerTurn = 1_024
+const firstPauseMs = 1_000
+const longestPauseMs = 60_000
+
+/**
+ * Merges frozen parts in the background, one build at a time, until the plan is content. A build that fails is an
+ * alarm and tried again after a pause; searches do not notice.
+ */
+export class Compactor {
+  readonly #options: CompactorOptions
+  readonly #builder: Builder
+  readonly #closing = new AbortController()
+  #work: Promise<void> | null = null
+  #isForced = false
+  #building: ReadonlySet<string> = new Set()
+
+  constructor(options: CompactorOptions) {
+    this.#options = options
+    this.#builder = new Builder({ files: options.files })
+  }
+
+  /** Names of files that are being built, or built and not yet part of the index. */
+  get building(): ReadonlySet<string> {
+    return this.#building
+  }
+
+  /** Looks for something to do, unless it does already. */
+  wake(): void {
+    if (!this.#closing.signal.aborted) this.#work ??= this.#run()
+  }
+
+  /** Everything into one part without garbage; resolves when done, or closed. */
+  async force(): Promise<void> {
+    this.#options.rows.rotate()
+    this.#isForced = true
+    this.wake()
+    await this.settled()
+  }
+
+  /** Resolves when nothing is being merged or waiting to be, or when closed. */
+  async settled(): Promise<void> {
+    while (this.#work !== null) await this.#work
+  }
+
+  async close(): Promise<void> {
+    this.#closing.abort()
+    await this.#builder.close()
+    await this.#work
+  }
+
+  async #run(): Promise<void> {
+    // Those who wake it go on first.
+    await nextTurn()
+    let failures = 0
+    while (!this.#closing.signal.aborted) {
+      const force = this.#isForced
+      const step = this.#plan(force)
+      if (step === null) break
+      try {
+        await this.#do(step)
+        // Once is enough: while sets change, there is garbage again by now.
+        if (force) this.#isForced = false
+        failures = 0
+      } catch (thrown) {
+        if (this.#closing.signal.aborted) break
+        this.#options.onAlarm(asFreshetError(thrown))
+        await this.#pause(Math.min(firstPauseMs * 2 ** failures++, longestPauseMs))
+      }
+    }
+    this.#isForced = false
+    this.#work = null
+  }
+
+  #plan(force: boolean): CompactionStep | null {
+    const { rows, tuning } = this.#options
+    const sizes = rows.frozen.map(({ id, order, rows: count, garbage, graph }) => ({
+      id,
+      order,
+      rows: count,
+      garbage,
+      hasGraph: graph !== null,
+    }))
+    const graphRows = tuning.kind === 'standard' ? tuning.graphRows : Number.POSITIVE_INFINITY
+    return planCompaction(sizes, { ...standardCompaction, graphRows, force })
+  }
+
+  async #do(step: CompactionStep): Promise<void> {
+    const { rows } = this.#options
+    const inputs = rows.frozen.filter(({ id }) => step.ids.includes(id))
+    const merge = rows.beginMerge(inputs)
+    try {
+      const part = step.kind === 'merge' && merge.keptRows > 0 ? await this.#build(merge, step.graph) : null
+      rows.endMerge(merge, part)
+    } finally {
+      rows.abandonMerge(merge)
+      this.#building = new Set()
+    }
+  }
+
+  async #build(merge: Merge, withGraph: boolean): Promise<IndexPart> {
+    const { partFiles, tuning, newPartId } = this.#options
+    const inputs = []
+    for (const [i, part] of merge.inputs.entries())
+      inputs.push({ rows: (await partFiles.save(part, part.rows)).rows, keep: merge.keep[i]! })
+    const id = newPartId()
+    this.#building = this.#namesOf(id)
+    const { connectivity, expansionAdd } = tuning
+    const saved = await this.#builder.build({ id, inputs, graph: withGraph ? { connectivity, expansionAdd } : null })
+    const { part } = await partFiles.read(saved)
+    await this.#bringUpToDate(merge, part)
+    return part
+  }
+
+  /** But for the items that change in the last turn: few enough to be done in it. */
+  async #bringUpToDate(merge: Merge, part: IndexPart): Promise<void> {
+    while (merge.touched > itemsPerTurn) {
+      const items = merge.takeTouched()
+      for (let from = 0; from < items.length; from += itemsPerTurn) {
+        this.#options.rows.refresh(merge, part, items.slice(from, from + itemsPerTurn))
+        await nextTurn()
+      }
+    }
+  }
+
+  #namesOf(id: number): ReadonlySet<string> {
+    const names = [rowsFileName(id), graphFileName(id)]
+    return new Set([...names, ...names.map(name => this.#options.files.unfinishedName(name))])
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { signal } = this.#closing
+    await delay(ms, undefined, { signal, ref: false }).catch(thrown => {
+      if (!signal.aborted) throw thrown
+    })
+  }
+}
