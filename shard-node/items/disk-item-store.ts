@@ -1,130 +1,316 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ImageDigest, ItemId, Partition, TopicEpoch } from '../../schemas/ids.ts'
 import type { RegisterMutation } from '../../schemas/mutation.ts'
 import type { SearchFilter } from '../../schemas/shard-api.ts'
-import type { PartitionDigests } from '../partition-digest.ts'
-import type { SavedFile } from '../segments/part.ts'
+import type { ShardFiles } from '../files/shard-files.ts'
 import type { AllowedBits } from '../vector-index.ts'
+import { FilterBits } from './filter-bits.ts'
+import { imageToken } from './filter-tokens.ts'
+import { ItemContents } from './item-contents.ts'
+import { contentMatch } from './item-filter.ts'
+import { ItemLog, type SavedItemLog } from './item-log.ts'
+import { ItemLogCompaction } from './item-log-compaction.ts'
+import { replay, sumDigests } from './item-replay.ts'
 import type { ItemChange, ItemRow, ItemStore, ItemView, RowsOfItems } from './item-store.ts'
-import type { AttributesContent, FailureContent, ItemStanding, ObjectsContent } from './registers.ts'
-
-/** The item log as manifests name it: files in the order written; the last one may have grown since. */
-export interface SavedItemLog {
-  readonly files: readonly SavedFile[]
-}
+import { ItemTable } from './item-table.ts'
+import { ItemWriter } from './item-writer.ts'
+import { type DigestElement, PartitionDigests, setElement } from './partition-digest.ts'
+import {
+  type AttributesContent,
+  type FailureContent,
+  fold,
+  type ItemStanding,
+  type ObjectsContent,
+  unwritten,
+} from './registers.ts'
+import { type ReplacedObjects, ReplacedObjectsLog } from './replaced-objects.ts'
 
 export interface DiskItemStoreOptions {
-  readonly directory: string
+  readonly files: ShardFiles
   /** Null: no items yet. */
   readonly saved: SavedItemLog | null
+  /** Of the catalog topic: part of the digests. */
   readonly epoch: TopicEpoch
+  /** Those the shard owns, which have digests. */
   readonly partitions: readonly Partition[]
+  /** A file of the log is full at this many bytes. */
+  readonly logFileBytes?: number
+  /** Decoded contents kept in memory. */
+  readonly contentsKept?: number
 }
 
+const defaultContentsKept = 4096
+/** What may wait for the disk before `settled` waits too. */
+const waitingBytes = 4 * 2 ** 20
+/** Items looked at, or forgotten, before the event loop gets its turn: a few milliseconds. */
+const scannedPerSlice = 100_000
+const forgottenPerSlice = 1_000
+
+/** Registers and filter columns in memory, contents in a log on disk. */
 export class DiskItemStore implements ItemStore {
-  declare readonly ties: Uint32Array
-  declare readonly counts: Readonly<Record<ItemStanding, number>>
-  declare readonly limit: number
-  declare readonly memoryBytes: number
-  declare readonly diskBytes: number
-  /** Of the partitions the shard owns, kept up to date by `apply`. */
-  declare readonly digests: ReadonlyMap<Partition, PartitionDigests>
+  readonly #options: DiskItemStoreOptions
+  readonly #table = new ItemTable()
+  readonly #log: ItemLog
+  readonly #contents: ItemContents
+  readonly #writer: ItemWriter
+  readonly #compaction: ItemLogCompaction
+  readonly #filters = new FilterBits(this.#table)
+  readonly #matches = new WeakMap<SearchFilter, (content: AttributesContent) => boolean>()
+  readonly #replaced = new ReplacedObjectsLog()
+  readonly #digests: ReadonlyMap<Partition, PartitionDigests>
 
-  /** @throws FreshetError `checkpoint-corrupt` when a file is missing, shorter or other than saved; `storage-failed` */
-  static async open(_options: DiskItemStoreOptions): Promise<DiskItemStore> {
-    throw notYet()
+  private constructor(options: DiskItemStoreOptions, log: ItemLog) {
+    this.#options = options
+    this.#log = log
+    this.#contents = new ItemContents(log, options.contentsKept ?? defaultContentsKept)
+    this.#writer = new ItemWriter(this.#table, log)
+    this.#compaction = new ItemLogCompaction(log, this.#table)
+    this.#digests = new Map(options.partitions.map(partition => [partition, new PartitionDigests()]))
   }
 
-  find(_itemId: ItemId): ItemRow | null {
-    throw notYet()
+  /**
+   * @throws FreshetError `checkpoint-corrupt` when a file is missing or not what was saved; `data-format` when another
+   * version wrote it; `storage-failed`
+   */
+  static async open(options: DiskItemStoreOptions): Promise<DiskItemStore> {
+    const log = await ItemLog.open(options.files, options.saved, options.logFileBytes)
+    const store = new DiskItemStore(options, log)
+    try {
+      await replay(log, store.#table)
+      await sumDigests(store.#table, store.#digests, options.epoch)
+      return store
+    } catch (thrown) {
+      await log.close()
+      throw thrown
+    }
   }
 
-  at(_item: number): ItemRow {
-    throw notYet()
+  get ties(): Uint32Array {
+    return this.#table.columns.idHash
   }
 
-  idOf(_item: number): ItemId {
-    throw notYet()
+  get counts(): Readonly<Record<ItemStanding, number>> {
+    return this.#table.counts
   }
 
-  /** @throws FreshetError `storage-full` | `storage-failed`, nothing changed, while the log cannot be written; `settled` tries again */
+  get limit(): number {
+    return this.#table.limit
+  }
+
+  /** Rows of all sets that count. */
+  get currentRows(): number {
+    return this.#table.currentRows
+  }
+
+  get memoryBytes(): number {
+    return this.#table.memoryBytes + this.#filters.memoryBytes + this.#contents.memoryBytes + this.#log.memoryBytes
+  }
+
+  get diskBytes(): number {
+    return this.#log.bytes
+  }
+
+  /** By partition the shard owns; kept up to date by `apply`. */
+  get digests(): ReadonlyMap<Partition, PartitionDigests> {
+    return this.#digests
+  }
+
+  find(itemId: ItemId): ItemRow | null {
+    const { item } = this.#table.find(itemId)
+    return item === -1 ? null : this.#table.rowOf(item)
+  }
+
+  at(item: number): ItemRow {
+    this.#requireUsed(item)
+    return this.#table.rowOf(item)
+  }
+
+  idOf(item: number): ItemId {
+    this.#requireUsed(item)
+    return this.#table.idOf(item)
+  }
+
+  /**
+   * @throws FreshetError `storage-full` | `storage-failed` while the log cannot be written, `checkpoint-corrupt` when
+   * it is damaged: nothing changed. `settled` tries again.
+   */
   apply(
-    _mutation: RegisterMutation,
-    _at: { readonly partition: Partition; readonly appendTimeMs: number },
-    _rows: RowsOfItems,
+    mutation: RegisterMutation,
+    { partition, appendTimeMs }: { readonly partition: Partition; readonly appendTimeMs: number },
+    rows: RowsOfItems,
   ): ItemChange | null {
-    throw notYet()
+    this.#requireWritable()
+    const known = this.#table.find(mutation.itemId)
+    const registers = known.item === -1 ? unwritten : this.#table.registersOf(known.item)
+    const folded = fold(registers, mutation)
+    if (folded === registers) return null
+    const item = known.item === -1 ? this.#table.claim(mutation.itemId, known.hash, partition) : known.item
+    const before = this.#table.rowOf(item)
+    const objects = this.#currentObjects(before)
+    const element = before.standing === 'searchable' ? Array.from(this.#table.elementOf(item)) : null
+    this.#writer.write({ mutation, before, folded, appendTimeMs, rows })
+    const after = this.#table.rowOf(item)
+    if (attributesDiffer(before, after)) this.#followAttributes(before, after)
+    if (objects !== null && objectsDiffer(before, after)) this.#replaced.note(item, objects)
+    this.#exchangeElement(element, after)
+    this.#compaction.start()
+    return { item, before, after }
   }
 
-  attributesOf(_item: number): AttributesContent | null {
-    throw notYet()
+  attributesOf(item: number): AttributesContent | null {
+    const { columns } = this.#table
+    this.#requireUsed(item)
+    if (!columns.hasAttributes(item)) return null
+    return this.#contents.read({ at: columns.attributesAt[item]!, bytes: columns.attributesBytes[item]! })
   }
 
-  objectsOf(_item: number): ObjectsContent | null {
-    throw notYet()
+  objectsOf(item: number): ObjectsContent | null {
+    const objects = this.#currentObjects(this.at(item))
+    return objects === null ? null : this.#contents.read(objects)
   }
 
-  failureOf(_item: number): FailureContent | null {
-    throw notYet()
+  failureOf(item: number): FailureContent | null {
+    this.#requireUsed(item)
+    const failure = this.#table.failureOf(item)
+    return failure === null || failure.report === null ? null : this.#contents.read(failure)
   }
 
-  allowed(_filter: SearchFilter): Promise<AllowedBits> {
-    throw notYet()
+  allowed(filter: SearchFilter): Promise<AllowedBits> {
+    return this.#filters.allowed(filter)
   }
 
-  passes(_item: number, _filter: SearchFilter): boolean {
-    throw notYet()
+  passes(item: number, filter: SearchFilter): boolean {
+    const content = this.attributesOf(item)
+    let matches = this.#matches.get(filter)
+    if (matches === undefined) {
+      matches = contentMatch(filter)
+      this.#matches.set(filter, matches)
+    }
+    return content !== null && matches(content)
   }
 
   /** What a row is to the item it was written for: for the recovery of the index. */
-  setLookup(_item: number, _ordinal: number): 'visible' | 'hidden' | 'garbage' {
-    throw notYet()
+  setLookup(item: number, ordinal: number): 'visible' | 'hidden' | 'garbage' {
+    const { columns } = this.#table
+    if (!columns.hasObjects(item)) return 'garbage'
+    const first = columns.firstRow[item]!
+    if (ordinal < first || ordinal >= first + columns.objectCount[item]!) return 'garbage'
+    return columns.hasAttributes(item) ? 'visible' : 'hidden'
   }
 
-  /** Every item, in slices of the caller's making. */
-  items(): IterableIterator<ItemRow> {
-    throw notYet()
+  *items(): Generator<ItemRow, void, undefined> {
+    for (let item = 0; item < this.#table.limit; item++)
+      if (this.#table.columns.isUsed(item)) yield this.#table.rowOf(item)
   }
 
-  /** Which of these images an item that is not removed refers to; in a billion, one more. */
-  referenced(_digests: readonly ImageDigest[]): ReadonlySet<ImageDigest> {
-    throw notYet()
+  /** Which of these images an item that is not removed refers to; one in millions that none does may be among them. */
+  referenced(digests: readonly ImageDigest[]): ReadonlySet<ImageDigest> {
+    const found = this.#table.foundTokens(new Set(digests.map(imageToken)))
+    return new Set(digests.filter(digest => found.has(imageToken(digest))))
   }
 
   /**
    * Forgets items removed before `removedBeforeMs` by an event that `isComplete` says the watermark has passed: no
    * older write of them can come any more. In slices. Resolves to how many.
    */
-  async forgetRemoved(_removedBeforeMs: number, _isComplete: (item: ItemRow) => boolean): Promise<number> {
-    throw notYet()
+  async forgetRemoved(removedBeforeMs: number, isComplete: (item: ItemRow) => boolean): Promise<number> {
+    this.#table.restNumbers()
+    if (this.#table.counts.deleted === 0) return 0
+    let forgotten = 0
+    for (let item = 0; item < this.#table.limit; item++) {
+      if (item % scannedPerSlice === scannedPerSlice - 1) await nextTurn()
+      if (!this.#isForgettable(item, removedBeforeMs) || !isComplete(this.#table.rowOf(item))) continue
+      this.#requireWritable()
+      this.#writer.forget(item)
+      if (++forgotten % forgottenPerSlice === 0) await this.settled()
+    }
+    return forgotten
   }
 
   /** The objects of items as of now, for the answers of searches sent now; `end` it when they are answered. */
   view(): ItemView {
-    throw notYet()
+    const view = this.#replaced.begin()
+    return {
+      objectsOf: item => {
+        if (!this.#table.columns.isUsed(item)) return null
+        const replaced = this.#replaced.find(item, view)
+        if (replaced === null) return this.objectsOf(item)
+        if (replaced.offset <= this.at(item).removalOffset || !this.#log.holds(replaced.at)) return null
+        return this.#contents.read(replaced)
+      },
+      end: () => this.#replaced.end(view),
+    }
   }
 
   /** Resolves once little waits to be written: call it between batches. Rejects like `apply`, after trying again. */
   async settled(): Promise<void> {
-    throw notYet()
+    await this.#log.settle(waitingBytes)
+    this.#requireWritable()
   }
 
   /** Makes everything applied before the call durable and names it. @throws FreshetError `storage-full` | `storage-failed` */
-  async flush(): Promise<SavedItemLog> {
-    throw notYet()
+  flush(): Promise<SavedItemLog> {
+    return this.#log.flush()
   }
 
-  /** Files that are read; others of the name `items-<n>` go when no manifest names them. */
+  /** Files that are read; others named `items-<n>` may go when no manifest names them. */
   filesInUse(): readonly string[] {
-    throw notYet()
+    return this.#log.fileNames
   }
 
   /** Stops compaction and closes the files; what is not flushed is lost. */
   async close(): Promise<void> {
-    throw notYet()
+    await this.#compaction.stop()
+    await this.#log.close()
+  }
+
+  #requireWritable(): void {
+    const failure = this.#log.failure ?? this.#compaction.failure
+    if (failure !== null) throw failure
+  }
+
+  #requireUsed(item: number): void {
+    if (!this.#table.columns.isUsed(item)) throw new FreshetError('internal', `there is no item ${item}`)
+  }
+
+  #currentObjects({ item, hasObjects, objectsOffset }: ItemRow): ReplacedObjects | null {
+    const { columns } = this.#table
+    if (!hasObjects) return null
+    return { offset: objectsOffset, at: columns.objectsAt[item]!, bytes: columns.objectsBytes[item]! }
+  }
+
+  #isForgettable(item: number, removedBeforeMs: number): boolean {
+    const { columns } = this.#table
+    if (!columns.isUsed(item) || columns.removalOffset[item] === -1) return false
+    if (columns.hasAttributes(item) || columns.hasObjects(item)) return false
+    return columns.removedAtMs[item]! < removedBeforeMs
+  }
+
+  #followAttributes(before: ItemRow, after: ItemRow): void {
+    const { item, partition, idHash } = after
+    this.#filters.update(item)
+    const sums = this.#digests.get(partition)?.set
+    for (const row of [before, after]) {
+      if (!row.hasAttributes) continue
+      const element = setElement(this.#table.idOf(item), this.#options.epoch, row.attributesOffset)
+      if (row === before) sums?.subtract(idHash, element)
+      else sums?.add(idHash, element)
+    }
+  }
+
+  #exchangeElement(before: DigestElement | null, after: ItemRow): void {
+    const { item, partition, idHash, standing } = after
+    const sums = this.#digests.get(partition)?.objects
+    if (before !== null) sums?.subtract(idHash, before)
+    if (standing === 'searchable') sums?.add(idHash, this.#table.elementOf(item))
   }
 }
 
-function notYet(): FreshetError {
-  return new FreshetError('internal', 'not there yet')
+function attributesDiffer(before: ItemRow, after: ItemRow): boolean {
+  return before.hasAttributes !== after.hasAttributes || before.attributesOffset !== after.attributesOffset
+}
+
+function objectsDiffer(before: ItemRow, after: ItemRow): boolean {
+  return before.hasObjects !== after.hasObjects || before.objectsOffset !== after.objectsOffset
 }

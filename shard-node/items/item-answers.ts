@@ -1,0 +1,102 @@
+import { asOffset, type ItemId } from '../../schemas/ids.ts'
+import type { ItemRegisters, ItemSnapshot, SearchFilter, ShardHit } from '../../schemas/shard-api.ts'
+import type { IndexHit } from '../vector-index.ts'
+import type { ItemRow, ItemStore, ItemView } from './item-store.ts'
+import { type AttributesContent, isSearchable, isStale, type ObjectsContent } from './registers.ts'
+
+export interface HitsOptions {
+  readonly items: ItemStore
+  /** Begun before the search was sent: the objects shown are the very ones that were searched. */
+  readonly view: ItemView
+  readonly filter: SearchFilter | undefined
+}
+
+/**
+ * Hits with what is known of their items. An item that was removed since the search, or no longer passes the filter,
+ * is dropped.
+ */
+export function hitsOf(
+  found: readonly IndexHit[],
+  options: HitsOptions,
+): { readonly hits: readonly ShardHit[]; readonly dropped: number } {
+  const hits: ShardHit[] = []
+  for (const each of found) {
+    const hit = hitOf(each, options)
+    if (hit !== null) hits.push(hit)
+  }
+  return { hits, dropped: found.length - hits.length }
+}
+
+export function registersOf(
+  items: ItemStore,
+  itemId: ItemId,
+  known: Pick<ItemRegisters, 'times'> & { readonly watermark: number },
+): ItemRegisters {
+  const { times } = known
+  const watermark = asOffset(known.watermark)
+  const row = items.find(itemId)
+  if (row === null) return { ...neverWritten, watermark, times }
+  const attributes = items.attributesOf(row.item)
+  const objects = items.objectsOf(row.item)
+  const failure = items.failureOf(row.item)
+  return {
+    attributes: asOffset(row.attributesOffset),
+    objects: asOffset(row.objectsOffset),
+    removal: asOffset(row.removalOffset),
+    failure: asOffset(row.failureOffset),
+    failureDetail: failure && { code: failure.code, message: failure.message, retryable: failure.retryable },
+    searchable: isSearchable(row),
+    objectList: (attributes && objects?.objects) ?? [],
+    snapshot: attributes && snapshotOf(itemId, row, { attributes, objects }),
+    watermark,
+    times,
+  }
+}
+
+const neverWritten = {
+  attributes: asOffset(-1),
+  objects: asOffset(-1),
+  removal: asOffset(-1),
+  failure: asOffset(-1),
+  failureDetail: null,
+  searchable: false,
+  objectList: [],
+  snapshot: null,
+}
+
+function hitOf({ item, object, score }: IndexHit, { items, view, filter }: HitsOptions): ShardHit | null {
+  const objects = view.objectsOf(item)
+  const searched = objects?.objects[object]
+  if (objects === null || searched === undefined) return null
+  const attributes = items.attributesOf(item)
+  if (attributes === null || (filter !== undefined && !items.passes(item, filter))) return null
+  const { box, label, image } = searched
+  const itemId = items.idOf(item)
+  return {
+    itemId,
+    similarity: score,
+    object: { box, label, image },
+    item: snapshotOf(itemId, items.at(item), { attributes, objects }),
+  }
+}
+
+function snapshotOf(
+  itemId: ItemId,
+  row: ItemRow,
+  { attributes, objects }: { readonly attributes: AttributesContent; readonly objects: ObjectsContent | null },
+): ItemSnapshot {
+  return {
+    itemId,
+    title: attributes.title,
+    category: attributes.category,
+    price: attributes.price,
+    currency: attributes.currency,
+    regions: attributes.regions,
+    available: attributes.available,
+    attributes: attributes.attributes,
+    images: attributes.images,
+    imageDigests: objects?.imageDigests ?? [],
+    stale: isStale(row),
+    version: asOffset(row.attributesOffset),
+  }
+}

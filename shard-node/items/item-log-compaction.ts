@@ -1,0 +1,103 @@
+import type { ItemLog, LogRecord } from './item-log.ts'
+import { decodeRecord, identityOf, RecordEncoder, requireIntact } from './item-record.ts'
+import type { ItemTable } from './item-table.ts'
+
+/** Garbage is let be until it is more than this share of what is live, and this much. */
+const garbageRatio = 0.5
+const garbageBytes = 4 * 2 ** 20
+/** What compaction may put ahead of the disk. */
+const waitingBytes = 2 ** 20
+
+/**
+ * Gives the disk back what replaced records take: appends again what is needed of the oldest file, then gives that
+ * file up. Always the oldest, so that no record outlives the one that says its item was forgotten.
+ */
+export class ItemLogCompaction {
+  readonly #log: ItemLog
+  readonly #table: ItemTable
+  readonly #encoder = new RecordEncoder()
+  #running: Promise<void> | null = null
+  #isStopped = false
+  #failure: unknown = null
+
+  constructor(log: ItemLog, table: ItemTable) {
+    this.#log = log
+    this.#table = table
+  }
+
+  /** Why it cannot go on: the log is damaged or cannot be read. A full disk is the log's to tell, and passes. */
+  get failure(): unknown {
+    return this.#failure
+  }
+
+  /** Runs in the background when there is enough to gain. */
+  start(): void {
+    if (this.#running !== null || !this.#isDue()) return
+    this.#running = this.#run().finally(() => {
+      this.#running = null
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    await this.#running
+  }
+
+  #isDue(): boolean {
+    const live = this.#table.liveBytes
+    return this.#log.bytes - live > live * garbageRatio + garbageBytes
+  }
+
+  async #run(): Promise<void> {
+    try {
+      while (!this.#isStopped && this.#isDue()) await this.#rewriteOldest()
+    } catch (thrown) {
+      if (thrown !== this.#log.failure) this.#failure = thrown
+    }
+  }
+
+  async #rewriteOldest(): Promise<void> {
+    for await (const records of this.#log.walk(this.#log.oldest())) {
+      if (this.#isStopped) return
+      for (const record of records) this.#keep(record)
+      await this.#log.settle(waitingBytes)
+    }
+    this.#log.dropOldest()
+  }
+
+  /** Appends the record again if it is the newest of its register. */
+  #keep(record: LogRecord): void {
+    const { columns } = this.#table
+    const { type, item } = identityOf(record.bytes)
+    switch (type) {
+      case 'attributes':
+        if (columns.attributesAt[item] === record.place)
+          columns.attributesAt[item] = this.#append(record, columns.hasAttributes(item))
+        return
+      case 'objects':
+        if (columns.objectsAt[item] === record.place)
+          columns.objectsAt[item] = this.#append(record, columns.hasObjects(item))
+        return
+      case 'removal':
+        if (columns.removalAt[item] === record.place) columns.removalAt[item] = this.#append(record, true)
+        return
+      case 'failure': {
+        const failure = this.#table.failureOf(item)
+        if (failure?.at === record.place)
+          this.#table.writeFailure(item, { ...failure, at: this.#append(record, failure.report !== null) })
+        return
+      }
+      case 'forgotten':
+      case undefined:
+        return
+    }
+  }
+
+  /** A content that does not count is left out. */
+  #append({ bytes }: LogRecord, counts: boolean): number {
+    requireIntact(bytes)
+    if (counts) return this.#log.append(bytes)
+    const bare = { ...decodeRecord(bytes), words: [], objectCount: 0, content: null }
+    return this.#log.append(this.#encoder.encode(bare))
+  }
+}
