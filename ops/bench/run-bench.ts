@@ -41,6 +41,41 @@ export const benches: Readonly<Record<string, Bench>> = {
     sized: false,
     load: async () => (await import('./disk.bench.ts')).diskBench,
   },
+  'shard-search': {
+    description: 'queries/s of a shard at equal recall, against bare usearch, and a table of other engines',
+    sized: true,
+    load: async () => (await import('./shard/shard-search.bench.ts')).shardSearchBench,
+  },
+  'shard-mixed': {
+    description: 'searches while mutations are applied, and what applying can take',
+    sized: true,
+    load: async () => (await import('./shard/shard-mixed.bench.ts')).shardMixedBench,
+  },
+  'shard-churn': {
+    description: 'a shard with every vector replaced three times, against a fresh one',
+    sized: true,
+    load: async () => (await import('./shard/shard-churn.bench.ts')).shardChurnBench,
+  },
+  'shard-filter': {
+    description: 'recall and speed of filtered searches, by what the filter allows',
+    sized: true,
+    load: async () => (await import('./shard/shard-filter.bench.ts')).shardFilterBench,
+  },
+  'shard-recovery': {
+    description: 'kill -9 to full coverage, and opening a segment against the bare library',
+    sized: true,
+    load: async () => (await import('./shard/shard-recovery.bench.ts')).shardRecoveryBench,
+  },
+  'shard-memory': {
+    description: 'bytes per vector in memory and on disk, for both kinds of segment',
+    sized: true,
+    load: async () => (await import('./shard/shard-memory.bench.ts')).shardMemoryBench,
+  },
+  'delete-storm': {
+    description: 'half of the items deleted at 5,000/s under searches',
+    sized: true,
+    load: async () => (await import('./shard/delete-storm.bench.ts')).deleteStormBench,
+  },
 }
 
 /**

@@ -4,6 +4,7 @@ import type { IndexTuning } from '../../../shard-node/segments/index-tuning.ts'
 import type { SavedPart } from '../../../shard-node/segments/part.ts'
 import { SegmentedIndex } from '../../../shard-node/segments/segmented-index.ts'
 import type { AllowedBits, IndexAnswer, IndexStatistics } from '../../../shard-node/vector-index.ts'
+import { note } from '../scratch.ts'
 import { ClusteredData, randomBits } from './clustered-data.ts'
 import { RowSupply } from './row-supply.ts'
 
@@ -69,9 +70,6 @@ export class BenchIndex {
     const random = randomBits(seed)
     const ties = new Uint32Array(new SharedArrayBuffer(4 * capacity, { maxByteLength: 4 * capacity }))
     for (let item = 0; item < capacity; item++) ties[item] = random()
-    const fail = (error: Error): void => {
-      throw error
-    }
     const index = await SegmentedIndex.open({
       directory,
       dims,
@@ -81,8 +79,10 @@ export class BenchIndex {
       standing: (item, ordinal) => (known.ordinals[item] === ordinal ? 'visible' : 'garbage'),
       currentRows: known.rows.reduce((count, row) => (row === none ? count : count + 1), 0),
       lastPartId: Math.max(0, ...known.parts.map(({ id }) => id)),
-      onAlarm: fail,
-      onFailure: fail,
+      onAlarm: error => note(`alarm: ${error.message}`),
+      onFailure: error => {
+        throw error
+      },
     })
     return new BenchIndex(options, index, known)
   }

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { pssBytes } from '../../testing/server-process.ts'
 
 /** The methods of an object as they are called from another process. */
@@ -61,8 +62,15 @@ export class MeasuredProcess<T extends object> {
     return pssBytes(this.#child.pid!)
   }
 
-  get pid(): number {
-    return this.#child.pid!
+  /** The part of it that is pages of a mapped file of this name. */
+  pssOfFileBytes(name: string): number {
+    let total = 0
+    let counts = false
+    for (const line of readFileSync(`/proc/${this.#child.pid}/smaps`, 'utf8').split('\n')) {
+      if (/^[0-9a-f]+-[0-9a-f]+ /.test(line)) counts = line.endsWith(`/${name}`)
+      else if (counts) total += Number(/^Pss:\s+(\d+) kB/.exec(line)?.[1] ?? 0) * 1024
+    }
+    return total
   }
 
   /** `kill -9`, and gone. */

@@ -23,7 +23,7 @@ class NodeProcess {
 
   /** As fast as the log and the shard take it. */
   async upsert(count: number): Promise<void> {
-    await this.node!.upsert(count)
+    await this.node!.log.upsert(count)
     await this.node!.caughtUp()
   }
 
@@ -36,7 +36,7 @@ class NodeProcess {
       for (; due > 0; ) {
         const some = due
         due = 0
-        await this.node!.upsert(some)
+        await this.node!.log.upsert(some)
       }
       running = false
     }
@@ -50,8 +50,12 @@ class NodeProcess {
     this.#writing?.stop()
   }
 
+  caughtUp(): Promise<void> {
+    return this.node!.caughtUp()
+  }
+
   acknowledged(): number {
-    return this.node!.acknowledged
+    return this.node!.log.acknowledged
   }
 
   /** Of these upserts, how many are not searched. */

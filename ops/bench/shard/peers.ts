@@ -8,12 +8,14 @@ import { exactNeighbours } from './bare-usearch.ts'
 import { MeasuredProcess } from './child-calls.ts'
 import { ClusteredData } from './clustered-data.ts'
 import type { PeerProcess, PeerSpeed, PeerTask } from './peer-child.ts'
-import { folderOf, type PeerName, packageOf, peerNames } from './peer-engines.ts'
+import { folderOf, type PeerName, packageOf } from './peer-engines.ts'
 import { installPeers, peerMissing } from './peer-install.ts'
 import type { Answers } from './recall.ts'
 import { dims, k, querySet } from './scene.ts'
 import type { ShardBenchOptions } from './shard-bench-options.ts'
 
+const queryCounts = { full: 300, quick: 100, smoke: 20 } as const
+const servedMs = { full: 5_000, quick: 500, smoke: 20 } as const
 const entry = fileURLToPath(new URL('./peer-child.ts', import.meta.url))
 
 /**
@@ -22,11 +24,11 @@ const entry = fileURLToPath(new URL('./peer-child.ts', import.meta.url))
  */
 export async function peerMeasures(
   options: ShardBenchOptions,
-  names: readonly PeerName[] = peerNames,
+  names: readonly PeerName[],
 ): Promise<readonly Measure[]> {
   installPeers(names.flatMap(name => packageOf[name] ?? []))
   const data = new ClusteredData({ seed: options.seed, dims })
-  const queries = querySet(data, options.quick ? 100 : 300)
+  const queries = querySet(data, queryCounts[options.length])
   const truth = exactNeighbours(data.block(0, options.rows).vectors, queries.vectors, { dims, k })
   const measures: Measure[] = []
   for (const name of names) {
@@ -61,12 +63,12 @@ async function measuresOf(name: PeerName, options: ShardBenchOptions, truth: Ans
 async function served(
   process: MeasuredProcess<PeerProcess>,
   task: PeerTask,
-  { quick }: ShardBenchOptions,
+  { length }: ShardBenchOptions,
   truth: Answers,
 ): Promise<{ readonly speed: PeerSpeed; readonly memoryBytes: number }> {
   await process.calls.idle(task.name)
   const before = process.pssBytes()
-  const speed = await process.calls.serve(task, truth, quick ? 500 : 5_000)
+  const speed = await process.calls.serve(task, truth, servedMs[length])
   return { speed, memoryBytes: process.pssBytes() - before }
 }
 

@@ -1,4 +1,4 @@
-import type { ClusteredData, VectorBlock } from './clustered-data.ts'
+import type { ClusteredData } from './clustered-data.ts'
 
 export interface SuppliedRow {
   /** Number in the data set. */
@@ -7,18 +7,18 @@ export interface SuppliedRow {
   readonly vectors: Uint8Array
 }
 
-const blockRows = 1_000
+/** Few, because making them holds up whatever else the thread does. */
+const blockRows = 100
 
 /** Rows of the data set one after another, made in blocks. */
 export class RowSupply {
   readonly #data: ClusteredData
-  #block: VectorBlock | null = null
-  #blockFirst: number
+  #encoded: Uint8Array = new Uint8Array(0)
+  #at = 0
   #next: number
 
   constructor(data: ClusteredData, nextRow: number) {
     this.#data = data
-    this.#blockFirst = nextRow
     this.#next = nextRow
   }
 
@@ -28,14 +28,14 @@ export class RowSupply {
 
   /** Makes the next rows now. */
   prepare(rows: number): void {
-    this.#blockFirst = this.#next
-    this.#block = this.#data.block(this.#next, rows)
+    this.#encoded = this.#data.block(this.#next, rows).encoded
+    this.#at = 0
   }
 
   next(): SuppliedRow {
-    if (this.#block === null || this.#next >= this.#blockFirst + this.#block.count) this.prepare(blockRows)
-    const rowBytes = 2 * this.#data.dims
-    const at = (this.#next - this.#blockFirst) * rowBytes
-    return { row: this.#next++, vectors: this.#block!.encoded.slice(at, at + rowBytes) }
+    if (this.#at === this.#encoded.length) this.prepare(blockRows)
+    const vectors = this.#encoded.slice(this.#at, this.#at + 2 * this.#data.dims)
+    this.#at += vectors.length
+    return { row: this.#next++, vectors }
   }
 }

@@ -17,6 +17,8 @@ export const recallFloor = 0.99
 /** Queries that wait for an answer at a time, per search thread, where the engine's throughput is measured. */
 export const inFlightPerThread = 8
 
+const queryCounts = { full: 500, quick: 100, smoke: 20 } as const
+
 /** What every shard bench starts from. */
 export interface Scene {
   readonly options: ShardBenchOptions
@@ -29,7 +31,7 @@ export interface Scene {
 export async function withScene<T>(options: ShardBenchOptions, body: (scene: Scene) => Promise<T>): Promise<T> {
   return withScratch(async directory => {
     const data = new ClusteredData({ seed: options.seed, dims })
-    return body({ options, data, queries: querySet(data, options.quick ? 100 : 500), directory })
+    return body({ options, data, queries: querySet(data, queryCounts[options.length]), directory })
   })
 }
 

@@ -72,19 +72,28 @@ export interface Pairs {
   readonly ratio: number
 }
 
-/** Measures two things in turn, each pair in the other order than the one before, so that a drift hits both. */
+/** Does two things in turn, each pair in the other order than the one before, so that a drift hits both. */
+export async function inTurn<A, B>(
+  pairs: number,
+  doFirst: () => Promise<A>,
+  doSecond: () => Promise<B>,
+): Promise<{ readonly first: readonly A[]; readonly second: readonly B[] }> {
+  const first: A[] = []
+  const second: B[] = []
+  for (let pair = 0; pair < pairs; pair++) {
+    if (pair % 2 === 0) first.push(await doFirst())
+    second.push(await doSecond())
+    if (pair % 2 === 1) first.push(await doFirst())
+  }
+  return { first, second }
+}
+
 export async function interleaved(
   pairs: number,
   measureFirst: () => Promise<number>,
   measureSecond: () => Promise<number>,
 ): Promise<Pairs> {
-  const first: number[] = []
-  const second: number[] = []
-  for (let pair = 0; pair < pairs; pair++) {
-    if (pair % 2 === 0) first.push(await measureFirst())
-    second.push(await measureSecond())
-    if (pair % 2 === 1) first.push(await measureFirst())
-  }
+  const { first, second } = await inTurn(pairs, measureFirst, measureSecond)
   return { first, second, ratio: medianRatio(first, second) }
 }
 

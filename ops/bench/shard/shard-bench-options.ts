@@ -4,9 +4,14 @@ import { FreshetError } from '../../../schemas/errors.ts'
 export interface ShardBenchOptions {
   readonly rows: number
   readonly seed: number
-  /** A short form that shows that the bench works; its figures mean little. */
-  readonly quick: boolean
+  readonly length: BenchLength
 }
+
+/**
+ * `full`: what the goals are for. `quick`: shows that a bench works; its figures mean little. `smoke`: every step
+ * once, for the tests.
+ */
+export type BenchLength = 'full' | 'quick' | 'smoke'
 
 /** The issue's data set: 200,000 × 256. */
 export const defaultRows = 200_000
@@ -19,11 +24,12 @@ export function parseShardBenchOptions(given: {
   readonly seed?: string
   readonly quick?: boolean
 }): ShardBenchOptions {
-  const quick = given.quick === true
+  const length = given.quick === true ? 'quick' : 'full'
+  const fallback = length === 'quick' ? quickRows : defaultRows
   return {
-    rows: wholeNumber('--rows', given.rows, { fallback: quick ? quickRows : defaultRows, least: fewestRows }),
+    rows: wholeNumber('--rows', given.rows, { fallback, least: fewestRows }),
     seed: wholeNumber('--seed', given.seed, { fallback: 1, least: 0 }),
-    quick,
+    length,
   }
 }
 

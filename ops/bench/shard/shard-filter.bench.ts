@@ -10,7 +10,11 @@ import { dataText, dims, inFlightPerThread, k, layoutText, openIndex, type Scene
 import { interleaved, queryAt, searchWindow } from './search-load.ts'
 import type { ShardBenchOptions } from './shard-bench-options.ts'
 
-const pairs = 5
+const sizesOf = {
+  full: { pairs: 5, windowMs: 1_000 },
+  quick: { pairs: 5, windowMs: 100 },
+  smoke: { pairs: 1, windowMs: 10 },
+} as const
 const shares = [0.5, 0.1, 0.01, 0.001] as const
 const kinds = ['random', 'correlated'] as const
 
@@ -33,7 +37,7 @@ export async function shardFilterBench(options: ShardBenchOptions): Promise<Repo
       hardware: hardware(),
       data: `${dataText(options)}; one sealed segment; filters allow 50%, 10%, 1% and 0.1% of the items, at random or as whole clusters with queries anywhere; ${scene.queries.count} queries`,
       seed: options.seed,
-      baseline: `the same index without a filter, at the same effort (${index.index.effort}); one search thread, ${inFlightPerThread} queries in flight; median of ${pairs} interleaved pairs. Recall against an exact search of the allowed items`,
+      baseline: `the same index without a filter, at the same effort (${index.index.effort}); one search thread, ${inFlightPerThread} queries in flight; median of ${sizesOf[options.length].pairs} interleaved pairs. Recall against an exact search of the allowed items`,
       measures,
     }
   })
@@ -57,7 +61,8 @@ async function bandMeasures(scene: Scene, index: BenchIndex, band: Band): Promis
     answers.push(Uint32Array.from(hits, ({ item }) => item))
   }
   const recall = recallOf(answers, truth)
-  const window = { ms: options.quick ? 100 : 1_000, inFlight: inFlightPerThread }
+  const { pairs, windowMs } = sizesOf[options.length]
+  const window = { ms: windowMs, inFlight: inFlightPerThread }
   const { first, ratio } = await interleaved(
     pairs,
     async () => (await searchWindow(query => index.search(query, k, allowed), queries, window)).qps,

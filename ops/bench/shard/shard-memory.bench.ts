@@ -6,15 +6,15 @@ import { note } from '../scratch.ts'
 import { exactNeighbours } from './bare-usearch.ts'
 import type { BenchIndexOptions } from './bench-index.ts'
 import { MeasuredProcess } from './child-calls.ts'
-import type { IndexProcess } from './memory-child.ts'
+import type { IndexProcess } from './index-child.ts'
 import { type Answers, recallOf } from './recall.ts'
 import { dataText, dims, k, layoutText, querySet, type Scene, tuningFor, withScene } from './scene.ts'
 import { defaultRows, type ShardBenchOptions } from './shard-bench-options.ts'
 
-const entry = fileURLToPath(new URL('./memory-child.ts', import.meta.url))
+const entry = fileURLToPath(new URL('./index-child.ts', import.meta.url))
 /** The larger size, besides the rows asked for. */
 const manyRows = 1_000_000
-const recallQueries = 300
+const recallQueries = { full: 300, quick: 100, smoke: 20 } as const
 
 interface MemoryCase {
   readonly kind: IndexTuning['kind']
@@ -25,7 +25,7 @@ interface MemoryCase {
 
 /** Bytes per vector in memory and on disk, by both kinds of segment. */
 export async function shardMemoryBench(options: ShardBenchOptions): Promise<Report> {
-  const sizes = options.quick || options.rows !== defaultRows ? [options.rows] : [options.rows, manyRows]
+  const sizes = options.rows === defaultRows ? [options.rows, manyRows] : [options.rows]
   return withScene(options, async scene => {
     const measures: Measure[] = []
     for (const rows of sizes) {
@@ -46,7 +46,7 @@ export async function shardMemoryBench(options: ShardBenchOptions): Promise<Repo
 }
 
 function truthOfFirst({ data, options }: Scene, rows: number): Answers {
-  const queries = querySet(data, options.quick ? 100 : recallQueries)
+  const queries = querySet(data, recallQueries[options.length])
   return exactNeighbours(data.block(0, rows).vectors, queries.vectors, { dims, k })
 }
 

@@ -6,6 +6,7 @@ import { note } from '../scratch.ts'
 import type { BareUsearch } from './bare-usearch.ts'
 import type { BenchIndex } from './bench-index.ts'
 import { paced } from './paced.ts'
+import { type PeerName, peerNames } from './peer-engines.ts'
 import { peerMeasures } from './peers.ts'
 import { recallOf } from './recall.ts'
 import {
@@ -26,20 +27,27 @@ import {
   withScene,
 } from './scene.ts'
 import { interleaved, latencyMs, medianRatio, type SearchWindow, searchWindow } from './search-load.ts'
-import type { ShardBenchOptions } from './shard-bench-options.ts'
+import type { BenchLength, ShardBenchOptions } from './shard-bench-options.ts'
 
-const pairs = 7
 const tombstoneShare = 0.1
 const heavyPerSecond = 2_000
 
 interface Sizes {
+  readonly pairs: number
   readonly windowMs: number
   readonly heavySeconds: number
+  readonly peers: readonly PeerName[]
+}
+
+const sizesOf: Readonly<Record<BenchLength, Sizes>> = {
+  full: { pairs: 7, windowMs: 1_500, heavySeconds: 90, peers: peerNames },
+  quick: { pairs: 5, windowMs: 200, heavySeconds: 6, peers: peerNames },
+  smoke: { pairs: 1, windowMs: 20, heavySeconds: 0.1, peers: ['freshet', 'usearch'] },
 }
 
 /** Queries/s at equal recall against the bare library, in the layouts that a live shard has. */
 export async function shardSearchBench(options: ShardBenchOptions): Promise<Report> {
-  const sizes = options.quick ? { windowMs: 200, heavySeconds: 6 } : { windowMs: 1_500, heavySeconds: 90 }
+  const sizes = sizesOf[options.length]
   return withScene(options, async scene => {
     const file = buildBare(scene)
     const { bare, recall } = await calibrateBare(scene, file)
@@ -51,8 +59,8 @@ export async function shardSearchBench(options: ShardBenchOptions): Promise<Repo
       hardware: hardware(),
       data: `${dataText(options)}; ${scene.queries.count} queries`,
       seed: options.seed,
-      baseline: `usearch alone: one f16 index of all rows (M 16, expansion_add 128), viewed, called in a loop by one thread, at expansion_search ${bare.expansionSearch}, the smallest that reaches recall@10 ≥ ${recallFloor} (${recall.toFixed(4)}). Ours: one search thread through search(), ${inFlightPerThread} queries in flight, at the smallest effort that reaches it. Median of ${pairs} interleaved pairs of ${sizes.windowMs} ms`,
-      measures: [...sealed, ...settled, ...(await peerMeasures(options))],
+      baseline: `usearch alone: one f16 index of all rows (M 16, expansion_add 128), viewed, called in a loop by one thread, at expansion_search ${bare.expansionSearch}, the smallest that reaches recall@10 ≥ ${recallFloor} (${recall.toFixed(4)}). Ours: one search thread through search(), ${inFlightPerThread} queries in flight, at the smallest effort that reaches it. Median of ${sizes.pairs} interleaved pairs of ${sizes.windowMs} ms`,
+      measures: [...sealed, ...settled, ...(await peerMeasures(options, sizes.peers))],
     }
   })
 }
@@ -68,7 +76,7 @@ async function sealedSegment(scene: Scene, bare: BareUsearch, sizes: Sizes): Pro
   const two = await openIndex(scene, { name: 'two', capacity: rows, tuning: { threads: 2 } })
   two.index.setEffort(index.index.effort)
   const { ratio } = await interleaved(
-    pairs,
+    sizes.pairs,
     () => qps(scene, two, { threads: 2, ms: sizes.windowMs }),
     () => qps(scene, index, { threads: 1, ms: sizes.windowMs }),
   )
@@ -115,7 +123,7 @@ async function heavyIngest(
   sizes: Sizes,
 ): Promise<readonly Measure[]> {
   const idleBare = (await searchWindow(searchOfBare(bare), scene.queries, { ms: sizes.windowMs, inFlight: 1 })).qps
-  index.prepare(2 * sizes.heavySeconds * heavyPerSecond)
+  index.prepare(Math.ceil(1.2 * sizes.heavySeconds * heavyPerSecond))
   const ingest = paced(heavyPerSecond, () => index.mutate())
   const ends = performance.now() + sizes.heavySeconds * 1_000
   const [ours, theirs, layouts]: [number[], number[], ReturnType<BenchIndex['statistics']>[]] = [[], [], []]
@@ -179,7 +187,7 @@ async function againstBare(
   const full: SearchWindow[] = []
   const bareWindows: SearchWindow[] = []
   const { first, second, ratio } = await interleaved(
-    pairs,
+    sizes.pairs,
     async () => {
       const options = { ms: sizes.windowMs, inFlight: inFlightPerThread }
       full.push(await searchWindow(searchOf(index), scene.queries, options))

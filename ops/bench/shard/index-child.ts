@@ -2,21 +2,28 @@ import { mkdirSync } from 'node:fs'
 import type { IndexStatistics } from '../../../shard-node/vector-index.ts'
 import { BenchIndex, type BenchIndexOptions } from './bench-index.ts'
 import { collectGarbage, serveCalls } from './child-calls.ts'
+import { type Paced, paced } from './paced.ts'
 import type { Answers } from './recall.ts'
 import { answersOf, querySet } from './scene.ts'
 
 /** An index in a process of its own. */
 class IndexProcess {
   index: BenchIndex | null = null
+  #mutations: Paced | null = null
 
-  /** Puts all rows, waits until nothing is left to merge, and saves. */
+  /** As `fill`, then saves and closes. */
   async build(options: BenchIndexOptions, rows: number): Promise<void> {
+    await this.fill(options, rows)
+    await this.index!.checkpoint()
+    await this.index!.close()
+  }
+
+  /** Puts all rows, waits until nothing is left to merge, and stays open. */
+  async fill(options: BenchIndexOptions, rows: number): Promise<void> {
     mkdirSync(options.directory, { recursive: true })
-    const index = await BenchIndex.open(options)
-    await index.fill(rows)
-    await index.index.settled()
-    await index.checkpoint()
-    await index.close()
+    this.index = await BenchIndex.open(options)
+    await this.index.fill(rows)
+    await this.index.index.settled()
   }
 
   /** Opens what is in the folder, if anything, and answers so many queries. */
@@ -27,6 +34,15 @@ class IndexProcess {
     const answers = await answersOf(index, querySet(index.data, queries))
     collectGarbage()
     return answers
+  }
+
+  /** New items and replaced ones in turn, in the background, until `stopMutations`. */
+  startMutations(perSecond: number): void {
+    this.#mutations = paced(perSecond, () => this.index!.mutate())
+  }
+
+  stopMutations(): void {
+    this.#mutations?.stop()
   }
 
   statistics(): IndexStatistics {
