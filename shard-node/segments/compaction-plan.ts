@@ -19,7 +19,7 @@ export interface CompactionSettings {
   /** Item parts of so many rows have a graph (infinity: none has); at most `graphs` of them. */
   readonly graphRows: number
   readonly graphs: number
-  /** A part has at most so many rows. */
+  /** A part has at most so many rows: as many as fit into the memory of one. */
   readonly partRows: number
   /** Until there is one part without garbage. */
   readonly force: boolean
@@ -29,7 +29,7 @@ export interface CompactionSettings {
  * By simulation (compaction-plan.test.ts): a ratio of 3 leaves one large part and one or two small ones, and rewrites
  * no row more often than 1.5 does. Garbage over 12% keeps disk use under 2.2 times that of the live rows while the
  * whole set is replaced at up to an eighth of the builder's speed: at its worst, garbage, what is put during a merge
- * of everything, and its result lie beside the live rows.
+ * of everything, and its result lie beside the live rows. So many rows of 1,024 dimensions fit into 4 GiB.
  */
 export const standardCompaction: CompactionSettings = {
   logParts: 3,
@@ -38,7 +38,7 @@ export const standardCompaction: CompactionSettings = {
   garbageRows: 1_024,
   graphRows: 32_768,
   graphs: 6,
-  partRows: 4_000_000,
+  partRows: 1_800_000,
   force: false,
 }
 
@@ -59,7 +59,7 @@ export type CompactionStep =
  * | large enough for a graph, without one         | its graph was lost |
  * | the largest of `logParts` log parts or more   | rows without a graph are scanned |
  * and once there is one, reaches up to the largest that is smaller than `sizeRatio` times all below it together, and
- * further when there would be more than `graphs`.
+ * further when there would be more than `graphs`, as far as the result fits into one part.
  */
 export function planCompaction(parts: readonly PartSize[], settings: CompactionSettings): CompactionStep | null {
   const empty = parts.filter(part => liveRows(part) === 0)
@@ -87,9 +87,12 @@ function firstOfMerge(falling: readonly PartSize[], settings: CompactionSettings
     part => isWasteful(part, settings) || isGraphLost(part, settings) || (isLogMergeDue && part.order === 'log'),
   )
   if (calling <= 0) return calling
-  const crowded = falling.findIndex((part, i) => liveRows(part) < settings.sizeRatio * sumOf(falling.slice(i + 1)))
+  const mayReach = (first: number): boolean => first >= 0 && sumOf(falling.slice(first)) <= settings.partRows
+  const isCrowded = (part: PartSize, i: number): boolean =>
+    liveRows(part) < settings.sizeRatio * sumOf(falling.slice(i + 1))
+  const crowded = falling.findIndex((part, i) => isCrowded(part, i) && mayReach(i))
   let first = crowded === -1 ? calling : Math.min(calling, crowded)
-  while (first > 0 && graphsAfter(falling, first, settings) > settings.graphs) first--
+  while (graphsAfter(falling, first, settings) > settings.graphs && mayReach(first - 1)) first--
   return first
 }
 

@@ -1,0 +1,2 @@
+/** A child process that lives and says nothing. */
+process.on('message', () => {})
