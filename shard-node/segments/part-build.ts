@@ -112,7 +112,7 @@ class RowMerge {
 function sortedSources(
   inputs: readonly BuildInput[],
   numbers: readonly RowNumbers[],
-): { readonly inputs: Uint8Array | Uint32Array; readonly rows: Uint32Array } {
+): { readonly inputs: Uint32Array; readonly rows: Uint32Array } {
   const kept = inputs.map(({ rows, keep }) => rowsOf(keep, rows.rows))
   const count = kept.reduce((sum, rows) => sum + rows.length, 0)
   if (count === 0) throw new FreshetError('internal', 'no row is to be kept')
