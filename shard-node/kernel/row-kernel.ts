@@ -20,17 +20,14 @@ export interface ScannedRows {
 
 /**
  * The inner loops over one block of row memory, for one thread. Implemented in WebAssembly, and in plain TypeScript
- * as the twin that tests hold the other against: both give the same bits. Throws FreshetError `internal` for a range
- * or a number out of bounds; rows that are listed one by one are not checked.
+ * as the twin that tests hold the other against: both give the same bits. Queries and means are known by identity: the contents of
+ * an array never change after it was given.
  */
 export interface RowKernel {
   readonly columns: RowColumns
-  /**
-   * Takes the query (f32, dims) and its code against `mean`. Before any scan or score. Does nothing when given the same
-   * two arrays as last time: neither may be written to between.
-   */
+  /** Takes the query (f32, dims) and its code against `mean`. Before any scan or score. */
   prepare(query: Float32Array, mean: Float32Array): void
-  /** Copies the bits of items below `shape.items` for filtered scans. */
+  /** Copies the bits of items below `shape.items` for filtered scans; items beyond the end of `bits` are not allowed. */
   allow(bits: Uint32Array): void
   /**
    * The `want` (1 to `scratchRows`) visible, allowed rows nearest by code, plus those as near as the last of them, the
@@ -39,7 +36,10 @@ export interface RowKernel {
   scan(scope: ScanScope, want: number): ScannedRows
   /** As `scan`, of the given rows only (each below capacity), and in the order given. */
   scanRows(rows: Uint32Array, options: { readonly sequence: number; readonly want: number }): ScannedRows
-  /** Dot product of the query with the f16 vector of each row, f32; summed in a fixed order. At most `scratchRows`. Scratch memory. */
+  /**
+   * Dot product of the query with the f16 vector of each row, f32, summed in a fixed order. At most `scratchRows` rows.
+   * Scratch memory: valid until the next call.
+   */
   score(rows: Uint32Array): Float32Array
   /** The same for rows from..to, at most `scratchRows` of them. */
   scoreRange(from: number, to: number): Float32Array

@@ -52,7 +52,7 @@ export interface RowColumns {
 
 /** Byte offsets of one thread's scratch area: where a kernel takes its input from and leaves its output. */
 export interface ScratchLayout {
-  /** f32 × dims. */
+  /** f32 × dims, in an order of the kernel's own. */
   readonly query: number
   /** f32 × dims. */
   readonly mean: number
@@ -92,7 +92,10 @@ const pagesLimit = 65_535
 /** A cache line: no column shares one with another. */
 const alignmentBytes = 64
 
-/** Memory for `shape.capacity` rows, all zero. Pages never written cost nothing. Throws FreshetError `internal` for a shape it cannot have. */
+/**
+ * Memory for `shape.capacity` rows, all zero. Pages never written cost nothing.
+ * @throws FreshetError `internal` for a shape that no memory can have
+ */
 export function createRowMemory(shape: RowShape): RowMemoryHandle {
   checkShape(shape)
   const pages = pagesOf(shape)

@@ -27,7 +27,10 @@ interface KernelExports {
 /** Compiled once per thread; each kernel is an instance with the addresses of its memory. */
 const kernelModule = new WebAssembly.Module(readFileSync(new URL('kernel.wasm', import.meta.url)))
 
-/** The kernel of one thread on one row memory, in WebAssembly. No two kernels may use the same thread's scratch area. */
+/**
+ * The kernel of one thread on one row memory, in WebAssembly. No two may use the same scratch area. Methods throw
+ * FreshetError `internal` for ranges and numbers out of bounds; rows that are listed one by one are not checked.
+ */
 export class WasmKernel implements RowKernel {
   readonly columns: RowColumns
   readonly #exports: KernelExports
@@ -38,8 +41,9 @@ export class WasmKernel implements RowKernel {
   readonly #distances: Uint32Array
   readonly #scores: Float32Array
   readonly #allowed: Uint32Array
-  /** What `prepare` was given last; null when scratch no longer holds it. */
-  #prepared: { readonly query: Float32Array; readonly mean: Float32Array } | null = null
+  /** What scratch holds, by identity. */
+  #preparedQuery: Float32Array | null = null
+  #heldMean: Float32Array | null = null
 
   constructor(handle: RowMemoryHandle, thread: number) {
     const { shape, memory } = handle
@@ -73,11 +77,11 @@ export class WasmKernel implements RowKernel {
   }
 
   prepare(query: Float32Array, mean: Float32Array): void {
-    if (this.#prepared?.query === query && this.#prepared.mean === mean) return
+    this.#holdMean(mean)
+    if (query === this.#preparedQuery) return
     this.#query.set(query)
-    if (this.#prepared?.mean !== mean) this.#mean.set(mean)
     this.#exports.prepare()
-    this.#prepared = { query, mean }
+    this.#preparedQuery = query
   }
 
   allow(bits: Uint32Array): void {
@@ -120,9 +124,15 @@ export class WasmKernel implements RowKernel {
   encode(from: number, to: number, mean: Float32Array): void {
     this.#checkRange(from, to)
     this.#checkVectors()
-    this.#prepared = null
-    this.#mean.set(mean)
+    this.#holdMean(mean)
     this.#exports.encode(from, to)
+  }
+
+  #holdMean(mean: Float32Array): void {
+    if (mean === this.#heldMean) return
+    this.#mean.set(mean)
+    this.#heldMean = mean
+    this.#preparedQuery = null
   }
 
   #startScan(sequence: number, filtered: boolean, want: number): void {

@@ -1,15 +1,17 @@
-// The inner loops over row memory, in AssemblyScript (a subset of TypeScript that compiles to WebAssembly). Addresses
-// are `usize`; every area is allocated by row-memory.ts. PlainKernel says the same in plain TypeScript.
-// Words and codes are read without atomics: an aligned u32 is never torn, and a row is written before the search that
-// may read it is sent.
+// The inner loops over row memory, in AssemblyScript: a subset of TypeScript that compiles to WebAssembly. Addresses are
+// `usize`; row-memory.ts says what lies where. plain-kernel.ts does the same without any of the tricks.
+// Memory is read without atomics: an aligned u32 is never torn, and rows are written before the search that may see
+// them is sent.
 
-/** Bounds of `found`: what is kept when it is tightened, see `scratchRows` of row-memory.ts; it has room for twice that. */
-const KEPT: u32 = 8192
-/** How many rows' memory is asked for before the first of them is used. */
-const AHEAD: u32 = 32
-/** Rows compared by their codes before the near ones among them are looked at. */
+/** `scratchRows` of row-memory.ts. `found` and `distances` have room for twice as many and one block. */
+const SCRATCH_ROWS: u32 = 8192
+/** `scanBlockRows` of row-memory.ts. */
 const BLOCK: u32 = 128
+/** Rows whose memory is asked for before the first of them is used. */
+const AHEAD: u32 = 32
 const LINE_BYTES: usize = 64
+
+// ---- where things lie ----
 
 let dims: u32 = 0
 let codeBytes: u32 = 0
@@ -18,6 +20,7 @@ let items: usize = 0
 let words: usize = 0
 let halves: usize = 0
 
+/** The query, as `prepare` leaves it. */
 let query: usize = 0
 let mean: usize = 0
 let code: usize = 0
@@ -28,16 +31,20 @@ let scores: usize = 0
 let histogram: usize = 0
 let allowed: usize = 0
 
+// ---- the scan under way ----
+
 let sequence: u32 = 0
 let filtered: bool = false
 let wanted: u32 = 0
 /** Rows farther than this cannot be among those wanted. */
 let limit: u32 = 0
+/** Rows in `found`. */
 let count: u32 = 0
 let tightenAt: u32 = 0
+/** How many rows of the block before were within the limit. */
 let lastNear: u32 = 0
 
-/** Keeps the loads that only bring memory near from being optimised away. */
+/** Exported, so that loads which only bring memory near are not optimised away. */
 export let touched: u32 = 0
 
 export function useColumns(d: u32, codesAt: usize, itemsAt: usize, wordsAt: usize, halvesAt: usize): void {
@@ -71,45 +78,50 @@ export function useScratch(
   allowed = allowedAt
 }
 
-/** Turns the query in scratch into its code, and into the form that `score` reads. */
-export function prepare(): void {
-  for (let i: u32 = 0; i < dims; i += 8) {
-    const at = (i as usize) << 2
-    const low = v128.load(query + at)
-    const high = v128.load(query + at, 16)
-    store<u8>(code + (i >> 3), signs(low, high, mean + at))
-    // Even components first, then odd ones, as `even` and `odd` deliver them; scaled as they are not.
-    const scale = f32x4.splat(TWO_TO_112)
-    v128.store(query + at, f32x4.mul(v128.shuffle<f32>(low, high, 0, 2, 4, 6), scale))
-    v128.store(query + at, f32x4.mul(v128.shuffle<f32>(low, high, 1, 3, 5, 7), scale), 16)
-  }
-}
+// ---- f16 and codes ----
 
-/** Bit i: component i is larger than that of the mean. */
-@inline
-function signs(low: v128, high: v128, means: usize): u32 {
-  return (
-    i32x4.bitmask(f32x4.gt(low, v128.load(means))) | (i32x4.bitmask(f32x4.gt(high, v128.load(means, 16))) << 4)
-  )
-}
-
-// ---- f16 ----
-// The bits of an f16 shifted into the places of an f32 have an exponent that is 112 too small (127 - 15); subnormal
-// halves become subnormal floats of the same value, so that one exact product mends both.
+/**
+ * The bits of an f16 moved to their places in an f32 have an exponent that is 112 too small (127 - 15), and a subnormal
+ * f16 becomes a subnormal f32: one product, which is exact, mends both.
+ */
 const TWO_TO_112: f32 = 5192296858534827628530496329220096.0
 /** Sign, lowest five bits of the exponent, highest ten of the fraction. */
 const HALF_BITS: u32 = 0x8fffe000
 
-/** Of eight halves the 2nd, 4th, 6th and 8th as f32 × 2^-112: they lie in the upper half of each lane. */
+/** Of the f16 in the upper half of each lane, f32 × 2^-112. */
 @inline
-function odd(eight: v128): v128 {
-  return v128.and(i32x4.shr_s(eight, 3), i32x4.splat(HALF_BITS))
+function upperHalves(lanes: v128): v128 {
+  return v128.and(i32x4.shr_s(lanes, 3), i32x4.splat(HALF_BITS))
 }
 
-/** The 1st, 3rd, 5th and 7th. */
+/** Of the f16 in the lower half of each lane, f32 × 2^-112. */
 @inline
-function even(eight: v128): v128 {
-  return odd(i32x4.shl(eight, 16))
+function lowerHalves(lanes: v128): v128 {
+  return upperHalves(i32x4.shl(lanes, 16))
+}
+
+/** Eight bits of a code: bit i is set when component i is larger than that of the mean. */
+@inline
+function codeByte(first: v128, second: v128, means: usize): u32 {
+  return (
+    i32x4.bitmask(f32x4.gt(first, v128.load(means))) | (i32x4.bitmask(f32x4.gt(second, v128.load(means, 16))) << 4)
+  )
+}
+
+/**
+ * Makes the code of the query in scratch, and brings the query into the form in which `score` reads it: scaled, as the
+ * vectors are not, and of eight components those with an even index first, as lanes of two halves deliver them.
+ */
+export function prepare(): void {
+  const scale = f32x4.splat(TWO_TO_112)
+  for (let byte: usize = 0; byte < codeBytes; byte++) {
+    const at = byte << 5
+    const first = v128.load(query + at)
+    const second = v128.load(query + at, 16)
+    store<u8>(code + byte, codeByte(first, second, mean + at))
+    v128.store(query + at, f32x4.mul(v128.shuffle<f32>(first, second, 0, 2, 4, 6), scale))
+    v128.store(query + at, f32x4.mul(v128.shuffle<f32>(first, second, 1, 3, 5, 7), scale), 16)
+  }
 }
 
 /** Writes the codes of rows from..to against the mean in scratch. */
@@ -118,11 +130,11 @@ export function encode(from: u32, to: u32): void {
   let half = halves + (from as usize) * (dims << 1)
   let out = codes + (from as usize) * codeBytes
   for (let row = from; row < to; row++) {
-    for (let byte: u32 = 0; byte < codeBytes; byte++) {
+    for (let byte: usize = 0; byte < codeBytes; byte++) {
       const eight = v128.load(half)
-      const low = f32x4.mul(odd(i32x4.shl(i32x4.extend_low_i16x8_u(eight), 16)), scale)
-      const high = f32x4.mul(odd(i32x4.shl(i32x4.extend_high_i16x8_u(eight), 16)), scale)
-      store<u8>(out, signs(low, high, mean + ((byte as usize) << 5)))
+      const first = f32x4.mul(lowerHalves(i32x4.extend_low_i16x8_u(eight)), scale)
+      const second = f32x4.mul(lowerHalves(i32x4.extend_high_i16x8_u(eight)), scale)
+      store<u8>(out, codeByte(first, second, mean + (byte << 5)))
       half += 16
       out++
     }
@@ -131,6 +143,7 @@ export function encode(from: u32, to: u32): void {
 
 // ---- scan ----
 
+/** Before `scanRange` or `scanInput`, which may follow one another; `finishScan` ends them. */
 export function startScan(atSequence: u32, isFiltered: bool, want: u32): void {
   sequence = atSequence
   filtered = isFiltered
@@ -324,7 +337,7 @@ function tighten(): void {
     if (nearer + here >= wanted) break
     nearer += here
   }
-  let ties = KEPT - nearer
+  let ties = SCRATCH_ROWS - nearer
   let kept: usize = 0
   for (let i: usize = 0; i < count; i++) {
     const distance = load<u32>(distances + (i << 2))
@@ -339,7 +352,7 @@ function tighten(): void {
   tightenAt = room(count)
 }
 
-/** When to tighten next: not before as many rows have come as are wanted, and at least 64 for the cost of the histogram. */
+/** When to tighten next: after twice the rows that were kept, and not for a few. */
 @inline
 function room(kept: u32): u32 {
   return kept + max(kept, 64)
@@ -398,17 +411,17 @@ function score4(i: u32, a: usize, b: usize, c: usize, d: usize): void {
     const q0 = v128.load(query + (at << 1))
     const q1 = v128.load(query + (at << 1), 16)
     const a8 = v128.load(a + at)
-    a0 = f32x4.add(a0, f32x4.mul(even(a8), q0))
-    a1 = f32x4.add(a1, f32x4.mul(odd(a8), q1))
+    a0 = f32x4.add(a0, f32x4.mul(lowerHalves(a8), q0))
+    a1 = f32x4.add(a1, f32x4.mul(upperHalves(a8), q1))
     const b8 = v128.load(b + at)
-    b0 = f32x4.add(b0, f32x4.mul(even(b8), q0))
-    b1 = f32x4.add(b1, f32x4.mul(odd(b8), q1))
+    b0 = f32x4.add(b0, f32x4.mul(lowerHalves(b8), q0))
+    b1 = f32x4.add(b1, f32x4.mul(upperHalves(b8), q1))
     const c8 = v128.load(c + at)
-    c0 = f32x4.add(c0, f32x4.mul(even(c8), q0))
-    c1 = f32x4.add(c1, f32x4.mul(odd(c8), q1))
+    c0 = f32x4.add(c0, f32x4.mul(lowerHalves(c8), q0))
+    c1 = f32x4.add(c1, f32x4.mul(upperHalves(c8), q1))
     const d8 = v128.load(d + at)
-    d0 = f32x4.add(d0, f32x4.mul(even(d8), q0))
-    d1 = f32x4.add(d1, f32x4.mul(odd(d8), q1))
+    d0 = f32x4.add(d0, f32x4.mul(lowerHalves(d8), q0))
+    d1 = f32x4.add(d1, f32x4.mul(upperHalves(d8), q1))
   }
   const out = scores + ((i as usize) << 2)
   store<f32>(out, sum(a0, a1), 0)
@@ -424,8 +437,8 @@ function score1(i: u32, a: usize): void {
   const bytes = (dims as usize) << 1
   for (let at: usize = 0; at < bytes; at += 16) {
     const a8 = v128.load(a + at)
-    a0 = f32x4.add(a0, f32x4.mul(even(a8), v128.load(query + (at << 1))))
-    a1 = f32x4.add(a1, f32x4.mul(odd(a8), v128.load(query + (at << 1), 16)))
+    a0 = f32x4.add(a0, f32x4.mul(lowerHalves(a8), v128.load(query + (at << 1))))
+    a1 = f32x4.add(a1, f32x4.mul(upperHalves(a8), v128.load(query + (at << 1), 16)))
   }
   store<f32>(scores + ((i as usize) << 2), sum(a0, a1))
 }
