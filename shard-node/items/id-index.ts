@@ -1,5 +1,5 @@
-import type { ItemId } from '../../schemas/ids.ts'
-import { EncodedText } from './encoded-text.ts'
+import { type ItemId, itemIdMaxBytes } from '../../schemas/ids.ts'
+import { murmur2 } from '../../schemas/partition.ts'
 import { extend, uint16Column, uint32Column } from './growable.ts'
 import { WordSlab } from './word-slab.ts'
 
@@ -7,6 +7,7 @@ import { WordSlab } from './word-slab.ts'
 const tableBits = 10
 const smallestTable = 4
 const maxLoad = 0.75
+const encoder = new TextEncoder()
 
 /**
  * Item id to item number and back. Hash tables with open addressing and linear probing, by murmur2 of the id; the ids
@@ -21,9 +22,10 @@ export class IdIndex {
   readonly #bytes = uint16Column()
   readonly #hashes: Uint32Array
   readonly #ids = new WordSlab()
-  readonly #text = new EncodedText()
-  readonly #packed = new Uint32Array(128)
-  readonly #unpacked = Buffer.from(this.#packed.buffer)
+  /** One id at a time, as bytes and as words; the last word is filled up with zeros. */
+  readonly #words = new Uint32Array(itemIdMaxBytes / 4)
+  readonly #text = Buffer.from(this.#words.buffer)
+  #length = 0
   #tableBytes = (1 << tableBits) * smallestTable * 4
 
   /** `hashes`: murmur2 of the id by item number, kept by the caller. */
@@ -37,13 +39,13 @@ export class IdIndex {
 
   /** Item number and hash of the id; -1 when no item has it. */
   find(id: ItemId): { readonly item: number; readonly hash: number } {
-    const hash = this.#text.encode(id).hash()
-    this.#pack()
+    this.#encode(id)
+    const hash = murmur2(this.#text.subarray(0, this.#length)) >>> 0
     const table = this.#tables[tableOf(hash)]!
     const mask = table.length - 1
     for (let slot = slotOf(hash) & mask; ; slot = (slot + 1) & mask) {
       const item = table[slot]! - 1
-      if (item === -1 || this.#isPacked(item)) return { item, hash }
+      if (item === -1 || this.#isEncoded(item)) return { item, hash }
     }
   }
 
@@ -55,10 +57,9 @@ export class IdIndex {
 
   /** The id must not be there; `hashes` holds its hash already. */
   insert(item: number, id: ItemId): void {
-    const { length } = this.#text.encode(id)
-    this.#pack()
-    this.#at[item] = this.#ids.store(this.#packed.subarray(0, wordsOf(length)))
-    this.#bytes[item] = length
+    this.#encode(id)
+    this.#at[item] = this.#ids.store(this.#words.subarray(0, wordsOf(this.#length)))
+    this.#bytes[item] = this.#length
     const index = tableOf(this.#hashes[item]!)
     this.#counts[index]!++
     if (this.#counts[index]! > maxLoad * this.#tables[index]!.length) this.#widen(index)
@@ -76,8 +77,8 @@ export class IdIndex {
   idOf(item: number): ItemId {
     const at = this.#at[item]!
     const bytes = this.#bytes[item]!
-    for (let word = wordsOf(bytes) - 1; word >= 0; word--) this.#packed[word] = this.#ids.words[at + word]!
-    return this.#unpacked.toString('utf8', 0, bytes) as ItemId
+    for (let word = wordsOf(bytes) - 1; word >= 0; word--) this.#words[word] = this.#ids.words[at + word]!
+    return this.#text.toString('utf8', 0, bytes) as ItemId
   }
 
   /** UTF-8 bytes of the item's id. */
@@ -85,19 +86,17 @@ export class IdIndex {
     return this.#bytes[item]!
   }
 
-  /** The encoded text as words, the last one filled up with zeros. */
-  #pack(): void {
-    const { bytes, length } = this.#text
-    this.#packed[wordsOf(length) - 1] = 0
-    this.#unpacked.set(bytes)
+  #encode(id: ItemId): void {
+    this.#length = encoder.encodeInto(id, this.#text).written
+    this.#text.fill(0, this.#length, wordsOf(this.#length) * 4)
   }
 
-  #isPacked(item: number): boolean {
+  #isEncoded(item: number): boolean {
     const bytes = this.#bytes[item]!
-    if (bytes !== this.#text.length) return false
+    if (bytes !== this.#length) return false
     const at = this.#at[item]!
     for (let word = wordsOf(bytes) - 1; word >= 0; word--)
-      if (this.#packed[word] !== this.#ids.words[at + word]) return false
+      if (this.#words[word] !== this.#ids.words[at + word]) return false
     return true
   }
 

@@ -68,7 +68,7 @@ export class ItemLogCompaction {
   /** Appends the record again if it is the newest of its register. */
   #keep(record: LogRecord): void {
     const { columns } = this.#table
-    const { type, item } = identityOf(record.bytes)
+    const { type, item } = identityOf(record)
     switch (type) {
       case 'attributes':
         if (columns.attributesAt[item] === record.place)
@@ -94,10 +94,10 @@ export class ItemLogCompaction {
   }
 
   /** A content that does not count is left out. */
-  #append({ bytes }: LogRecord, counts: boolean): number {
-    requireIntact(bytes)
-    if (counts) return this.#log.append(bytes)
-    const bare = { ...decodeRecord(bytes), words: [], objectCount: 0, content: null }
+  #append(record: LogRecord, counts: boolean): number {
+    requireIntact(record)
+    if (counts) return this.#log.append(record.block.subarray(record.from, record.to))
+    const bare = { ...decodeRecord(record), words: [], objectCount: 0, content: null }
     return this.#log.append(this.#encoder.encode(bare))
   }
 }

@@ -5,7 +5,7 @@ import type { ShardFiles } from '../files/shard-files.ts'
 import { asStorageError } from '../files/storage-errors.ts'
 import type { SavedFile } from '../segments/part.ts'
 import { ItemLogWriter } from './item-log-writer.ts'
-import { lengthAt, requireIntact } from './item-record.ts'
+import { lengthAt, type RecordSpan, requireIntact } from './item-record.ts'
 
 /** The item log as manifests name it: files in the order written. The last one may have grown since. */
 export interface SavedItemLog {
@@ -22,10 +22,9 @@ const fileSpan = 2 ** 32
 
 const readAsync = promisify(read)
 
-/** A record and where it lies. */
-export interface LogRecord {
+/** A record and where it lies in the log. */
+export interface LogRecord extends RecordSpan {
   readonly place: number
-  readonly bytes: Buffer
 }
 
 /**
@@ -113,10 +112,11 @@ export class ItemLog {
    * The record of so many bytes at that place.
    * @throws FreshetError `checkpoint-corrupt` when it is not what was written; `storage-failed`
    */
-  read(place: number, bytes: number): Buffer {
+  read(place: number, bytes: number): RecordSpan {
     const file = Math.floor(place / fileSpan)
     const at = place % fileSpan
-    const record = this.#writer.unwritten(file, at)?.subarray(0, bytes) ?? this.#readFile(file, at, bytes)
+    const block = this.#writer.unwritten(file, at) ?? this.#readFile(file, at, bytes)
+    const record = { block, from: 0, to: bytes }
     requireIntact(record)
     return record
   }
@@ -156,7 +156,7 @@ export class ItemLog {
       const records: LogRecord[] = []
       let used = 0
       for (let length = lengthAt(block, used); used + length <= block.length; length = lengthAt(block, used)) {
-        records.push({ place: number * fileSpan + at + used, bytes: block.subarray(used, used + length) })
+        records.push({ place: number * fileSpan + at + used, block, from: used, to: used + length })
         used += length
       }
       if (used === 0) throw damaged(nameOf(number))

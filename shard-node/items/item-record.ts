@@ -88,55 +88,66 @@ export function bareBytes(idBytes: number): number {
   return recordHeaderBytes + idBytes
 }
 
+/** Where a record lies in a buffer. */
+export interface RecordSpan {
+  readonly block: Buffer
+  readonly from: number
+  readonly to: number
+}
+
 /** Length of the record that begins there; infinite when too little of it is in the buffer to tell, or it is none. */
-export function lengthAt(buffer: Buffer, at: number): number {
-  if (at + 8 > buffer.length) return Number.POSITIVE_INFINITY
-  const length = buffer.readUInt32LE(at + 4)
+export function lengthAt(block: Buffer, from: number): number {
+  if (from + 8 > block.length) return Number.POSITIVE_INFINITY
+  const length = block.readUInt32LE(from + 4)
   return length < recordHeaderBytes ? Number.POSITIVE_INFINITY : length
 }
 
 /** @throws FreshetError `checkpoint-corrupt` when the bytes are not those of one whole record */
-export function requireIntact(record: Buffer): void {
-  const isWhole = record.length >= recordHeaderBytes && lengthAt(record, 0) === record.length
-  if (!isWhole || crc32(record.subarray(4)) !== record.readUInt32LE(0)) throw damagedRecord()
+export function requireIntact({ block, from, to }: RecordSpan): void {
+  if (lengthAt(block, from) !== to - from || crc32(block.subarray(from + 4, to)) !== block.readUInt32LE(from))
+    throw damagedRecord()
 }
 
 /** What tells whether a record is still needed. */
-export function identityOf(record: Buffer): { readonly type: RecordType | undefined; readonly item: number } {
-  return { type: typeNames[record[8]!], item: record.readUInt32LE(12) }
+export function identityOf({ block, from }: RecordSpan): {
+  readonly type: RecordType | undefined
+  readonly item: number
+} {
+  return { type: typeNames[block[from + 8]!], item: block.readUInt32LE(from + 12) }
 }
 
 /** @throws FreshetError `checkpoint-corrupt` when the fields cannot be those of a record */
-export function decodeRecord(record: Buffer): ReadRecord {
-  const type = typeNames[record[8]!]
-  const item = record.readUInt32LE(12)
-  const idBytes = record.readUInt16LE(40)
-  const wordCount = record.readUInt32LE(44)
-  const idAt = recordHeaderBytes + wordCount * 4
-  const isSound = idAt + idBytes <= record.length && idBytes > 0 && idBytes <= itemIdMaxBytes
+export function decodeRecord({ block, from, to }: RecordSpan): ReadRecord {
+  const type = typeNames[block[from + 8]!]
+  const item = block.readUInt32LE(from + 12)
+  const idBytes = block.readUInt16LE(from + 40)
+  const wordCount = block.readUInt32LE(from + 44)
+  const wordsAt = from + recordHeaderBytes
+  const idAt = wordsAt + wordCount * 4
+  const isSound = idAt + idBytes <= to && idBytes > 0 && idBytes <= itemIdMaxBytes
   if (type === undefined || item >= maxItems || !isSound) throw damagedRecord()
-  const words = new Array<number>(wordCount)
-  for (let i = 0; i < wordCount; i++) words[i] = record.readUInt32LE(recordHeaderBytes + i * 4)
+  const words: number[] = []
+  for (let at = wordsAt; at < idAt; at += 4) words.push(block.readUInt32LE(at))
   return {
     type,
     item,
-    partition: asPartition(record.readUInt16LE(10)),
-    offset: record.readDoubleLE(16),
-    appendTimeMs: record.readDoubleLE(24),
-    flag: record[9] === flagSet,
-    value: record.readDoubleLE(32),
-    objectCount: record.readUInt16LE(42),
+    partition: asPartition(block.readUInt16LE(from + 10)),
+    offset: block.readDoubleLE(from + 16),
+    appendTimeMs: block.readDoubleLE(from + 24),
+    flag: block[from + 9] === flagSet,
+    value: block.readDoubleLE(from + 32),
+    objectCount: block.readUInt16LE(from + 42),
     words,
-    itemId: record.toString('utf8', idAt, idAt + idBytes) as ItemId,
-    hasContent: idAt + idBytes < record.length,
+    itemId: block.toString('utf8', idAt, idAt + idBytes) as ItemId,
+    hasContent: idAt + idBytes < to,
   }
 }
 
 /** @throws FreshetError `checkpoint-corrupt` when there is none */
-export function decodeContent(record: Buffer): unknown {
-  const from = recordHeaderBytes + record.readUInt32LE(44) * 4 + record.readUInt16LE(40)
-  if (from >= record.length) throw damagedRecord()
-  return JSON.parse(record.toString('utf8', from))
+export function decodeContent({ block, from, to }: RecordSpan): unknown {
+  const at = from + recordHeaderBytes + block.readUInt32LE(from + 44) * 4 + block.readUInt16LE(from + 40)
+  if (at >= to) throw damagedRecord()
+  return JSON.parse(block.toString('utf8', at, to))
 }
 
 function damagedRecord(): FreshetError {

@@ -17,8 +17,8 @@ const itemsPerSlice = 2048
 export async function replay(log: ItemLog, table: ItemTable): Promise<void> {
   for (const number of log.numbers)
     for await (const records of log.walk(number))
-      for (const { place, bytes } of records)
-        replayRecord(table, decodeRecord(bytes), { at: place, bytes: bytes.length })
+      for (const record of records)
+        replayRecord(table, decodeRecord(record), { at: record.place, bytes: record.to - record.from })
   requireContents(table)
   table.endReplay()
 }
