@@ -1,9 +1,8 @@
 import { parentPort, workerData } from 'node:worker_threads'
-import type { RowMemoryHandle } from '../row-memory.ts'
-import { scratchRows } from '../row-memory.ts'
+import { type RowMemoryHandle, scratchRows } from '../row-memory.ts'
 import { WasmKernel } from '../wasm-kernel.ts'
 
-/** A worker thread that answers every snapshot it is sent with the rows that a scan of it finds. */
+/** Given to a worker thread that answers every snapshot it is sent with the rows that a scan of it finds. */
 export interface ScanThreadData {
   readonly handle: RowMemoryHandle
   readonly thread: number
