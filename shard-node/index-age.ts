@@ -1,5 +1,12 @@
 import type { Partition } from '../schemas/ids.ts'
-import type { SavedWatermark } from './checkpoint-manifest.ts'
+
+/** The newest watermark of a partition, as manifests keep it. */
+export interface SavedWatermark {
+  /** Catalog offset up to which everything is applied. */
+  readonly offset: number
+  readonly oldestPendingTimeMs: number | null
+  readonly writtenAtMs: number
+}
 
 /** A dispatcher silent for longer is taken for dead, not for idle. */
 const silenceMs = 2_000

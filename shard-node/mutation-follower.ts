@@ -1,4 +1,4 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import type { ItemId } from '../schemas/ids.ts'
 import type { Mutation, Register } from '../schemas/mutation.ts'
@@ -7,24 +7,31 @@ import type { LogReader, LogRecord } from '../topologies/event-log.ts'
 import type { RefusedRecord } from './refused-records.ts'
 import type { ShardState } from './shard-state.ts'
 
-const recordsPerPoll = 1_024
+const recordsPerPoll = 2_048
 const pollWaitMs = 1_000
-/** Records applied before the event loop gets its turn: about 1 to 3 ms. */
-const recordsPerSlice = 128
+/** Records are applied for so long before the event loop gets its turn; looked at every few records. */
+const sliceMs = 2
+const recordsPerLook = 8
+/** Time between attempts while the disk is full. */
+const storageRetryMs = 500
 
 export interface FollowerOptions {
   readonly reader: LogReader
   readonly codec: RecordCodec<Mutation>
   readonly state: ShardState
-  /** Called after each slice, when everything read is in `state`; reading on waits for the promise, if any. */
-  readonly onSlice: () => Promise<unknown> | null
+  /** Called after each slice, when everything read so far is in `state`. */
+  readonly onSlice: () => void
+  /** The disk takes no more: told once, while the record at hand is tried again and again. */
+  readonly onStorageTrouble: (error: FreshetError) => void
 }
 
 /** Reads the mutation log and applies it to the state, slice by slice, until closed. */
 export class MutationFollower {
   readonly #options: FollowerOptions
-  #closing = false
+  readonly #closing = new AbortController()
   #running: Promise<void> | null = null
+  /** Told, and not over yet. */
+  #trouble: FreshetError | null = null
 
   constructor(options: FollowerOptions) {
     this.#options = options
@@ -41,22 +48,37 @@ export class MutationFollower {
 
   /** Stops after the slice at work. */
   async close(): Promise<void> {
-    this.#closing = true
+    this.#closing.abort()
     await this.#options.reader.close()
     await this.#running?.catch(() => undefined)
   }
 
+  get #isClosing(): boolean {
+    return this.#closing.signal.aborted
+  }
+
   async #follow(): Promise<void> {
     const { reader, onSlice } = this.#options
-    while (!this.#closing) {
+    while (!this.#isClosing) {
       const records = await reader.poll(recordsPerPoll, pollWaitMs)
-      for (let at = 0; at < records.length; at += recordsPerSlice) {
-        if (at > 0) await nextTurn()
-        if (this.#closing) return
-        await this.#applySlice(records.slice(at, at + recordsPerSlice))
-      }
+      await this.#applyAll(records)
+      if (this.#isClosing) return
       this.#passGaps()
-      await onSlice()
+      onSlice()
+    }
+  }
+
+  async #applyAll(records: readonly LogRecord[]): Promise<void> {
+    const { state, onSlice } = this.#options
+    for (let at = 0; at < records.length && !this.#isClosing; ) {
+      const slice = this.#applySlice(records, at)
+      at = slice.next
+      onSlice()
+      if (slice.obstacle === null) this.#trouble = null
+      else if (isStorage(slice.obstacle)) await this.#waitForStorage(slice.obstacle)
+      else if (!(await this.#learn(records[at]!))) at++
+      await state.items.settled().catch(thrown => this.#waitForStorage(asFreshetError(thrown)))
+      if (at < records.length) await nextTurn()
     }
   }
 
@@ -66,49 +88,80 @@ export class MutationFollower {
     for (const partition of reader.assignment().partitions) state.pass(partition, reader.position(partition))
   }
 
-  async #applySlice(records: readonly LogRecord[]): Promise<void> {
-    for (const record of records) {
-      if (record.value === null) this.#options.state.skip(record)
-      else if (!this.#apply(record, record.value)) await this.#learnAndApply(record, record.value)
+  /** Applies records from `at` on until the time is over, or up to one that cannot be applied just now. */
+  #applySlice(
+    records: readonly LogRecord[],
+    at: number,
+  ): { readonly next: number; readonly obstacle: FreshetError | null } {
+    const endsAt = performance.now() + sliceMs
+    for (let next = at; next < records.length; next++) {
+      if (next > at && (next - at) % recordsPerLook === 0 && performance.now() > endsAt) return { next, obstacle: null }
+      const obstacle = this.#apply(records[next]!)
+      if (obstacle !== null) return { next, obstacle }
     }
-    await this.#options.onSlice()
+    return { next: records.length, obstacle: null }
   }
 
-  /** False when the schema has to be learnt first. */
-  #apply(record: LogRecord, value: Uint8Array): boolean {
+  /** Null when done with the record; else why it has to be tried again: its schema is to be learnt, or storage. */
+  #apply(record: LogRecord): FreshetError | null {
     const { codec, state } = this.#options
+    if (record.value === null) {
+      state.skip(record)
+      return null
+    }
     let mutation: Mutation
     try {
-      mutation = codec.decode(value)
+      mutation = codec.decode(record.value)
     } catch (thrown) {
       const error = asFreshetError(thrown)
-      if (error.code === 'schema-unknown') return false
+      if (error.code === 'schema-unknown') return error
       this.#refuse(record, error)
-      return true
+      return null
     }
-    state.apply(record, mutation)
-    return true
+    try {
+      state.apply(record, mutation)
+      return null
+    } catch (thrown) {
+      const error = asFreshetError(thrown)
+      if (isStorage(error)) return error
+      throw error
+    }
   }
 
-  async #learnAndApply(record: LogRecord, value: Uint8Array): Promise<void> {
+  /** Whether the record can be decoded now; refused otherwise. */
+  async #learn(record: LogRecord): Promise<boolean> {
+    const { codec } = this.#options
     try {
-      await this.#options.codec.learn(value)
+      await codec.learn(record.value!)
+      codec.decode(record.value!)
+      return true
     } catch (thrown) {
       const error = asFreshetError(thrown)
       if (error.retryable) throw error
       this.#refuse(record, error)
-      return
+      return false
     }
-    if (!this.#apply(record, value))
-      this.#refuse(record, new FreshetError('schema-unknown', 'the schema is unknown after learning it'))
+  }
+
+  /** @throws the error when it is not of storage */
+  async #waitForStorage(error: FreshetError): Promise<void> {
+    if (!isStorage(error)) throw error
+    if (this.#trouble === null) this.#options.onStorageTrouble(error)
+    this.#trouble = error
+    await pause(storageRetryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined)
   }
 
   /** The dispatcher cannot read the record either; its key tells what it would have written. */
   #refuse(record: LogRecord, { code, message }: FreshetError): void {
     const { state } = this.#options
+    const coordinates = coordinatesOf(record)
     state.skip(record)
-    state.refuse({ ...coordinatesOf(record), code, message })
+    state.refuse({ ...coordinates, code, message })
   }
+}
+
+function isStorage({ code }: FreshetError): boolean {
+  return code === 'storage-full' || code === 'storage-failed'
 }
 
 /** @throws FreshetError `record-undecodable` when the key is not that of a register write */

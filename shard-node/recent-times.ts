@@ -1,6 +1,6 @@
 import type { ItemId } from '../schemas/ids.ts'
 import type { ItemRegisters } from '../schemas/shard-api.ts'
-import type { ItemState } from './registers.ts'
+import type { Offsets } from './items/registers.ts'
 
 type Times = ItemRegisters['times']
 
@@ -13,7 +13,7 @@ export class RecentTimes {
   /** By item, the least recently written first. */
   readonly #times = new Map<ItemId, { readonly times: Times; readonly atMs: number }>()
 
-  note(itemId: ItemId, change: { readonly before: ItemState; readonly after: ItemState }, nowMs: number): void {
+  note(itemId: ItemId, change: { readonly before: Offsets; readonly after: Offsets }, nowMs: number): void {
     const held = this.#times.get(itemId)?.times ?? none
     const { before, after } = change
     const times = {

@@ -1,7 +1,7 @@
 import type { Refusal } from '../schemas/accept-mutation.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import type { Register } from '../schemas/mutation.ts'
-import type { ItemState } from './registers.ts'
+import type { Offsets } from './items/registers.ts'
 
 /** A record of the mutation log that was not applied. */
 export interface RefusedRecord extends Refusal {
@@ -43,7 +43,7 @@ export class RefusedRecords {
   /** Drops the records that later writes made good, then finds one that the watermark has passed. */
   passed(
     watermark: (partition: number) => number,
-    stateOf: (itemId: string) => ItemState | undefined,
+    stateOf: (itemId: string) => Offsets | null | undefined,
   ): RefusedRecord | null {
     if (this.#records.length === 0) return null
     this.#records = this.#records.filter(record => !isMadeGood(record, stateOf(record.itemId)))
@@ -52,8 +52,8 @@ export class RefusedRecords {
 }
 
 /** What the record would have told is told by a register of its version or newer. */
-function isMadeGood(record: RefusedRecord, state: ItemState | undefined): boolean {
-  if (state === undefined) return false
+function isMadeGood(record: RefusedRecord, state: Offsets | null | undefined): boolean {
+  if (state === null || state === undefined) return false
   if (state.removalOffset >= record.offset) return true
   switch (record.register) {
     case 'a':

@@ -53,10 +53,6 @@ export interface ShardTuning {
   readonly index: Partial<IndexTuning>
   /** How recall is measured and held; null: it is not. */
   readonly recall: RecallSettings | null
-  /** Graph candidates looked at per search; larger is slower and finds more. */
-  readonly expansionSearch: number
-  /** Graph candidates looked at per added row. */
-  readonly expansionAdd: number
 }
 
 export const defaultShardTuning: ShardTuning = {
@@ -64,6 +60,4 @@ export const defaultShardTuning: ShardTuning = {
   tombstoneRetentionMs: 7 * 24 * 3_600_000,
   index: {},
   recall: defaultRecallSettings,
-  expansionSearch: 96,
-  expansionAdd: 64,
 }

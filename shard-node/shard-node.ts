@@ -20,51 +20,53 @@ import type {
 } from '../schemas/shard-api.ts'
 import { mutationTopic } from '../schemas/topics.ts'
 import type { LogReader } from '../topologies/event-log.ts'
-import { type RestoredShard, restoreShard } from './checkpoint.ts'
-import { CheckpointDirectory } from './checkpoint-directory.ts'
-import type { SavedWatermark } from './checkpoint-manifest.ts'
-import { Checkpoints } from './checkpoints.ts'
-import { indexAgeMs } from './index-age.ts'
-import { referencedImages, registersOf } from './item-answers.ts'
-import type { VectorStatistics } from './item-index.ts'
+import { CheckpointDirectory, totalBytes } from './checkpoint/checkpoint-directory.ts'
+import { Checkpoints } from './checkpoint/checkpoints.ts'
+import { filesOf } from './checkpoint/manifest.ts'
+import { positionOf, type RestoredShard, restoreShard } from './checkpoint/restore.ts'
+import { openContent, type ShardContent } from './checkpoint/shard-content.ts'
+import { ShardFiles } from './files/shard-files.ts'
+import { indexAgeMs, type SavedWatermark } from './index-age.ts'
 import { ItemWaiters } from './item-waiters.ts'
+import { registersOf } from './items/item-answers.ts'
+import type { DigestBuckets } from './items/partition-digest.ts'
 import { MutationFollower } from './mutation-follower.ts'
-import type { DigestBuckets } from './partition-digest.ts'
-import { type ItemState, isSearchable } from './registers.ts'
-import { Searcher } from './searcher.ts'
+import { LiveRecall } from './recall/live-recall.ts'
 import {
   defaultShardTuning,
   type SearchableItem,
   type ShardNodeOptions,
   type ShardTuning,
 } from './shard-node-options.ts'
-import { ShardSearches } from './shard-searches.ts'
-import type { Batch, ShardState } from './shard-state.ts'
+import { type FoundItems, ShardSearches } from './shard-searches.ts'
+import { type FoundItem, ShardState } from './shard-state.ts'
 
-/** Batches the search thread may be behind before the log is read on. */
-const maxBatchesInFlight = 8
+/** How often it is looked whether the newest checkpoint holds on to files that were merged. */
+const mergedCheckMs = 1_000
 
 /** What `open` has put together. */
-interface Opened extends RestoredShard {
+interface Opened extends RestoredShard<ShardContent> {
   readonly options: ShardNodeOptions
   readonly tuning: ShardTuning
   readonly directory: CheckpointDirectory
-  readonly searcher: Searcher
+  readonly recall: LiveRecall | null
   readonly partitionCount: number
   /** Why a checkpoint was not used. */
   readonly refused: FreshetError | null
   /** End offsets of the log at the start. */
   readonly catchUpTo: Map<Partition, Offset>
+  /** Resolves when searches are no longer possible. */
+  readonly failed: Promise<FreshetError>
 }
 
 /**
- * One replica of one shard of one generation. The owner, on this thread, folds the mutation log into registers; the
- * search thread holds the vectors.
+ * One replica of one shard of one generation. This thread owns it: it folds the mutation log into items and rows;
+ * search threads read the rows, a builder process merges them.
  *
- * `catching-up` until everything that lay in the log at the start is searchable → `ready` ⇄ `refusing` while a record
- * that the watermark has passed could not be applied → `stopped` on `close`. A failure of the log or of the search
- * thread is final: `refusing`, and `onFailure` is called. Only `ready` answers searches; registers and status are
- * always told.
+ * `catching-up` until everything that lay in the log at the start is applied → `ready` ⇄ `refusing` while a record
+ * that the watermark has passed could not be applied → `stopped` on `close`. A failure of the log or of a search
+ * thread is final: `refusing`, and `onFailure` is called. While the disk takes nothing, the log waits and searches go
+ * on. Only `ready` answers searches; registers and status are always told.
  */
 export class ShardNode implements ShardReplica {
   readonly shard: ShardId
@@ -72,16 +74,16 @@ export class ShardNode implements ShardReplica {
   readonly generation: Generation
   readonly partitions: readonly Partition[]
   readonly #options: ShardNodeOptions
-  readonly #tuning: ShardTuning
   readonly #partitionCount: number
-  readonly #searcher: Searcher
+  readonly #content: ShardContent
   readonly #state: ShardState
   readonly #searches: ShardSearches
   readonly #checkpoints: Checkpoints
+  readonly #recall: LiveRecall | null
   readonly #follower: MutationFollower
   readonly #waiters = new ItemWaiters()
   readonly #startedAtMs: number
-  readonly #timer: NodeJS.Timeout | null
+  readonly #timers: readonly NodeJS.Timeout[]
   /** End offsets still to be reached before the replica is ready. */
   readonly #catchUpTo: Map<Partition, Offset>
   readonly #checkpointRefused: FreshetError | null
@@ -89,43 +91,46 @@ export class ShardNode implements ShardReplica {
   #lacking: FreshetError | null = null
   #closing: Promise<void> | null = null
   #stopped = false
-  #batchesInFlight = 0
-  #afterShown: (() => void)[] = []
-  /** Held while a checkpoint waits for rest; the follower then waits too. */
-  #rest: Promise<unknown> | null = null
+  #isCheckpointing = false
+  #afterSlice: (() => void)[] = []
 
   private constructor(opened: Opened) {
-    const { options, tuning, directory, searcher, state, reader } = opened
+    const { options, tuning, directory, content, reader, recall } = opened
     this.shard = options.shard
     this.replica = options.replica
     this.generation = options.generation
     this.partitions = options.partitions
     this.#options = options
-    this.#tuning = tuning
     this.#partitionCount = opened.partitionCount
-    this.#searcher = searcher
-    this.#state = state
+    this.#content = content
+    this.#recall = recall
     this.#startedAtMs = options.clock()
     this.#catchUpTo = opened.catchUpTo
     this.#checkpointRefused = opened.refused
-    this.#searches = new ShardSearches({
-      acceptance: options.acceptance,
-      searcher,
-      state,
-      beforeSearch: () => this.#flush(),
-    })
+    const { acceptance, partitions, clock } = options
+    const { items, index } = content
+    const state = new ShardState({ acceptance, partitions, clock, items, rows: index })
+    if (opened.manifest !== null) state.resume(positionOf(opened.manifest))
+    this.#state = state
+    this.#searches = new ShardSearches({ acceptance, index, state })
     this.#checkpoints = new Checkpoints({
       identity: options,
       directory,
-      searcher,
       state,
+      index,
       restored: opened.manifest,
-      clock: options.clock,
-      atRest: picture => this.#atRest(picture),
+      tombstoneRetentionMs: tuning.tombstoneRetentionMs,
+      clock,
     })
-    this.#follower = new MutationFollower({ reader, codec: options.codec, state, onSlice: () => this.#afterSlice() })
-    this.#timer = this.#startTimer()
-    void searcher.failed.then(error => this.#fail(error))
+    this.#follower = new MutationFollower({
+      reader,
+      codec: options.codec,
+      state,
+      onSlice: () => this.#noteApplied(),
+      onStorageTrouble: options.onAlarm,
+    })
+    this.#timers = this.#startTimers(tuning.checkpointEveryMs)
+    void opened.failed.then(error => this.#fail(error))
     this.#noteCaughtUp()
     this.#follower.run().catch(thrown => {
       if (this.#closing === null) this.#fail(asFreshetError(thrown))
@@ -133,47 +138,48 @@ export class ShardNode implements ShardReplica {
   }
 
   /**
-   * Restores the newest usable checkpoint and begins to follow the log; resolves before having caught up.
+   * Restores the newest usable checkpoint, or the seed's, and begins to follow the log; resolves before having caught
+   * up.
    * @throws FreshetError `topic-missing`; `fingerprint-mismatch` | `topic-epoch` | `data-format` when the directory
-   * holds a checkpoint of something else
+   * holds a checkpoint of something else; storage codes
    */
   static async open(options: ShardNodeOptions): Promise<ShardNode> {
     const tuning = { ...defaultShardTuning, ...options.tuning }
+    const { log, clock, onAlarm } = options
     const topic = mutationTopic(options.generation)
-    const directory = new CheckpointDirectory(options.directory)
-    await directory.create()
-    await directory.prune()
-    const offsets = await options.log.offsets(topic)
-    const catchUpTo = new Map(
-      options.partitions.map(partition => [partition, offsets.get(partition)?.end ?? asOffset(0)]),
-    )
-    const partitionCount = await options.log.partitionCount(topic)
-    const { expansionAdd, expansionSearch } = tuning
-    const searcher = new Searcher({
-      dims: options.acceptance.dims,
-      expansionAdd,
-      expansionSearch,
-      directory: directory.path,
-    })
+    const directory = new CheckpointDirectory(new ShardFiles(options.directory, options.onDiskStep))
+    await directory.files.createDirectory()
+    const ends = await log.offsets(topic)
+    const catchUpTo = new Map(options.partitions.map(partition => [partition, ends.get(partition)?.end ?? asOffset(0)]))
+    const partitionCount = await log.partitionCount(topic)
+    const recall = tuning.recall === null ? null : new LiveRecall(tuning.recall, { index: tuning.index, clock })
+    const failed = Promise.withResolvers<FreshetError>()
     let refused: FreshetError | null = null
-    try {
-      const restored = await restoreShard({
-        identity: options,
-        directory,
-        searcher,
-        nowMs: options.clock(),
-        tombstoneRetentionMs: tuning.tombstoneRetentionMs,
-        openReader: from => openReader(options, from, catchUpTo),
-        onAlarm: error => {
-          refused = error
-          options.onAlarm(error)
-        },
-      })
-      return new ShardNode({ ...restored, options, tuning, directory, searcher, partitionCount, refused, catchUpTo })
-    } catch (thrown) {
-      await searcher.close()
-      throw thrown
-    }
+    const restored = await restoreShard({
+      identity: options,
+      directory,
+      seed: options.seedDirectory === undefined ? null : new CheckpointDirectory(new ShardFiles(options.seedDirectory)),
+      nowMs: clock(),
+      tombstoneRetentionMs: tuning.tombstoneRetentionMs,
+      openReader: from => openReader(options, from, catchUpTo),
+      load: manifest =>
+        openContent(manifest, {
+          identity: options,
+          directory,
+          tuning: tuning.index,
+          ...(options.onDiskStep === undefined ? {} : { onDiskStep: options.onDiskStep }),
+          onAlarm,
+          onFailure: failed.resolve,
+          ...recall?.hooks,
+        }),
+      onAlarm: error => {
+        refused = error
+        onAlarm(error)
+      },
+    })
+    recall?.steer(restored.content.index)
+    const opened = { ...restored, options, tuning, directory, recall, partitionCount, refused, catchUpTo }
+    return new ShardNode({ ...opened, failed: failed.promise })
   }
 
   get state(): ReplicaState {
@@ -189,22 +195,29 @@ export class ShardNode implements ShardReplica {
 
   async search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
     this.#requireReady()
-    const { hits, plan, watermarks } = await this.#searches.search(request, signal)
-    return { hits, plan, watermarks: this.#watermarkOffsets(watermarks), indexAgeMs: this.#indexAgeMs(watermarks) }
+    return this.#resultOf(request, await this.#searches.search(request, signal))
   }
 
-  /** Of what a search finds: a register counts once the search thread has it. */
+  /** As many results, in order, as of one moment; faster than one by one. @throws as `search`, when any is refused */
+  async searchBatch(
+    requests: readonly ShardSearchRequest[],
+    signal?: AbortSignal,
+  ): Promise<readonly ShardSearchResult[]> {
+    this.#requireReady()
+    const found = await this.#searches.searchBatch(requests, signal)
+    return found.map((each, at) => this.#resultOf(requests[at]!, each))
+  }
+
   async registers(itemId: ItemId): Promise<ItemRegisters> {
-    const watermark = this.#state.shownWatermarks.get(partitionOf(itemId, this.#partitionCount))?.offset ?? -1
+    const watermark = this.#state.watermarks.get(partitionOf(itemId, this.#partitionCount))?.offset ?? -1
     const times = this.#state.times.of(itemId, this.#options.clock())
-    return registersOf(this.#state.table.find(itemId), { watermark, times })
+    return registersOf(this.#content.items, itemId, { watermark, times })
   }
 
   async objectVector(itemId: ItemId, object: number): Promise<Float32Array | null> {
     this.#requireReady()
-    const item = this.#state.table.find(itemId)
-    if (item === undefined || !isSearchable(item.shown)) return null
-    return this.#searcher.ask('vector', { item: item.ordinal, object }, vector => vector)
+    const row = this.#content.items.find(itemId)
+    return row?.standing === 'searchable' ? this.#content.index.vectorOf(row.item, object) : null
   }
 
   /** Rejects with the signal's reason when it fires first. */
@@ -214,53 +227,62 @@ export class ShardNode implements ShardReplica {
 
   /** Resolves once every mutation record below `next` is searched. @throws FreshetError `not-ready` when it never will be */
   async reached(partition: Partition, next: Offset): Promise<void> {
-    while ((this.#state.shownNext.get(partition) ?? 0) < next) {
+    while ((this.#state.next.get(partition) ?? 0) < next) {
       if (this.#failure !== null || this.#stopped) throw new FreshetError('not-ready', this.#whyNot())
-      await this.#nextShown()
+      await new Promise<void>(resolve => this.#afterSlice.push(resolve))
     }
   }
 
   async status(): Promise<ReplicaStatus> {
+    const { items, index } = this.#content
     const state = this.#state
-    const vectors = await this.#vectorStatistics()
-    const { rows, tombstones, segments, memoryBytes, normMin, normMax, normMean } = vectors
-    const { searchable, pending, failed, deleted } = state.table.counts
+    const vectors = index.statistics()
+    const { rows, tombstones, segments, graphs, scannedRows, normMin, normMax, normMean } = vectors
+    const { searchable, pending, failed, deleted } = items.counts
     return {
       shard: this.shard,
       replica: this.replica,
       generation: this.generation,
       state: this.state,
       reason: this.#reason(),
-      applied: Object.fromEntries(state.shownNext),
-      watermark: this.#watermarkOffsets(state.shownWatermarks),
-      indexAgeMs: this.#indexAgeMs(state.shownWatermarks),
+      applied: Object.fromEntries(state.next),
+      watermark: this.#watermarkOffsets(state.watermarks),
+      indexAgeMs: this.#indexAgeMs(state.watermarks),
       items: { searchable, pending, failed, deleted },
       rows,
       tombstones,
       segments,
-      memoryBytes,
-      digests: Object.fromEntries([...state.digests].map(([partition, digests]) => [partition, digests.total()])),
+      memoryBytes: vectors.memoryBytes + items.memoryBytes,
+      digests: Object.fromEntries([...items.digests].map(([partition, digests]) => [partition, digests.total()])),
       vectors: { dims: this.#options.acceptance.dims, count: rows, normMin, normMax, normMean },
       searchMs: this.#searches.latency.summary(),
       checkpoint: this.#checkpointStatus(),
       storage: {
-        graphs: 0,
-        scannedRows: 0,
-        vectors: { memoryBytes, diskBytes: 0, memoryPerVector: rows === 0 ? 0 : memoryBytes / rows },
-        items: { memoryBytes: 0, diskBytes: 0, memoryPerItem: 0 },
+        graphs,
+        scannedRows,
+        vectors: {
+          memoryBytes: vectors.memoryBytes,
+          diskBytes: vectors.diskBytes,
+          memoryPerVector: vectors.memoryBytes / Math.max(1, rows),
+        },
+        items: {
+          memoryBytes: items.memoryBytes,
+          diskBytes: items.diskBytes,
+          memoryPerItem: items.memoryBytes / Math.max(1, items.limit),
+        },
       },
-      recall: null,
+      recall: this.#recall?.status() ?? null,
     }
   }
 
   /** Which of these images an item that is not removed refers to. Looks at every item: for eviction, not for queries. */
   referenced(digests: readonly ImageDigest[]): ReadonlySet<ImageDigest> {
-    return referencedImages(this.#state.table, digests)
+    return this.#content.items.referenced(digests)
   }
 
   /** Sums by bucket of a partition's digests: equal buckets hold the same items. Null for a partition of others. */
   digestBuckets(partition: Partition): DigestBuckets | null {
-    return this.#state.digests.get(partition)?.buckets() ?? null
+    return this.#content.items.digests.get(partition)?.buckets() ?? null
   }
 
   /**
@@ -273,65 +295,80 @@ export class ShardNode implements ShardReplica {
   }
 
   /**
-   * Writes a checkpoint and copies it to a directory, while serving. Copy the log after it: a checkpoint ahead of its
-   * log is refused.
+   * Writes a checkpoint and puts it into another directory too, while serving: a replica can start on it. Copy the log
+   * after it: a checkpoint ahead of its log is refused.
    * @throws FreshetError `storage-failed` | `storage-full`; `not-ready` when the replica is not whole
    */
   async exportTo(directory: string): Promise<void> {
     this.#requireWhole()
-    await this.#checkpoints.exportTo(directory)
+    await this.#checkpoints.exportTo(new ShardFiles(directory, this.#options.onDiskStep))
   }
 
-  /** Stops following, writes a checkpoint if anything changed, ends the search thread. Repeatable. */
+  /** Resolves once nothing is being merged any more, nor waits to be. */
+  async settled(): Promise<void> {
+    await this.#content.index.settled()
+  }
+
+  /** Stops following, writes a checkpoint if anything changed, ends the search threads. Repeatable. */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
   }
 
   async #close(): Promise<void> {
-    clearInterval(this.#timer ?? undefined)
+    for (const timer of this.#timers) clearInterval(timer)
     await this.#follower.close()
-    await this.#checkpointIfBehind()
+    await this.#checkpointIf(() => this.#checkpoints.isBehind())
     this.#stopped = true
     this.#wakeAll()
-    await this.#searcher.close()
+    await this.#checkpoints.idle()
+    await this.#content.index.close()
+    await this.#content.items.close()
   }
 
-  /** After each slice of the log. A promise holds the follower back: for a checkpoint, or a search thread behind. */
-  #afterSlice(): Promise<unknown> | null {
+  #resultOf(request: ShardSearchRequest, { hits, plan, watermarks }: FoundItems): ShardSearchResult {
+    const result = {
+      hits,
+      plan: plan.kind,
+      watermarks: this.#watermarkOffsets(watermarks),
+      indexAgeMs: this.#indexAgeMs(watermarks),
+    }
+    return request.explain === true ? { ...result, explain: plan } : result
+  }
+
+  /** After each slice of the log. */
+  #noteApplied(): void {
     if (this.#failure !== null) throw this.#failure
-    this.#flush()
-    this.#noteLacking()
-    return this.#rest ?? (this.#batchesInFlight < maxBatchesInFlight ? null : this.#nextShown())
-  }
-
-  /** Sends what was applied to the search thread; shown when it answers, or at once when it has nothing to do. */
-  #flush(): void {
-    const batch = this.#state.takeBatch()
-    if (batch === null) return
-    this.#batchesInFlight++
-    if (batch.operations.length === 0 && this.#batchesInFlight === 1) this.#show(batch)
-    else this.#searcher.post('apply', batch.operations, () => this.#show(batch))
-  }
-
-  #show(batch: Batch): void {
-    const nowMs = this.#options.clock()
-    const shown = this.#state.show(batch, nowMs)
-    this.#batchesInFlight--
     this.#noteCaughtUp()
-    for (const partition of shown.watermarks) this.#waiters.wakePartition(partition)
-    for (const [partition, items] of shown.items) this.#waiters.wakeItems(partition, items)
-    for (const resolve of this.#afterShown.splice(0)) resolve()
-    if (shown.searchable.length > 0) this.#options.onSearchable?.(shown.searchable.map(item => announced(item, nowMs)))
+    this.#noteLacking()
+    for (const resolve of this.#afterSlice.splice(0)) resolve()
+    const applied = this.#state.takeApplied()
+    if (applied === null) return
+    for (const partition of applied.watermarks) this.#waiters.wakePartition(partition)
+    for (const [partition, items] of applied.items) this.#waiters.wakeItems(partition, items)
+    this.#announce(applied.searchable)
   }
 
-  #nextShown(): Promise<void> {
-    return new Promise(resolve => this.#afterShown.push(resolve))
+  #announce(found: readonly FoundItem[]): void {
+    const { onSearchable, clock } = this.#options
+    if (onSearchable === undefined || found.length === 0) return
+    const atMs = clock()
+    onSearchable(found.map(item => this.#announced(item, atMs)))
+  }
+
+  #announced({ item, itemId, title, digest }: FoundItem, atMs: number): SearchableItem {
+    const { items } = this.#content
+    return {
+      itemId,
+      title: title ?? items.attributesOf(item)?.title ?? '',
+      digest: digest ?? ((items.objectsOf(item)?.imageDigests[0] ?? null) as ImageDigest | null),
+      atMs,
+    }
   }
 
   #noteCaughtUp(): void {
     for (const [partition, end] of this.#catchUpTo)
-      if ((this.#state.shownNext.get(partition) ?? 0) >= end) this.#catchUpTo.delete(partition)
+      if ((this.#state.next.get(partition) ?? 0) >= end) this.#catchUpTo.delete(partition)
   }
 
   #noteLacking(): void {
@@ -348,45 +385,27 @@ export class ShardNode implements ShardReplica {
     this.#options.onAlarm(this.#lacking)
   }
 
-  /** Calls `picture` when everything applied is shown; the follower waits from now until then. */
-  async #atRest<T>(picture: () => T): Promise<T> {
-    const held = Promise.withResolvers<void>()
-    this.#rest = held.promise
-    try {
-      for (this.#flush(); this.#batchesInFlight > 0; this.#flush()) {
-        this.#requireWhole()
-        await this.#nextShown()
-      }
-      this.#requireWhole()
-      this.#state.forgetRemoved(this.#options.clock() - this.#tuning.tombstoneRetentionMs)
-      return picture()
-    } finally {
-      this.#rest = null
-      held.resolve()
-    }
+  #startTimers(checkpointEveryMs: number | null): readonly NodeJS.Timeout[] {
+    if (checkpointEveryMs === null) return []
+    const every = (ms: number, isDue: () => boolean): NodeJS.Timeout =>
+      setInterval(() => void this.#checkpointIf(isDue), ms).unref()
+    return [
+      every(checkpointEveryMs, () => this.#checkpoints.isBehind()),
+      every(mergedCheckMs, () => this.#checkpoints.holdsMerged()),
+    ]
   }
 
-  #startTimer(): NodeJS.Timeout | null {
-    const { checkpointEveryMs } = this.#tuning
-    if (checkpointEveryMs === null) return null
-    return setInterval(() => void this.#checkpointIfBehind(), checkpointEveryMs).unref()
-  }
-
-  async #checkpointIfBehind(): Promise<void> {
-    if (!this.#isWhole() || !this.#checkpoints.isBehind()) return
+  async #checkpointIf(isDue: () => boolean): Promise<void> {
+    if (!this.#isWhole() || this.#isCheckpointing || !isDue()) return
+    this.#isCheckpointing = true
     await this.#checkpoints.write().catch(thrown => this.#options.onAlarm(asFreshetError(thrown)))
+    this.#isCheckpointing = false
   }
 
   #checkpointStatus(): ReplicaStatus['checkpoint'] {
     const { published } = this.#checkpoints
     if (published === null) return { writtenAtMs: null, bytes: 0 }
-    const { items, rows, graph } = published
-    return { writtenAtMs: published.writtenAtMs, bytes: items.bytes + rows.bytes + (graph?.bytes ?? 0) }
-  }
-
-  async #vectorStatistics(): Promise<VectorStatistics> {
-    if (this.#failure !== null || this.#stopped) return noVectors
-    return this.#searcher.ask('statistics', null, statistics => statistics)
+    return { writtenAtMs: published.writtenAtMs, bytes: totalBytes(filesOf(published)) }
   }
 
   #watermarkOffsets(watermarks: ReadonlyMap<Partition, SavedWatermark>): Record<string, Offset> {
@@ -429,24 +448,9 @@ export class ShardNode implements ShardReplica {
   }
 
   #wakeAll(): void {
-    for (const resolve of this.#afterShown.splice(0)) resolve()
+    for (const resolve of this.#afterSlice.splice(0)) resolve()
     this.#waiters.wakeAll()
   }
-}
-
-function announced({ itemId, attributes, objects }: ItemState, atMs: number): SearchableItem {
-  const digest = (objects?.imageDigests[0] ?? null) as ImageDigest | null
-  return { itemId, title: attributes?.title ?? '', digest, atMs }
-}
-
-const noVectors: VectorStatistics = {
-  rows: 0,
-  tombstones: 0,
-  segments: 0,
-  memoryBytes: 0,
-  normMin: 0,
-  normMax: 0,
-  normMean: 0,
 }
 
 /** @throws FreshetError `offset-out-of-range` also for a position that the log has not reached */

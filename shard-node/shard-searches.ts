@@ -1,29 +1,41 @@
 import { type Acceptance, acceptVector } from '../schemas/accept-mutation.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import type { Partition } from '../schemas/ids.ts'
-import type { ShardHit, ShardSearchRequest, ShardSearchResult } from '../schemas/shard-api.ts'
-import type { SavedWatermark } from './checkpoint-manifest.ts'
-import { hitsOf } from './item-answers.ts'
+import type { ShardHit, ShardSearchRequest } from '../schemas/shard-api.ts'
+import type { SavedWatermark } from './index-age.ts'
+import { hitsOf } from './items/item-answers.ts'
 import { LatencyWindow } from './latency-window.ts'
-import type { Searcher } from './searcher.ts'
+import type { SegmentedIndex } from './segments/segmented-index.ts'
 import type { ShardState } from './shard-state.ts'
+import type { IndexPlan, IndexQuery } from './vector-index.ts'
 
 export interface ShardSearchesOptions {
   readonly acceptance: Acceptance
-  readonly searcher: Searcher
+  readonly index: SegmentedIndex
   readonly state: ShardState
-  /** Sends everything applied to the search thread, so that the search that follows is of it. */
-  readonly beforeSearch: () => void
 }
 
 export interface FoundItems {
   readonly hits: readonly ShardHit[]
-  readonly plan: ShardSearchResult['plan']
+  readonly plan: IndexPlan
   /** What the answer is computed at. */
   readonly watermarks: ReadonlyMap<Partition, SavedWatermark>
 }
 
-/** Runs searches on the search thread and joins their answers with the item table. */
+interface JoinedAnswer extends FoundItems {
+  /** Hits of the index that are none any more. */
+  readonly dropped: number
+  /** No further item could come out with a larger k. */
+  readonly isComplete: boolean
+}
+
+interface Asked {
+  readonly request: ShardSearchRequest
+  readonly query: IndexQuery
+  readonly signal: AbortSignal | undefined
+}
+
+/** Searches of the index, joined with what is known of the items. */
 export class ShardSearches {
   readonly latency = new LatencyWindow()
   readonly #options: ShardSearchesOptions
@@ -34,53 +46,84 @@ export class ShardSearches {
 
   /** @throws FreshetError `fingerprint-mismatch` | `vector-*` | `timeout` (the signal fired first) */
   async search(request: ShardSearchRequest, signal: AbortSignal | undefined): Promise<FoundItems> {
-    const { acceptance } = this.#options
-    if (request.fingerprint !== acceptance.fingerprint)
-      throw new FreshetError('fingerprint-mismatch', 'the query vector is of another model than this generation')
-    const refusal = acceptVector(request.vector, acceptance.dims)
-    if (refusal !== null) throw new FreshetError(refusal.code, refusal.message)
-    const startedAt = performance.now()
-    const found = await beforeAbort(this.#search(request, signal), signal)
-    this.latency.add(performance.now() - startedAt)
-    return found
+    const [found] = await this.searchBatch([request], signal)
+    return found!
   }
 
-  /** Asks again, for more, while items removed in the meantime leave fewer than k. */
-  async #search(request: ShardSearchRequest, signal: AbortSignal | undefined): Promise<FoundItems> {
-    const { state, searcher, beforeSearch } = this.#options
-    const allowed = request.filter === undefined ? null : state.allowed.of(request.filter)
-    const exclude = request.excludeItem === undefined ? undefined : state.table.find(request.excludeItem)
-    // A view of a larger buffer would take all of it to the thread.
-    const vector = request.vector.slice()
-    for (let k = request.k; ; ) {
-      beforeSearch()
-      const watermarks = new Map(state.watermarks)
-      const query = {
-        vector,
-        k,
-        exact: request.exact ?? false,
-        allowed: allowed && { bits: allowed.bits, count: allowed.count },
-        exclude: exclude?.ordinal ?? -1,
-      }
-      const { hits, dropped, plan, complete } = await searcher.ask('search', query, answer => ({
-        ...answer,
-        ...hitsOf(answer, state.table, allowed?.matches ?? null),
-      }))
-      signal?.throwIfAborted()
-      if (hits.length >= request.k || complete || dropped === 0)
-        return { hits: hits.slice(0, request.k), plan, watermarks }
-      k = request.k + 2 * dropped
+  /** As many answers, in order, as of one moment. @throws as `search`; all or none are answered */
+  async searchBatch(
+    requests: readonly ShardSearchRequest[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly FoundItems[]> {
+    for (const request of requests) this.#requireFit(request)
+    const startedAt = performance.now()
+    try {
+      const found = await this.#search(requests, signal)
+      const tookMs = performance.now() - startedAt
+      for (const _ of requests) this.latency.add(tookMs)
+      return found
+    } catch (thrown) {
+      if (!signal?.aborted || thrown !== signal.reason) throw thrown
+      throw new FreshetError('timeout', 'the search was given up', { cause: thrown })
     }
   }
-}
 
-/** Rejects with `timeout` when the signal fires first. */
-function beforeAbort<T>(result: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return result
-  return new Promise((resolve, reject) => {
-    const abort = (): void => reject(new FreshetError('timeout', 'the search was given up', { cause: signal.reason }))
-    if (signal.aborted) abort()
-    signal.addEventListener('abort', abort, { once: true })
-    result.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
-  })
+  #requireFit({ fingerprint, vector }: ShardSearchRequest): void {
+    const { acceptance } = this.#options
+    if (fingerprint !== acceptance.fingerprint)
+      throw new FreshetError('fingerprint-mismatch', 'the query vector is of another model than this generation')
+    const refusal = acceptVector(vector, acceptance.dims)
+    if (refusal !== null) throw new FreshetError(refusal.code, refusal.message)
+  }
+
+  async #queryOf({ vector, k, exact = false, filter, excludeItem }: ShardSearchRequest): Promise<IndexQuery> {
+    const { items } = this.#options.state
+    const live = filter === undefined ? null : await items.allowed(filter)
+    const allowed = live && { bits: live.bits, count: live.count }
+    const exclude = excludeItem === undefined ? -1 : (items.find(excludeItem)?.item ?? -1)
+    return { vector, k, exact, allowed, exclude }
+  }
+
+  async #search(
+    requests: readonly ShardSearchRequest[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly FoundItems[]> {
+    const queries = await Promise.all(requests.map(request => this.#queryOf(request)))
+    const answers = await this.#ask(requests, queries, signal)
+    return Promise.all(
+      answers.map((answer, at) => this.#untilEnough(answer, { request: requests[at]!, query: queries[at]!, signal })),
+    )
+  }
+
+  /** Asks again, for more, while items that went in the meantime leave fewer than k. */
+  async #untilEnough(first: JoinedAnswer, { request, query, signal }: Asked): Promise<FoundItems> {
+    const { k } = request
+    let answer = first
+    while (answer.hits.length < k && !answer.isComplete && answer.dropped > 0)
+      [answer] = (await this.#ask([request], [{ ...query, k: k + 2 * answer.dropped }], signal)) as [JoinedAnswer]
+    const { hits, plan, watermarks } = answer
+    return { hits: hits.slice(0, k), plan, watermarks }
+  }
+
+  async #ask(
+    requests: readonly ShardSearchRequest[],
+    queries: readonly IndexQuery[],
+    signal: AbortSignal | undefined,
+  ): Promise<readonly JoinedAnswer[]> {
+    const { index, state } = this.#options
+    const { items } = state
+    for (let pending = index.renumbering; pending !== null; pending = index.renumbering) await pending
+    // Watermarks, view and the search itself are of one moment: nothing is awaited in between.
+    const watermarks = new Map(state.watermarks)
+    const view = items.view()
+    try {
+      const answers = await index.searchBatch(queries, signal)
+      return answers.map(({ hits, plan, complete }, at) => {
+        const { filter } = requests[at]!
+        return { ...hitsOf(hits, { items, view, filter }), plan, watermarks, isComplete: complete }
+      })
+    } finally {
+      view.end()
+    }
+  }
 }

@@ -1,20 +1,11 @@
 import { type Acceptance, acceptMutation } from '../schemas/accept-mutation.ts'
-import { asOffset, type ItemId, type Offset, type Partition } from '../schemas/ids.ts'
-import {
-  type Mutation,
-  type ObjectsPut,
-  type RegisterMutation,
-  registerOf,
-  type Watermark,
-} from '../schemas/mutation.ts'
-import { AllowedItems } from './allowed-items.ts'
-import type { SavedWatermark } from './checkpoint-manifest.ts'
-import type { ItemOperation } from './item-index.ts'
-import { type Item, ItemTable } from './item-table.ts'
-import { PartitionDigests } from './partition-digest.ts'
+import { asOffset, type ImageDigest, type ItemId, type Offset, type Partition } from '../schemas/ids.ts'
+import { type Mutation, type RegisterMutation, registerOf, type Watermark } from '../schemas/mutation.ts'
+import type { SavedWatermark } from './index-age.ts'
+import type { DiskItemStore } from './items/disk-item-store.ts'
+import type { ItemChange, RowsOfItems } from './items/item-store.ts'
 import { RecentTimes } from './recent-times.ts'
 import { type RefusedRecord, RefusedRecords } from './refused-records.ts'
-import { applyMutation, type ItemState, isSearchable } from './registers.ts'
 
 /** Where a mutation stood in the log. */
 export interface MutationPosition {
@@ -23,72 +14,70 @@ export interface MutationPosition {
   readonly appendTimeMs: number
 }
 
-/** What was applied to the registers since the batch before; shown to the outside once the search thread did the same. */
-export interface Batch {
-  readonly operations: readonly ItemOperation[]
-  readonly changes: ReadonlyMap<Item, ItemState>
-  readonly watermarks: ReadonlyMap<Partition, SavedWatermark>
-  readonly next: ReadonlyMap<Partition, Offset>
+export interface ShardStateOptions {
+  readonly acceptance: Acceptance
+  readonly partitions: readonly Partition[]
+  readonly items: DiskItemStore
+  readonly rows: RowsOfItems
+  /** Wall clock, ms since 1970. */
+  readonly clock: () => number
 }
 
-/** What one `show` changed, for those who wait. */
-export interface Shown {
+/** What was applied since the last look, for those who wait. */
+export interface Applied {
   readonly items: ReadonlyMap<Partition, ReadonlySet<ItemId>>
-  readonly watermarks: readonly Partition[]
-  /** Items that are searchable, or by other objects than before. */
-  readonly searchable: readonly ItemState[]
+  readonly watermarks: ReadonlySet<Partition>
+  /** Items that searches find from now on, or by other objects than before; in order, one as often as it happened. */
+  readonly searchable: readonly FoundItem[]
+}
+
+/** What was read just now of an item that has become searchable; the rest is in the store. */
+export interface FoundItem {
+  readonly item: number
+  readonly itemId: ItemId
+  readonly title: string | null
+  readonly digest: ImageDigest | null
+}
+
+/** Where a shard stands in the log, and what it knows of items and rows once everything below is applied. */
+export interface SavedPosition {
+  readonly next: ReadonlyMap<Partition, Offset>
+  readonly watermarks: ReadonlyMap<Partition, SavedWatermark>
+  readonly lastAppendTimeMs: number
+  readonly refused: readonly RefusedRecord[]
 }
 
 /**
- * Everything the owner of a shard knows, without threads, files or clocks. A record passes twice: `apply` folds it
- * into the registers and collects what the search thread has to do, `show` makes it known once that is done. Between
- * the two, `item.state` is ahead of `item.shown`.
+ * Folds the mutation log into items and rows. What is applied is searched: the next search sees it, whole.
  */
 export class ShardState {
-  readonly table = new ItemTable()
-  readonly allowed = new AllowedItems(this.table)
+  readonly items: DiskItemStore
   readonly refused = new RefusedRecords()
   readonly times = new RecentTimes()
   readonly #acceptance: Acceptance
-  readonly #digests = new Map<Partition, PartitionDigests>()
+  readonly #rows: RowsOfItems
+  readonly #clock: () => number
+  readonly #next: Map<Partition, Offset>
   readonly #watermarks = new Map<Partition, SavedWatermark>()
-  readonly #shownWatermarks = new Map<Partition, SavedWatermark>()
-  readonly #next = new Map<Partition, Offset>()
-  readonly #shownNext = new Map<Partition, Offset>()
   #lastAppendTimeMs = 0
   #registerWrites = 0
-  #pending = new PendingBatch()
+  #applied = new AppliedSince()
 
-  constructor(acceptance: Acceptance, partitions: readonly Partition[]) {
+  constructor({ acceptance, partitions, items, rows, clock }: ShardStateOptions) {
+    this.items = items
     this.#acceptance = acceptance
-    for (const partition of partitions) {
-      this.#digests.set(partition, new PartitionDigests(acceptance.topicEpoch))
-      this.#next.set(partition, asOffset(0))
-      this.#shownNext.set(partition, asOffset(0))
-    }
+    this.#rows = rows
+    this.#clock = clock
+    this.#next = new Map(partitions.map(partition => [partition, asOffset(0)]))
   }
 
-  /** Offsets of the next records to apply. */
+  /** Offsets below which every record is applied. */
   get next(): ReadonlyMap<Partition, Offset> {
     return this.#next
   }
 
-  /** Offsets below which every record is applied and searched. */
-  get shownNext(): ReadonlyMap<Partition, Offset> {
-    return this.#shownNext
-  }
-
-  /** Watermarks of what is applied: true of every search sent after `takeBatch`. */
   get watermarks(): ReadonlyMap<Partition, SavedWatermark> {
     return this.#watermarks
-  }
-
-  get shownWatermarks(): ReadonlyMap<Partition, SavedWatermark> {
-    return this.#shownWatermarks
-  }
-
-  get digests(): ReadonlyMap<Partition, PartitionDigests> {
-    return this.#digests
   }
 
   get lastAppendTimeMs(): number {
@@ -100,6 +89,14 @@ export class ShardState {
     return this.#registerWrites
   }
 
+  /** Goes on from where a checkpoint ended. */
+  resume({ next, watermarks, lastAppendTimeMs, refused }: SavedPosition): void {
+    for (const [partition, offset] of next) this.#next.set(partition, offset)
+    for (const [partition, watermark] of watermarks) this.#watermarks.set(partition, watermark)
+    this.#lastAppendTimeMs = lastAppendTimeMs
+    for (const record of refused) this.refused.add(record)
+  }
+
   /** A record that says nothing to a shard: a null value. */
   skip(position: MutationPosition): void {
     this.pass(position.partition, asOffset(position.offset + 1))
@@ -108,28 +105,17 @@ export class ShardState {
 
   /** Everything below `next` is applied or was compacted away. */
   pass(partition: Partition, next: Offset): void {
-    if (next <= (this.#next.get(partition) ?? 0)) return
-    this.#next.set(partition, next)
-    this.#pending.next.set(partition, next)
+    if (next > (this.#next.get(partition) ?? 0)) this.#next.set(partition, next)
   }
 
-  /** @throws FreshetError `mutation-invalid` when too many records were refused */
+  /**
+   * @throws FreshetError `storage-full` | `storage-failed`: nothing happened, the record may come again;
+   * `mutation-invalid` when too many records were refused
+   */
   apply(position: MutationPosition, mutation: Mutation): void {
+    if (mutation.type === 'Watermark') this.#applyWatermark(position.partition, mutation)
+    else this.#applyRegister(position, mutation)
     this.skip(position)
-    if (mutation.type === 'Watermark') {
-      this.#applyWatermark(position.partition, mutation)
-      return
-    }
-    const refusal = acceptMutation(mutation, this.#acceptance)
-    if (refusal === null) this.#applyRegister(position.partition, mutation)
-    else
-      this.refuse({
-        ...refusal,
-        partition: position.partition,
-        itemId: mutation.itemId,
-        register: registerOf(mutation),
-        offset: mutation.version.offset,
-      })
   }
 
   /** @throws FreshetError `mutation-invalid` when too many records were refused */
@@ -141,71 +127,23 @@ export class ShardState {
   lacking(): RefusedRecord | null {
     return this.refused.passed(
       partition => this.#watermarks.get(partition as Partition)?.offset ?? -1,
-      itemId => this.table.find(itemId as ItemId)?.state,
+      itemId => this.items.find(itemId as ItemId),
     )
   }
 
-  /** What was applied since the last call; null when nothing was. */
-  takeBatch(): Batch | null {
-    if (this.#pending.next.size === 0) return null
-    const batch = this.#pending
-    this.#pending = new PendingBatch()
-    return {
-      operations: batch.operations(this.#acceptance.dims * 2),
-      changes: batch.after(),
-      watermarks: batch.watermarks,
-      next: batch.next,
-    }
+  /** What was applied since the last call; null when nothing was that anybody waits for. */
+  takeApplied(): Applied | null {
+    const applied = this.#applied
+    if (applied.items.size + applied.watermarks.size === 0) return null
+    this.#applied = new AppliedSince()
+    return applied
   }
 
-  /** The search thread has done the batch's operations; batches are shown in the order taken. */
-  show(batch: Batch, nowMs: number): Shown {
-    const items = new Map<Partition, Set<ItemId>>()
-    const searchable: ItemState[] = []
-    for (const [item, after] of batch.changes) {
-      const before = item.shown
-      this.#digests.get(item.partition)?.replace(item.idHash, before, after)
-      this.times.note(after.itemId, { before, after }, nowMs)
-      this.table.show(item, after)
-      if (isSearchable(after) && (!isSearchable(before) || before.objects !== after.objects)) searchable.push(after)
-      const changed = items.get(item.partition) ?? new Set()
-      items.set(item.partition, changed.add(after.itemId))
-    }
-    for (const [partition, watermark] of batch.watermarks) this.#shownWatermarks.set(partition, watermark)
-    for (const [partition, offset] of batch.next) this.#shownNext.set(partition, offset)
-    return { items, watermarks: [...batch.watermarks.keys()], searchable }
-  }
-
-  restoreItem(ordinal: number, partition: Partition, state: ItemState): void {
-    const item = this.table.restore(ordinal, partition, state)
-    this.#digests.get(partition)?.replace(item.idHash, emptied(state), state)
-  }
-
-  /** Ends restoring, with what the manifest says of the log. */
-  restored(saved: {
-    readonly next: ReadonlyMap<Partition, Offset>
-    readonly watermarks: ReadonlyMap<Partition, SavedWatermark>
-    readonly lastAppendTimeMs: number
-    readonly refused: readonly RefusedRecord[]
-  }): void {
-    this.table.restored()
-    for (const [partition, offset] of saved.next) {
-      this.#next.set(partition, offset)
-      this.#shownNext.set(partition, offset)
-    }
-    for (const [partition, watermark] of saved.watermarks) {
-      this.#watermarks.set(partition, watermark)
-      this.#shownWatermarks.set(partition, watermark)
-    }
-    this.#lastAppendTimeMs = saved.lastAppendTimeMs
-    for (const record of saved.refused) this.refused.add(record)
-  }
-
-  /** Forgets removals older than the retention of tombstones; see `ItemTable.forgetRemoved`. */
-  forgetRemoved(removedBeforeMs: number): number {
-    return this.table.forgetRemoved(
+  /** Forgets items removed before that by an event which the watermark has passed: nothing older of them can come. */
+  forgetRemoved(removedBeforeMs: number): Promise<number> {
+    return this.items.forgetRemoved(
       removedBeforeMs,
-      item => item.state.removalOffset <= (this.#shownWatermarks.get(item.partition)?.offset ?? -1),
+      ({ partition, removalOffset }) => removalOffset <= (this.#watermarks.get(partition)?.offset ?? -1),
     )
   }
 
@@ -214,74 +152,38 @@ export class ShardState {
     if (held !== undefined && watermark.offset < held.offset) return
     const { offset, oldestPendingTimeMs, writtenAtMs } = watermark
     this.#watermarks.set(partition, { offset, oldestPendingTimeMs, writtenAtMs })
-    this.#pending.watermarks.set(partition, { offset, oldestPendingTimeMs, writtenAtMs })
+    this.#applied.watermarks.add(partition)
   }
 
-  #applyRegister(partition: Partition, mutation: RegisterMutation): void {
-    const item = this.table.obtain(mutation.itemId, partition)
-    const before = item.state
-    const after = applyMutation(before, mutation)
-    if (after === before) return
-    this.#registerWrites++
-    this.table.write(item, after)
-    this.#pending.note(item, before, mutation.type === 'ObjectsPut' && after.objects !== null ? mutation : null)
-    if (after.attributes !== before.attributes) this.allowed.update(item.ordinal, after.attributes)
-  }
-}
-
-/** Collects by item what changed since the last batch. */
-class PendingBatch {
-  readonly next = new Map<Partition, Offset>()
-  readonly watermarks = new Map<Partition, SavedWatermark>()
-  readonly #before = new Map<Item, ItemState>()
-  /** The newest objects put in this batch; their vectors are nowhere else on this side. */
-  readonly #puts = new Map<Item, ObjectsPut>()
-
-  note(item: Item, before: ItemState, put: ObjectsPut | null): void {
-    if (!this.#before.has(item)) this.#before.set(item, before)
-    if (put !== null) this.#puts.set(item, put)
-  }
-
-  after(): Map<Item, ItemState> {
-    const changes = new Map<Item, ItemState>()
-    for (const item of this.#before.keys()) changes.set(item, item.state)
-    return changes
-  }
-
-  operations(rowBytes: number): ItemOperation[] {
-    const operations: ItemOperation[] = []
-    for (const [item, before] of this.#before) {
-      const operation = this.#operation(item, before, rowBytes)
-      if (operation !== null) operations.push(operation)
+  #applyRegister({ partition, appendTimeMs }: MutationPosition, mutation: RegisterMutation): void {
+    const refusal = acceptMutation(mutation, this.#acceptance)
+    if (refusal !== null) {
+      const { itemId, version } = mutation
+      this.refuse({ ...refusal, partition, itemId, register: registerOf(mutation), offset: version.offset })
+      return
     }
-    return operations
-  }
-
-  /**
-   * What takes the thread's rows of an item from one state to the next. Objects that count are held by the thread
-   * even while the item is not live (their event may be read before its attributes), then not shown.
-   */
-  #operation(item: Item, before: ItemState, rowBytes: number): ItemOperation | null {
-    const { ordinal, state } = item
-    const shown = state.attributes !== null
-    if (state.objects === null) return before.objects === null ? null : { type: 'drop', item: ordinal }
-    const put = this.#puts.get(item)
-    if (state.objects !== before.objects && put !== undefined)
-      return { type: 'put', item: ordinal, tie: item.idHash, shown, vectors: joinVectors(put, rowBytes) }
-    if (shown === (before.attributes !== null)) return null
-    return { type: shown ? 'show' : 'hide', item: ordinal }
+    const change = this.items.apply(mutation, { partition, appendTimeMs }, this.#rows)
+    if (change === null) return
+    this.#registerWrites++
+    this.times.note(mutation.itemId, change, this.#clock())
+    this.#applied.note(partition, mutation, change)
   }
 }
 
-/** Own bytes: a view of the record's buffer would take the whole buffer along to the thread. */
-function joinVectors(put: ObjectsPut, rowBytes: number): Uint8Array {
-  const joined = new Uint8Array(put.objects.length * rowBytes)
-  put.objects.forEach((object, i) => {
-    joined.set(object.vector, i * rowBytes)
-  })
-  return joined
-}
+class AppliedSince implements Applied {
+  readonly items = new Map<Partition, Set<ItemId>>()
+  readonly watermarks = new Set<Partition>()
+  readonly searchable: FoundItem[] = []
 
-function emptied(state: ItemState): ItemState {
-  return { ...state, attributes: null, objects: null }
+  note(partition: Partition, mutation: RegisterMutation, { item, before, after }: ItemChange): void {
+    const { itemId } = mutation
+    const changed = this.items.get(partition)
+    if (changed === undefined) this.items.set(partition, new Set([itemId]))
+    else changed.add(itemId)
+    if (after.standing !== 'searchable') return
+    if (before.standing === 'searchable' && before.objectsOffset === after.objectsOffset) return
+    const title = mutation.type === 'AttributesPut' ? mutation.title : null
+    const digest = mutation.type === 'ObjectsPut' ? (mutation.imageDigests[0] ?? null) : null
+    this.searchable.push({ item, itemId, title, digest })
+  }
 }

@@ -121,6 +121,11 @@ export class SegmentedIndex implements VectorIndex {
     this.#effort = effort
   }
 
+  /** While visibilities are renumbered: a search sent meanwhile is as of its end. Null: a search sent now is of now. */
+  get renumbering(): Promise<void> | null {
+    return this.#rebasing
+  }
+
   put(item: number, set: { readonly vectors: Uint8Array; readonly visible: boolean }): number {
     const ordinal = this.#rows.put(item, set)
     this.#changed()

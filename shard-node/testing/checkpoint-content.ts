@@ -1,11 +1,15 @@
+import assert from 'node:assert/strict'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Mutation } from '../../schemas/mutation.ts'
-import { decodeManifest } from '../checkpoint-manifest.ts'
+import { decodeManifest } from '../checkpoint/manifest.ts'
 import { clusteredVectors } from './clustered-vectors.ts'
 import { attributesPut, itemRemoved, objectsPut, type ShardOnLog, workFailed } from './shard-on-log.ts'
 
 const items = 300
+
+/** Parts so small that `fill` makes some with a graph. */
+export const smallParts = { tuning: { index: { threads: 1, logRows: 64, graphRows: 128 } } } as const
 
 /** Appends 300 items of every standing, with offsets from `from` on. */
 export async function fill(shard: ShardOnLog, from: number): Promise<void> {
@@ -22,13 +26,15 @@ export async function fill(shard: ShardOnLog, from: number): Promise<void> {
   await shard.watermark(from)
 }
 
-/** Writes checkpoints until the graph of one holds nearly everything. */
+/** Waits until the rows are merged into a part with a graph, and writes a checkpoint of it. */
 export async function checkpointWithGraph(shard: ShardOnLog): Promise<void> {
-  let graphed = 0
-  while (graphed < items) {
-    await shard.node.checkpoint()
-    graphed = decodeManifest(await readFile(join(shard.checkpointDirectory, 'MANIFEST'), 'utf8')).graph?.size ?? 0
-  }
+  await shard.node.settled()
+  await shard.node.checkpoint()
+  const manifest = decodeManifest(await readFile(join(shard.checkpointDirectory, 'MANIFEST'), 'utf8'))
+  assert(
+    manifest.parts.some(({ graph }) => graph !== null),
+    'no part has a graph',
+  )
 }
 
 /** Everything a replica tells of its content. */

@@ -157,7 +157,11 @@ export class ShardOnLog {
 
   /** Opens the node, or another one in its own directory, and waits until it is ready. */
   async open(
-    options: { readonly directory?: string; readonly tuning?: Partial<ShardTuning> } = {},
+    options: {
+      readonly directory?: string
+      readonly seedDirectory?: string
+      readonly tuning?: Partial<ShardTuning>
+    } = {},
   ): Promise<ShardNode> {
     const node = await ShardNode.open({
       directory: options.directory ?? this.checkpointDirectory,
@@ -172,6 +176,7 @@ export class ShardOnLog {
       onFailure: error => this.failures.push(error),
       onAlarm: error => this.alarms.push(error),
       onSearchable: items => this.announced.push(...items),
+      ...(options.seedDirectory === undefined ? {} : { seedDirectory: options.seedDirectory }),
       tuning: { checkpointEveryMs: null, ...options.tuning },
     })
     if (options.directory === undefined) this.#node = node

@@ -1,44 +1,12 @@
 import { createHash } from 'node:crypto'
-import { FreshetError } from '../schemas/errors.ts'
-import type { PartitionDigest } from '../schemas/shard-api.ts'
-import type { RefusedRecord } from './refused-records.ts'
+import { FreshetError } from '../../schemas/errors.ts'
+import type { PartitionDigest } from '../../schemas/shard-api.ts'
+import type { SavedWatermark } from '../index-age.ts'
+import type { SavedItemLog } from '../items/item-log.ts'
+import type { RefusedRecord } from '../refused-records.ts'
+import type { SavedFile, SavedPart } from '../segments/part.ts'
 
-export const checkpointFormat = 1
-
-/** A file of a checkpoint as it must be found again. */
-export interface SavedFile {
-  /** Name in the checkpoint's directory. */
-  readonly file: string
-  readonly bytes: number
-  /** SHA-256 of the content, hex. */
-  readonly sha256: string
-}
-
-export interface SavedItems extends SavedFile {
-  readonly count: number
-}
-
-export interface SavedRows extends SavedFile {
-  readonly count: number
-}
-
-/** A rebuildable cache: absent or unusable, the rows are graphed anew. */
-export interface SavedGraph extends SavedFile {
-  /** Vectors in the file, dead ones included. */
-  readonly size: number
-  /** `first` of the rows it was built from; fits only a rows file with the same. */
-  readonly first: number
-  /** Rows of ordinals below this are in it. */
-  readonly segmented: number
-  /** Name and version of the library that wrote it. */
-  readonly library: string
-}
-
-export interface SavedWatermark {
-  readonly offset: number
-  readonly oldestPendingTimeMs: number | null
-  readonly writtenAtMs: number
-}
+export const checkpointFormat = 2
 
 /** Content of MANIFEST; described byte by byte in FORMAT.md. */
 export interface CheckpointManifest {
@@ -58,30 +26,34 @@ export interface CheckpointManifest {
   readonly digests: Readonly<Record<string, PartitionDigest>>
   /** Records refused and not made good yet. */
   readonly refused: readonly RefusedRecord[]
-  readonly items: SavedItems
-  readonly rows: SavedRows
-  readonly graph: SavedGraph | null
+  readonly items: SavedItemLog
+  readonly parts: readonly SavedPart[]
 }
 
 export function encodeManifest(manifest: CheckpointManifest): string {
   return JSON.stringify({ manifest, sha256: digestOf(manifest) })
 }
 
-/** @throws FreshetError `checkpoint-corrupt` | `data-format` (a format this version does not read) */
+/**
+ * @throws FreshetError `checkpoint-corrupt`; `checkpoint-too-old` for a former format, whose shard is rebuilt from the
+ * log; `data-format` for one of a newer version of the program
+ */
 export function decodeManifest(text: string): CheckpointManifest {
   const { manifest, sha256 } = parse(text)
   if (typeof manifest !== 'object' || manifest === null || digestOf(manifest) !== sha256)
     throw new FreshetError('checkpoint-corrupt', 'the manifest does not match its checksum')
   const { format } = manifest as Partial<CheckpointManifest>
-  if (format !== checkpointFormat)
-    throw new FreshetError(
-      'data-format',
-      `the checkpoint has format ${format}, this version reads ${checkpointFormat}`,
-      {
-        details: { step: 'remove the checkpoint directory: the shard is rebuilt from the log' },
-      },
-    )
-  return manifest as CheckpointManifest
+  if (format === checkpointFormat) return manifest as CheckpointManifest
+  const what = `the checkpoint has format ${format}, this version reads ${checkpointFormat}`
+  if (typeof format === 'number' && format < checkpointFormat) throw new FreshetError('checkpoint-too-old', what)
+  throw new FreshetError('data-format', what, {
+    details: { step: 'run the newer version, or remove the directory: the shard is then rebuilt from the log' },
+  })
+}
+
+/** Every file that the checkpoint needs. */
+export function filesOf({ items, parts }: CheckpointManifest): readonly SavedFile[] {
+  return [...items.files, ...parts.flatMap(({ rows, graph }) => (graph === null ? [rows] : [rows, graph]))]
 }
 
 function parse(text: string): { readonly manifest?: unknown; readonly sha256?: unknown } {

@@ -1,9 +1,10 @@
-import { cp, readdir } from 'node:fs/promises'
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
-import { checkpointWithGraph, contentOf, fill, flipBit } from './testing/checkpoint-content.ts'
-import { type ClusteredVectors, clusteredVectors } from './testing/clustered-vectors.ts'
-import { attributesPut, itemRemoved, objectsPut, ShardOnLog } from './testing/shard-on-log.ts'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { checkpointWithGraph, contentOf, fill, flipBit, smallParts } from '../testing/checkpoint-content.ts'
+import { type ClusteredVectors, clusteredVectors } from '../testing/clustered-vectors.ts'
+import { attributesPut, itemRemoved, objectsPut, ShardOnLog } from '../testing/shard-on-log.ts'
+import { decodeManifest, encodeManifest } from './manifest.ts'
 
 const dims = 16
 const days = 24 * 3_600_000
@@ -25,7 +26,7 @@ async function freshReplay(): Promise<unknown> {
 }
 
 test('a restart from the checkpoint and the rest of the log equals a replay of the whole log', async () => {
-  await shard.open()
+  await shard.open(smallParts)
   await fill(shard, 1)
   await checkpointWithGraph(shard)
   await fill(shard, 151)
@@ -44,27 +45,34 @@ test('a restart from the checkpoint and the rest of the log equals a replay of t
 })
 
 test('graph searches after a restart give what they gave before', async () => {
-  await shard.open()
+  await shard.open(smallParts)
   await fill(shard, 1)
   await checkpointWithGraph(shard)
   const query = vectors.next(2)
-  const before = (await shard.search(query, { k: 30 })).hits
+  const before = await shard.search(query, { k: 5 })
+  expect(before.plan).toBe('graph')
   await shard.node.close()
-  await shard.open()
-  expect((await shard.search(query, { k: 30 })).hits).toEqual(before)
+  await shard.open(smallParts)
+  expect(await shard.search(query, { k: 5 })).toEqual(before)
+  expect((await shard.node.status()).storage.graphs).toBe(1)
 })
 
-test('two checkpoints are kept, and their files only', async () => {
-  await shard.open()
-  for (let i = 0; i < 4; i++) {
-    await shard.apply(attributesPut(`item-${i}`, i), objectsPut(`item-${i}`, i, [vectors.next(0)]))
-    await shard.node.checkpoint()
+test('a checkpoint follows a merge unasked, and what neither it nor the one before names goes', async () => {
+  await shard.open({ tuning: { ...smallParts.tuning, checkpointEveryMs: 3_600_000 } })
+  await shard.apply(attributesPut('early', 1), objectsPut('early', 1, [vectors.next(0)]))
+  await shard.node.checkpoint()
+  await fill(shard, 1)
+  const partsOf = async (manifest: string): Promise<string[]> => {
+    const { parts } = decodeManifest(await readFile(join(shard.checkpointDirectory, manifest), 'utf8'))
+    return parts.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
   }
-  const names = await readdir(shard.checkpointDirectory)
-  expect(names.filter(name => name.startsWith('items-')).sort()).toEqual(['items-3', 'items-4'])
-  expect(names.filter(name => name.startsWith('rows-')).sort()).toEqual(['rows-3', 'rows-4'])
-  expect(names.filter(name => name.startsWith('graph-') && name !== 'graph-empty').length).toBeLessThanOrEqual(2)
-  expect(names.filter(name => name.startsWith('MANIFEST')).sort()).toEqual(['MANIFEST', 'MANIFEST.previous'])
+  await vi.waitFor(async () => {
+    await shard.node.settled()
+    const newest = await partsOf('MANIFEST')
+    expect(newest.some(file => file.startsWith('graph-'))).toBe(true)
+    const present = (await readdir(shard.checkpointDirectory)).filter(name => /^(rows|graph)-/.test(name))
+    expect(new Set(present)).toEqual(new Set([...newest, ...(await partsOf('MANIFEST.previous'))]))
+  }, 10_000)
 })
 
 test('closing without a change writes no checkpoint', async () => {
@@ -115,6 +123,22 @@ test('a checkpoint ahead of its log is refused', async () => {
   }
 })
 
+test('a checkpoint of a later version of the program is an error; a former one is rebuilt, loudly', async () => {
+  await shard.open()
+  await fill(shard, 1)
+  await shard.node.close()
+  const path = join(shard.checkpointDirectory, 'MANIFEST')
+  const manifest = decodeManifest(await readFile(path, 'utf8'))
+  await writeFile(path, encodeManifest({ ...manifest, format: manifest.format + 1 }))
+  await expect(shard.open()).rejects.toMatchObject({ code: 'data-format' })
+  await writeFile(path, encodeManifest({ ...manifest, format: 1 }))
+  await shard.open()
+  expect(shard.alarms.map(({ code, message }) => [code, message])).toEqual([
+    ['checkpoint-too-old', 'the checkpoint has format 1, this version reads 2'],
+  ])
+  expect(await contentOf(shard)).toEqual(await freshReplay())
+})
+
 test('a checkpoint of another model is an error, not a rebuild', async () => {
   await shard.open()
   await fill(shard, 1)
@@ -138,6 +162,44 @@ test('an export taken while writes go on opens as a replica of its own', async (
   expect(shard.alarms).toEqual([])
   expect(await contentOf(shard, node)).toEqual(await contentOf(shard))
   await node.close()
+})
+
+test('a snapshot seeds a replica with an empty directory, which then follows the log', async () => {
+  await shard.open(smallParts)
+  await fill(shard, 1)
+  await shard.node.settled()
+  const seedDirectory = join(shard.directory, 'seed')
+  await shard.node.exportTo(seedDirectory)
+  const seed = (await readdir(seedDirectory)).sort()
+  await fill(shard, 151)
+  const directory = join(shard.directory, 'sibling')
+  const first = await shard.open({ directory, seedDirectory })
+  expect(await contentOf(shard, first)).toEqual(await contentOf(shard))
+  expect((await first.status()).checkpoint.writtenAtMs).not.toBeNull()
+  await first.close()
+  expect((await readdir(seedDirectory)).sort()).toEqual(seed)
+  const again = await shard.open({ directory, seedDirectory: join(shard.directory, 'not there') })
+  expect(await contentOf(shard, again)).toEqual(await contentOf(shard))
+  await again.close()
+  expect(shard.alarms).toEqual([])
+})
+
+test.each(['damaged', 'too old'])('a seed that is %s is refused with the reason, and the shard rebuilt', async what => {
+  await shard.open()
+  await fill(shard, 1)
+  const seedDirectory = join(shard.directory, 'seed')
+  await shard.node.exportTo(seedDirectory)
+  if (what === 'too old') shard.nowMs += 8 * days
+  else await flipBit(join(seedDirectory, (await readdir(seedDirectory)).find(name => name.startsWith('rows-'))!), 0.5)
+  const node = await shard.open({ directory: join(shard.directory, 'sibling'), seedDirectory })
+  expect(await contentOf(shard, node)).toEqual(await contentOf(shard))
+  await node.close()
+  expect(shard.alarms).toMatchObject([
+    {
+      code: what === 'too old' ? 'checkpoint-too-old' : 'checkpoint-corrupt',
+      message: expect.stringContaining(`the snapshot in ${seedDirectory}`),
+    },
+  ])
 })
 
 test('checkpoints written while items are rewritten restore whole sets', async () => {
