@@ -46,8 +46,8 @@ interface PendingSearch {
 
 const dims = 64
 const clusters = 12
-/** Small parts, so that there are many; sequences that begin anew every few thousand changes. */
-const smallParts: Partial<IndexTuning> = { threads: 2, logRows: 64, graphRows: 256, sequenceLimit: 3_000 }
+/** Small parts, so that there are many. */
+const smallParts: Partial<IndexTuning> = { threads: 2, logRows: 64, graphRows: 256 }
 
 /**
  * A random walk over everything an index does, held against the oracle: exact answers are equal to the oracle's of
