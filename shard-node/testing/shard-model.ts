@@ -123,12 +123,14 @@ export class ShardModel {
     return found.slice(0, k).map(({ hit }) => hit)
   }
 
-  /** How many items a search of unlimited k would return. */
-  matching({ filter = {}, excludeItem }: Omit<ModelQuery, 'vector' | 'k'>): number {
-    let count = 0
+  /** Items that a search of unlimited k would have returned at any moment since `from`, and by what score. */
+  *constant(
+    { vector, filter = {}, excludeItem }: Omit<ModelQuery, 'k'>,
+    from: number,
+  ): Generator<readonly [ItemId, number]> {
     for (const { id, now } of this.#items.values())
-      if (id !== excludeItem && isShown(now) && passes(now.attributes, filter)) count++
-    return count
+      if (now.from <= from && id !== excludeItem && isShown(now) && passes(now.attributes, filter))
+        yield [id, Math.max(...now.objects.vectors.map(each => dotOf(vector, each)))]
   }
 
   /** The hit that this object of the item would be now; null when the item has no such object or is not searchable. */
@@ -274,7 +276,9 @@ export function passes(attributes: AttributesPut, filter: SearchFilter): boolean
 }
 
 export function dotOf(a: Float32Array, b: Float32Array): number {
-  return a.reduce((sum, value, i) => sum + value * b[i]!, 0)
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
+  return sum
 }
 
 function isNewer(mutation: RegisterMutation, held: RegisterMutation | null): boolean {

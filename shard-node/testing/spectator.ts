@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setTimeout as pause } from 'node:timers/promises'
 import type { ShardHit } from '../../schemas/shard-api.ts'
 import type { ModelledShard } from './modelled-shard.ts'
 import { objectIn, requireSound } from './shard-comparison.ts'
 import { dotOf, isShown, type ModelQuery, passes } from './shard-model.ts'
 
-const searchesAtOnce = 3
+const searchesAtOnce = 2
+/** Between searches, so that what they look at gets on. */
+const pauseMs = 3
 
 /**
  * Searches while the shard is written to, compacted, checkpointed and replaced. An answer must fit what the model says
@@ -33,7 +35,7 @@ export class Spectator {
   /** Resolves after so many more searches. @throws what was found wrong */
   async searched(count: number): Promise<void> {
     const end = this.#searches + count
-    while (this.#searches < end) await Promise.race([this.#looking, nextTurn()])
+    while (this.#searches < end) await Promise.race([this.#looking, pause(pauseMs)])
   }
 
   /** @throws what was found wrong */
@@ -47,7 +49,7 @@ export class Spectator {
       const { workload } = this.#shard
       const query = { vector: workload.query(), k: turn % 3 === 0 ? 100 : 10 }
       await this.#search(turn % 4 === 1 ? { ...query, filter: workload.filter() } : query, turn % 2 === 0)
-      await nextTurn()
+      await pause(pauseMs)
     }
   }
 
@@ -86,18 +88,15 @@ export class Spectator {
     hits: readonly ShardHit[],
     { query, from, exact }: { readonly query: ModelQuery; readonly from: number; readonly exact: boolean },
   ): void {
-    const { model } = this.#shard
-    const found = new Set(hits.map(({ itemId }) => itemId))
-    const last = hits.length < query.k ? Number.NEGATIVE_INFINITY : hits.at(-1)!.similarity
-    const constant = model
-      .search({ ...query, k: Number.POSITIVE_INFINITY })
-      .filter(({ itemId }) => model.momentsSince(itemId, from).length === 1)
+    const constant = [...this.#shard.model.constant(query, from)]
     assert(
       hits.length >= Math.min(query.k, constant.length),
       `${hits.length} hits where ${constant.length} items passed all the time`,
     )
     if (!exact) return
-    for (const { itemId, similarity } of constant)
-      assert(similarity <= last || found.has(itemId), `an exact search misses ${itemId} with ${similarity}`)
+    const found = new Set(hits.map(({ itemId }) => itemId))
+    const last = hits.length < query.k ? Number.NEGATIVE_INFINITY : hits.at(-1)!.similarity
+    for (const [itemId, score] of constant)
+      assert(score <= last || found.has(itemId), `an exact search misses ${itemId} with ${score}`)
   }
 }
