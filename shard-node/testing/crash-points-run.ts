@@ -145,27 +145,22 @@ const stages: readonly Stage[] = [
     await shard.node.checkpoint()
   },
   async shard => {
-    await shard.writeEvents(300)
+    await shard.writeEvents(350)
     await shard.caughtUp()
     await shard.writeWatermark()
     await shard.node.checkpoint()
+    await shard.node.settled()
   },
   (shard, directory) => shard.node.exportTo(directory),
-  async shard => {
-    for (let round = 0; round < 6; round++) {
-      await shard.writeEvents(60)
-      await shard.caughtUp()
-    }
-    await shard.node.checkpoint()
-  },
   async shard => {
     await shard.write(shard.workload.drain())
     await shard.write(shard.workload.removeShare(0.6))
     await shard.caughtUp()
+    await shard.node.settled()
     await shard.node.checkpoint()
   },
   async shard => {
-    await shard.writeEvents(100)
+    await shard.writeEvents(200)
     await shard.caughtUp()
     await shard.node.checkpoint()
   },

@@ -1,7 +1,6 @@
 import { ModelledShard } from './modelled-shard.ts'
 import { compareWhole } from './shard-comparison.ts'
 import { tinyTuning } from './tiny-tuning.ts'
-import { until } from './until.ts'
 
 /** What the process of another user found; one line of JSON. */
 export interface OpenedForeign {
@@ -24,7 +23,7 @@ export async function withForeignShard(use: (shard: ModelledShard) => Promise<vo
 export async function makeFiles(directory: string): Promise<void> {
   await withForeignShard(async shard => {
     const node = await shard.open(directory)
-    await until(async () => (await node.status()).storage.graphs > 0, 'a graph')
+    await node.settled()
     await node.checkpoint()
     await shard.close(node)
   })

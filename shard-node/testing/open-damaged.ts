@@ -4,7 +4,6 @@ import { damages, type FileKind, filesOfKind } from './damages.ts'
 import { ModelledShard } from './modelled-shard.ts'
 import { compareWhole } from './shard-comparison.ts'
 import { tinyTuning } from './tiny-tuning.ts'
-import { until } from './until.ts'
 
 /** What came of one opening; a line of JSON each. */
 export interface OpenedDamaged {
@@ -45,7 +44,7 @@ async function fill(node: ShardNode): Promise<void> {
   await node.checkpoint()
   await shard.writeEvents(450)
   await shard.caughtUp(node)
-  await until(async () => (await node.status()).storage.graphs > 0, 'a graph')
+  await node.settled()
   await shard.writeEvents(60)
   await shard.caughtUp(node)
   await node.checkpoint()

@@ -74,7 +74,7 @@ export async function compareApproximate(
   recall.found += exact.filter(({ itemId }) => found.has(itemId)).length
 }
 
-function nameOf({ vector: _, ...query }: ModelQuery): string {
+export function nameOf({ vector: _, ...query }: ModelQuery): string {
   return JSON.stringify(query)
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { ShardHit } from '../../schemas/shard-api.ts'
 import type { ModelledShard } from './modelled-shard.ts'
-import { objectIn, requireSound } from './shard-comparison.ts'
+import { nameOf, objectIn, requireSound } from './shard-comparison.ts'
 import { dotOf, isShown, type ModelQuery, passes } from './shard-model.ts'
 
 const searchesAtOnce = 2
@@ -91,7 +91,7 @@ export class Spectator {
     const constant = [...this.#shard.model.constant(query, from)]
     assert(
       hits.length >= Math.min(query.k, constant.length),
-      `${hits.length} hits where ${constant.length} items passed all the time`,
+      `${hits.length} hits where ${constant.length} items passed all the time, of ${nameOf(query)}, exact ${exact}`,
     )
     if (!exact) return
     const found = new Set(hits.map(({ itemId }) => itemId))
