@@ -34,13 +34,23 @@ export interface DiskItemStoreOptions {
   readonly epoch: TopicEpoch
   /** Those the shard owns, which have digests. */
   readonly partitions: readonly Partition[]
-  /** A file of the log is full at this many bytes. */
-  readonly logFileBytes?: number
-  /** Decoded contents kept in memory. */
-  readonly contentsKept?: number
+  readonly tuning?: Partial<ItemStoreTuning>
 }
 
-const defaultContentsKept = 4096
+export interface ItemStoreTuning {
+  /** A file of the log is full at this many bytes. */
+  readonly logFileBytes: number
+  /** Replaced records are let be up to this many bytes, and half of what the others take. */
+  readonly logGarbageBytes: number
+  /** Decoded contents kept in memory. */
+  readonly contentsKept: number
+}
+
+const defaultTuning: ItemStoreTuning = {
+  logFileBytes: 64 * 2 ** 20,
+  logGarbageBytes: 4 * 2 ** 20,
+  contentsKept: 4096,
+}
 /** What may wait for the disk before `settled` waits too. */
 const waitingBytes = 4 * 2 ** 20
 /** Items looked at, or forgotten, before the event loop gets its turn: a few milliseconds. */
@@ -49,7 +59,7 @@ const forgottenPerSlice = 1_000
 
 /** Registers and filter columns in memory, contents in a log on disk. */
 export class DiskItemStore implements ItemStore {
-  readonly #options: DiskItemStoreOptions
+  readonly #epoch: TopicEpoch
   readonly #table = new ItemTable()
   readonly #log: ItemLog
   readonly #contents: ItemContents
@@ -60,13 +70,13 @@ export class DiskItemStore implements ItemStore {
   readonly #replaced = new ReplacedObjectsLog()
   readonly #digests: ReadonlyMap<Partition, PartitionDigests>
 
-  private constructor(options: DiskItemStoreOptions, log: ItemLog) {
-    this.#options = options
+  private constructor({ epoch, partitions }: DiskItemStoreOptions, log: ItemLog, tuning: ItemStoreTuning) {
+    this.#epoch = epoch
     this.#log = log
-    this.#contents = new ItemContents(log, options.contentsKept ?? defaultContentsKept)
+    this.#contents = new ItemContents(log, tuning.contentsKept)
     this.#writer = new ItemWriter(this.#table, log)
-    this.#compaction = new ItemLogCompaction(log, this.#table)
-    this.#digests = new Map(options.partitions.map(partition => [partition, new PartitionDigests()]))
+    this.#compaction = new ItemLogCompaction(log, this.#table, tuning.logGarbageBytes)
+    this.#digests = new Map(partitions.map(partition => [partition, new PartitionDigests()]))
   }
 
   /**
@@ -74,8 +84,9 @@ export class DiskItemStore implements ItemStore {
    * version wrote it; `storage-failed`
    */
   static async open(options: DiskItemStoreOptions): Promise<DiskItemStore> {
-    const log = await ItemLog.open(options.files, options.saved, options.logFileBytes)
-    const store = new DiskItemStore(options, log)
+    const tuning = { ...defaultTuning, ...options.tuning }
+    const log = await ItemLog.open(options.files, options.saved, tuning.logFileBytes)
+    const store = new DiskItemStore(options, log, tuning)
     try {
       await replay(log, store.#table)
       await sumDigests(store.#table, store.#digests, options.epoch)
@@ -243,9 +254,13 @@ export class DiskItemStore implements ItemStore {
     }
   }
 
-  /** Resolves once little waits to be written: call it between batches. Rejects like `apply`, after trying again. */
+  /**
+   * Resolves once little waits to be written and the log is not mostly garbage: call it between batches. Rejects like
+   * `apply`, after trying again.
+   */
   async settled(): Promise<void> {
     await this.#log.settle(waitingBytes)
+    await this.#compaction.keepUp()
     this.#requireWritable()
   }
 
@@ -293,7 +308,7 @@ export class DiskItemStore implements ItemStore {
     const sums = this.#digests.get(partition)?.set
     for (const row of [before, after]) {
       if (!row.hasAttributes) continue
-      const element = setElement(this.#table.idOf(item), this.#options.epoch, row.attributesOffset)
+      const element = setElement(this.#table.idOf(item), this.#epoch, row.attributesOffset)
       if (row === before) sums?.subtract(idHash, element)
       else sums?.add(idHash, element)
     }

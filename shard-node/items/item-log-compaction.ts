@@ -1,10 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ItemLog, LogRecord } from './item-log.ts'
 import { decodeRecord, identityOf, RecordEncoder, requireIntact } from './item-record.ts'
 import type { ItemTable } from './item-table.ts'
 
-/** Garbage is let be until it is more than this share of what is live, and this much. */
-const garbageRatio = 0.5
-const garbageBytes = 4 * 2 ** 20
+/** Garbage against what is live: let be up to the first, more than the second only for a moment. */
+const dueRatio = 0.5
+const overdueRatio = 1
 /** What compaction may put ahead of the disk. */
 const waitingBytes = 2 ** 20
 
@@ -15,14 +16,16 @@ const waitingBytes = 2 ** 20
 export class ItemLogCompaction {
   readonly #log: ItemLog
   readonly #table: ItemTable
+  readonly #garbageBytes: number
   readonly #encoder = new RecordEncoder()
   #running: Promise<void> | null = null
   #isStopped = false
   #failure: unknown = null
 
-  constructor(log: ItemLog, table: ItemTable) {
+  constructor(log: ItemLog, table: ItemTable, garbageBytes: number) {
     this.#log = log
     this.#table = table
+    this.#garbageBytes = garbageBytes
   }
 
   /** Why it cannot go on: the log is damaged or cannot be read. A full disk is the log's to tell, and passes. */
@@ -32,10 +35,15 @@ export class ItemLogCompaction {
 
   /** Runs in the background when there is enough to gain. */
   start(): void {
-    if (this.#running !== null || !this.#isDue()) return
+    if (this.#running !== null || !this.#hasGarbage(dueRatio)) return
     this.#running = this.#run().finally(() => {
       this.#running = null
     })
+  }
+
+  /** Resolves once there is not too much garbage: whoever makes more waits for it. */
+  async keepUp(): Promise<void> {
+    while (this.#running !== null && this.#hasGarbage(overdueRatio)) await nextTurn()
   }
 
   async stop(): Promise<void> {
@@ -43,14 +51,14 @@ export class ItemLogCompaction {
     await this.#running
   }
 
-  #isDue(): boolean {
+  #hasGarbage(ratio: number): boolean {
     const live = this.#table.liveBytes
-    return this.#log.bytes - live > live * garbageRatio + garbageBytes
+    return this.#log.bytes - live > live * ratio + this.#garbageBytes
   }
 
   async #run(): Promise<void> {
     try {
-      while (!this.#isStopped && this.#isDue()) await this.#rewriteOldest()
+      while (!this.#isStopped && this.#hasGarbage(dueRatio)) await this.#rewriteOldest()
     } catch (thrown) {
       if (thrown !== this.#log.failure) this.#failure = thrown
     }

@@ -12,8 +12,6 @@ export interface SavedItemLog {
   readonly files: readonly SavedFile[]
 }
 
-/** A file is begun when the one before has this many bytes. */
-export const defaultFileBytes = 64 * 2 ** 20
 const fileHeader = Buffer.from('FRSHITEM\x01\0\0\0\0\0\0\0', 'latin1')
 /** Read at once when a file is walked: about 1 ms of decoding. */
 const blockBytes = 1 << 18
@@ -35,8 +33,8 @@ export class ItemLog {
   readonly #files: ShardFiles
   readonly #fileBytes: number
   readonly #writer: ItemLogWriter
-  /** What a former run saved, by number. */
-  readonly #saved: Map<number, SavedFile>
+  /** What a former run saved, by number; of files given up since too, which a flush on its way may name. */
+  readonly #saved: ReadonlyMap<number, SavedFile>
   /** Numbers of the files in use, oldest first; the last one is appended to once anything was appended. */
   readonly #numbers: number[]
   readonly #descriptors = new Map<number, number>()
@@ -56,10 +54,10 @@ export class ItemLog {
   }
 
   /**
-   * Verifies what was saved, then goes on in a file of its own.
+   * Verifies what was saved, then goes on in a file of its own. A file that has `fileBytes` is full.
    * @throws FreshetError `checkpoint-corrupt` when a file is not what was saved; `data-format`; storage codes
    */
-  static async open(files: ShardFiles, saved: SavedItemLog | null, fileBytes = defaultFileBytes): Promise<ItemLog> {
+  static async open(files: ShardFiles, saved: SavedItemLog | null, fileBytes: number): Promise<ItemLog> {
     const byNumber = new Map<number, SavedFile>()
     for (const file of saved?.files ?? []) {
       await verify(files, file)
@@ -169,7 +167,6 @@ export class ItemLog {
   dropOldest(): void {
     const number = this.#numbers.shift()!
     this.#sealedBytes -= this.#sealedFile(number).bytes
-    this.#saved.delete(number)
     const descriptor = this.#descriptors.get(number)
     this.#descriptors.delete(number)
     if (descriptor !== undefined) closeSync(descriptor)
@@ -242,18 +239,11 @@ export class ItemLog {
 }
 
 async function verify(files: ShardFiles, saved: SavedFile): Promise<void> {
-  let isFirst = true
-  for await (const piece of files.pieces(saved, { mayBeLonger: true })) {
-    if (isFirst) requireHeader(Buffer.from(piece.buffer, piece.byteOffset, piece.length), saved)
-    isFirst = false
-  }
-}
-
-function requireHeader(piece: Buffer, saved: SavedFile): void {
-  if (piece.length < fileHeader.length || !piece.subarray(0, 8).equals(fileHeader.subarray(0, 8)))
-    throw damaged(saved.file)
-  const format = piece.readUInt32LE(8)
-  if (format !== fileHeader.readUInt32LE(8)) throw new FreshetError('data-format', `${saved.file} has format ${format}`)
+  let header: Buffer | null = null
+  for await (const piece of files.pieces(saved, { mayBeLonger: true }))
+    header ??= Buffer.from(piece.subarray(0, fileHeader.length))
+  if (header === null || header.length < fileHeader.length) throw damaged(saved.file)
+  if (!header.equals(fileHeader)) throw new FreshetError('data-format', `${saved.file} is not of the format read here`)
 }
 
 function nameOf(number: number): string {
