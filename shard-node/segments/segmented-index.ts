@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { OnDiskStep } from '../files/disk-steps.ts'
 import { ShardFiles } from '../files/shard-files.ts'
+import { collectGarbage } from '../search/collect-garbage.ts'
 import type { Audit, WireQuery } from '../search/search-messages.ts'
 import { SearchPool } from '../search/search-pool.ts'
 import type { IndexAnswer, IndexQuery, IndexStatistics, VectorIndex } from '../vector-index.ts'
@@ -47,6 +48,9 @@ interface Opened {
 /** Garbage is looked at for compaction once per so many changes. */
 const changesPerLook = 1_024
 const rebasePollMs = 1
+/** Memory of dropped parts may lie about up to this, and up to this share of what is in use: collecting it takes 10 to 30 ms. */
+const collectedFromBytes = 16 * 2 ** 20
+const collectedRatio = 0.15
 
 /**
  * The index as a list of parts: rows are written to one in memory, searched by threads that read the same memory, and
@@ -64,6 +68,8 @@ export class SegmentedIndex implements VectorIndex {
   #opening: (readonly IndexPart[])[] = []
   #effort: number
   #changes = 0
+  /** Memory of parts that were let go since garbage was collected last. */
+  #droppedBytes = 0
   /** Searches wait for it. */
   #rebasing: Promise<void> | null = null
   #isClosed = false
@@ -260,7 +266,18 @@ export class SegmentedIndex implements VectorIndex {
     const last = parts.length - 1
     const views = parts.map((part, i) => part.view(this.#files, i === last ? part.memory.shape.capacity : part.rows))
     await this.#pool.setLayout(views)
-    this.#opening = this.#opening.slice(this.#opening.indexOf(parts))
+    const former = this.#opening.slice(0, this.#opening.indexOf(parts))
+    this.#opening = this.#opening.slice(former.length)
+    const kept = new Set(this.#opening.flat())
+    this.#letGo(new Set(former.flat().filter(part => !kept.has(part))))
+  }
+
+  /** Row memory is given back by the garbage collector alone, which does not come for it by itself. */
+  #letGo(parts: ReadonlySet<IndexPart>): void {
+    for (const part of parts) this.#droppedBytes += part.memoryBytes
+    if (this.#droppedBytes < Math.max(collectedFromBytes, collectedRatio * this.statistics().memoryBytes)) return
+    this.#droppedBytes = 0
+    setImmediate(collectGarbage)
   }
 }
 

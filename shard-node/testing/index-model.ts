@@ -46,8 +46,8 @@ interface PendingSearch {
 
 const dims = 64
 const clusters = 12
-/** Small parts, so that there are many. */
-const smallParts: Partial<IndexTuning> = { threads: 2, logRows: 64, graphRows: 256 }
+/** Small parts, so that there are many; sequences that begin anew every few hundred changes. */
+const smallParts: Partial<IndexTuning> = { threads: 2, logRows: 64, graphRows: 256, sequenceLimit: 200 }
 
 /**
  * A random walk over everything an index does, held against the oracle: exact answers are equal to the oracle's of
@@ -127,7 +127,7 @@ class IndexWalk {
     if (dice < 0.45) this.#put(this.#anyItem(), this.#random() < 0.9)
     else if (dice < 0.55) this.#setVisible(this.#anyItem(), this.#random() < 0.6)
     else if (dice < 0.63) this.#remove(this.#anyItem())
-    else if (dice < 0.9) this.#search()
+    else if (dice < 0.9) await this.#search()
     else if (dice < 0.97) await this.#checkPending()
     else if (dice < 0.985) this.#compaction = this.#open.compact(this.#random() < 0.3)
     else if (dice < 0.988) await this.#reopen()
@@ -140,7 +140,7 @@ class IndexWalk {
     await this.#compaction
     this.#checkNow()
     await this.#reopen()
-    for (let i = 0; i < 20; i++) this.#search()
+    for (let i = 0; i < 20; i++) await this.#search()
     await this.#checkPending()
     const recall = this.#found / Math.max(1, this.#wanted)
     return { searches: this.#searches, recall, reopenings: this.#reopenings, alarms: this.#alarms }
@@ -177,7 +177,8 @@ class IndexWalk {
     this.#oracle.remove(item)
   }
 
-  #search(): void {
+  async #search(): Promise<void> {
+    await this.#open.renumbering
     const queries = Array.from({ length: 1 + this.#below(3) }, () => this.#anyQuery())
     const answers = this.#open.searchBatch(queries)
     const sets = new Map(this.#sets)
