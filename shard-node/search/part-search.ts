@@ -3,7 +3,9 @@ import { visibility } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
 import type { GraphView } from '../segments/graph-file.ts'
 import type { PartView } from '../segments/part.ts'
+import type { AllowedItems } from './allowed-items.ts'
 import { openGraph } from './graph-copy.ts'
+import { ItemDirectory } from './item-directory.ts'
 import type { GraphCopy } from './search-messages.ts'
 import { StoredVectors, type VectorScratch } from './stored-vectors.ts'
 
@@ -24,6 +26,7 @@ export class PartSearch {
   readonly graph: GraphView | null
   readonly #view: PartView
   readonly #stored: StoredVectors | null
+  #directory: ItemDirectory | null = null
   #unseen = { share: 0, since: 0, until: 0 }
 
   /** @throws FreshetError `checkpoint-corrupt` | `storage-failed` when the graph or the vectors cannot be opened */
@@ -47,6 +50,14 @@ export class PartSearch {
   unseenShare(sequence: number): number {
     if (sequence < this.#unseen.since || sequence >= this.#unseen.until) this.#recount(sequence)
     return this.#unseen.share
+  }
+
+  /** Of the first `rows` rows those whose items are allowed, ascending. Valid until the next call. */
+  rowsOf(allowed: AllowedItems, rows: number): Uint32Array {
+    const { items } = this.kernel.columns
+    if (this.#view.order === 'log') return allowed.rowsOf(items.subarray(0, rows))
+    this.#directory ??= new ItemDirectory(items.subarray(0, rows), this.#view.memory.shape.items)
+    return this.#directory.rowsOf(allowed.bits)
   }
 
   /** Before rows are scanned or scored. */
@@ -82,7 +93,6 @@ export class PartSearch {
 /** A part of a layout, as far as a snapshot has it. */
 export interface SearchedPart {
   readonly part: PartSearch
-  readonly order: 'log' | 'item'
   readonly rows: number
 }
 

@@ -1,7 +1,7 @@
 import type { ScannedRows } from '../kernel/row-kernel.ts'
 import { scratchRows } from '../kernel/row-memory.ts'
 import type { IndexAnswer, PartPlan } from '../vector-index.ts'
-import { AllowedItems, rowsOfItems } from './allowed-items.ts'
+import { AllowedItems } from './allowed-items.ts'
 import { BestObjects } from './best-objects.ts'
 import { isSeen, type PartSearch, type SearchedPart } from './part-search.ts'
 import {
@@ -50,6 +50,7 @@ export class QueryRun {
   #query!: WireQuery
   #planned!: PlannedQuery
   #sequence = 0
+  #allRows = 0
 
   constructor({ dims, ties }: { readonly dims: number; readonly ties: Uint32Array }) {
     this.#best = new BestObjects(ties)
@@ -65,6 +66,7 @@ export class QueryRun {
     this.#planned = { k, effort, selectivity: allowed && selectivityOf(allowed) }
     this.#best.begin(k)
     if (allowed !== null) this.#allowed.copy(allowed.bits, exclude)
+    this.#allRows = parts.reduce((sum, { rows }) => sum + rows, 0)
     const runs = parts.map(part => this.#begin(part))
     this.#scan(runs.filter(run => !this.#walkFirst(run)))
     this.#mendShortWalks(runs)
@@ -72,13 +74,13 @@ export class QueryRun {
     return this.#best.isFull || runs.every(run => run.isExhausted) ? this.#answerOf(runs) : null
   }
 
-  #begin({ part, order, rows }: SearchedPart): PartRun {
+  #begin({ part, rows }: SearchedPart): PartRun {
     part.prepare(this.#query.vector)
     const hasGraph = part.graph !== null
     const unseenShare = hasGraph ? part.unseenShare(this.#sequence) : 0
     return {
       part,
-      planned: { rows, order, hasGraph, unseenShare },
+      planned: { rows, hasGraph, unseenShare },
       by: 'codes',
       scored: 0,
       walked: 0,
@@ -101,7 +103,7 @@ export class QueryRun {
         return count !== null
       }
       case 'list':
-        run.listed = rowsOfItems(run.part.kernel.columns.items.subarray(0, run.planned.rows), this.#allowed.items())
+        run.listed = run.part.rowsOf(this.#allowed, run.planned.rows)
         return false
       case 'codes':
         return false
@@ -149,7 +151,8 @@ export class QueryRun {
   #scan(runs: readonly PartRun[]): void {
     if (runs.length === 0) return
     const rows = runs.reduce((sum, run) => sum + rowsOf(run), 0)
-    const toScore = rowsToScore(rows, this.#planned)
+    if (rows === 0) return
+    const toScore = rowsToScore({ rows, shareOfAll: rows / this.#allRows }, this.#planned)
     const listed = runs.reduce((sum, run) => sum + (run.listed?.length ?? 0), 0)
     const found: Found[] = []
     for (const run of runs) {

@@ -175,7 +175,7 @@ class SearchThread {
   #partsAt({ logRows }: Snapshot): readonly SearchedPart[] {
     return this.#layout.map(({ part, view: { order, rows } }, i) => {
       const isBeingWritten = order === 'log' && i === this.#layout.length - 1
-      return { part, order, rows: isBeingWritten ? Math.min(rows, logRows) : rows }
+      return { part, rows: isBeingWritten ? Math.min(rows, logRows) : rows }
     })
   }
 
