@@ -86,6 +86,11 @@ const options = {
       fallbackText: 'cores - 1, at most 4',
       description: 'Threads of each shard that search.',
     } satisfies Option<number>,
+    seeds: option(
+      pathList,
+      [],
+      'Directories written by the snapshot command: a shard without a usable checkpoint starts from the first that has it.',
+    ),
     segments: option(
       choice('standard', 'compressed'),
       'standard',

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { FreshetError } from '../schemas/errors.ts'
@@ -123,6 +124,7 @@ async function openShards(
     Array.from({ length: count }, (_, number) =>
       ShardNode.open({
         directory: shardDirectory(config.dataDir, generation, number),
+        ...seedOf(config, shardName(generation, number)),
         log: storage.log,
         codec: storage.codecs.mutations,
         generation,
@@ -145,7 +147,17 @@ async function openShards(
 }
 
 export function shardDirectory(dataDir: string, generation: string, shard: number): string {
-  return join(dataDir, 'shards', `${generation}-${shard}`)
+  return join(dataDir, 'shards', shardName(generation, shard))
+}
+
+function shardName(generation: string, shard: number): string {
+  return `${generation}-${shard}`
+}
+
+/** The first snapshot that has the shard. */
+function seedOf({ index }: Config, name: string): { readonly seedDirectory?: string } {
+  const seedDirectory = index.seeds.map(seed => join(seed, name)).find(existsSync)
+  return seedDirectory === undefined ? {} : { seedDirectory }
 }
 
 function newDispatch(options: GenerationRolesOptions, status: GenerationStatus, failures: FailureNote): DispatchRunner {

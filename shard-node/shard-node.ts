@@ -91,7 +91,6 @@ export class ShardNode implements ShardReplica {
   #lacking: FreshetError | null = null
   #closing: Promise<void> | null = null
   #stopped = false
-  #isCheckpointing = false
   #afterSlice: (() => void)[] = []
 
   private constructor(opened: Opened) {
@@ -318,7 +317,8 @@ export class ShardNode implements ShardReplica {
   async #close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer)
     await this.#follower.close()
-    await this.#checkpointIf(() => this.#checkpoints.isBehind())
+    await this.#checkpoints.idle()
+    if (this.#checkpoints.isBehind()) await this.#writeCheckpoint()
     this.#stopped = true
     this.#wakeAll()
     await this.#checkpoints.idle()
@@ -388,18 +388,18 @@ export class ShardNode implements ShardReplica {
   #startTimers(checkpointEveryMs: number | null): readonly NodeJS.Timeout[] {
     if (checkpointEveryMs === null) return []
     const every = (ms: number, isDue: () => boolean): NodeJS.Timeout =>
-      setInterval(() => void this.#checkpointIf(isDue), ms).unref()
+      setInterval(() => {
+        if (!this.#checkpoints.isWriting && isDue()) void this.#writeCheckpoint()
+      }, ms).unref()
     return [
       every(checkpointEveryMs, () => this.#checkpoints.isBehind()),
       every(mergedCheckMs, () => this.#checkpoints.holdsMerged()),
     ]
   }
 
-  async #checkpointIf(isDue: () => boolean): Promise<void> {
-    if (!this.#isWhole() || this.#isCheckpointing || !isDue()) return
-    this.#isCheckpointing = true
+  async #writeCheckpoint(): Promise<void> {
+    if (!this.#isWhole()) return
     await this.#checkpoints.write().catch(thrown => this.#options.onAlarm(asFreshetError(thrown)))
-    this.#isCheckpointing = false
   }
 
   #checkpointStatus(): ReplicaStatus['checkpoint'] {

@@ -25,6 +25,8 @@ export class Checkpoints {
   /** The state's register writes that the newest checkpoint holds. */
   #savedWrites = 0
   #work: Promise<unknown> = Promise.resolve()
+  /** Asked for and not done. */
+  #turns = 0
 
   constructor(options: CheckpointsOptions) {
     this.#options = options
@@ -46,6 +48,10 @@ export class Checkpoints {
     return this.#inTurn(async () => {
       await this.#options.directory.linkTo(target, await this.#write())
     })
+  }
+
+  get isWriting(): boolean {
+    return this.#turns > 0
   }
 
   /** Resolves when nothing is being written any more. */
@@ -106,15 +112,22 @@ export class Checkpoints {
   }
 
   #inTurn(work: () => Promise<unknown>): Promise<void> {
-    const turn = this.#work.then(work).then(
-      () => undefined,
-      async thrown => {
-        await this.#options.directory.prune(() => this.#inUse()).catch(() => undefined)
-        throw thrown
-      },
-    )
+    const turn = this.#work.then(() => this.#do(work))
+    this.#turns++
     this.#work = turn.catch(() => undefined)
     return turn
+  }
+
+  async #do(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work()
+    } catch (thrown) {
+      // On a full disk this makes room for the next attempt; why that may fail too is told by the first error.
+      await this.#options.directory.prune(() => this.#inUse()).catch(() => undefined)
+      throw thrown
+    } finally {
+      this.#turns--
+    }
   }
 }
 
