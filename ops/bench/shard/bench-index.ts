@@ -1,5 +1,6 @@
 import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { IndexTuning } from '../../../shard-node/segments/index-tuning.ts'
 import type { SavedPart } from '../../../shard-node/segments/part.ts'
 import { SegmentedIndex } from '../../../shard-node/segments/segmented-index.ts'
@@ -171,10 +172,21 @@ export class BenchIndex {
     const parts = await this.index.partsForCheckpoint()
     writeFileSync(join(this.#directory, savedName), JSON.stringify({ parts, ...picture } satisfies Saved))
     const named = parts.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
+    const listed = readdirSync(this.#directory)
     const keep = new Set([savedName, ...named, ...this.index.partsInUse()])
-    for (const file of readdirSync(this.#directory))
-      if (!keep.has(file)) rmSync(join(this.#directory, file), { recursive: true })
+    for (const file of listed) if (!keep.has(file)) rmSync(join(this.#directory, file), { recursive: true })
     return parts
+  }
+
+  /** Checkpoints as time would bring them, until they give no more space back: searches hold on to files for a while. */
+  async reclaim(): Promise<readonly SavedPart[]> {
+    for (let before = Number.POSITIVE_INFINITY; ; ) {
+      const parts = await this.checkpoint()
+      const bytes = this.diskBytes()
+      if (bytes >= before) return parts
+      before = bytes
+      await delay(300)
+    }
   }
 
   /** Bytes that the index's files take on disk. */

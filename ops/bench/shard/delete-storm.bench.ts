@@ -17,13 +17,13 @@ export async function deleteStormBench(options: ShardBenchOptions): Promise<Repo
     const index = await openIndex(scene, { name: 'storm', capacity: options.rows })
     await index.fill(options.rows)
     await index.index.settled()
-    await index.checkpoint()
+    await index.reclaim()
     const before = { disk: index.diskBytes() / index.live, memory: index.statistics().memoryBytes / index.live }
     note(`before: ${layoutText(index.statistics())}`)
     const storm = await storms(scene, index)
     const began = performance.now()
     await index.index.settled()
-    await index.checkpoint()
+    await index.reclaim()
     const settledSeconds = (performance.now() - began) / 1_000
     const { tombstones, memoryBytes, rows } = index.statistics()
     note(`after: ${layoutText(index.statistics())}`)

@@ -14,7 +14,7 @@ class IndexProcess {
   /** As `fill`, then saves and closes. */
   async build(options: BenchIndexOptions, rows: number): Promise<void> {
     await this.fill(options, rows)
-    await this.index!.checkpoint()
+    await this.index!.reclaim()
     await this.index!.close()
   }
 

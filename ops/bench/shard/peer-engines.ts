@@ -60,7 +60,7 @@ class FreshetEngine implements PeerEngine {
     await index.fill(rows)
     await index.index.settled()
     const seconds = secondsSince(began)
-    await index.checkpoint()
+    await index.reclaim()
     await index.close()
     return seconds
   }

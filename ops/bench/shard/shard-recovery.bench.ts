@@ -107,7 +107,7 @@ async function openingMeasures(scene: Scene, pairs: number): Promise<readonly Me
   const index = await openIndex(scene, { name: 'opened', capacity: rows })
   await index.fill(rows)
   await index.index.compact(true)
-  const parts = await index.checkpoint()
+  const parts = await index.reclaim()
   await index.close()
   const openMs = async (name: string): Promise<number> => {
     const began = performance.now()
