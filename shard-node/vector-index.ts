@@ -62,9 +62,10 @@ export interface IndexStatistics {
   readonly segments: number
   /** Rows in parts without a graph, scanned by their codes. */
   readonly scannedRows: number
-  /** Bytes of rows in memory and of graphs mapped; graphs count once however many threads view them. */
+  /** Bytes of rows in memory, of the table of their sets and of graphs mapped, which count once for all threads. */
   readonly memoryBytes: number
   readonly diskBytes: number
+  /** Lengths of the rows held, tombstones included; of rows read from a file, a sample. */
   readonly normMin: number
   readonly normMax: number
   readonly normMean: number
@@ -82,7 +83,10 @@ export interface VectorIndex {
    * grow by one per row and are never used again.
    */
   put(item: number, set: { readonly vectors: Uint8Array; readonly visible: boolean }): number
-  /** Shows or hides the item's set; nothing happens to an item without one. */
+  /**
+   * Shows or hides the item's set; nothing happens to an item without one. A search under way may miss a set that is
+   * hidden and shown again before it ends.
+   */
   setVisible(item: number, visible: boolean): void
   /** Drops the item's set, if there is one. */
   remove(item: number): void

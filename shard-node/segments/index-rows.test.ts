@@ -111,10 +111,16 @@ class ModelledRows {
     if (this.#merge === null && this.rows.frozen.length > 0) this.#merge = this.rows.beginMerge(this.rows.frozen)
   }
 
+  /** Looks at some rows; others are looked at when the merge ends, after more changes. */
+  lookAtSome(): void {
+    this.#merge?.lookAt(5)
+  }
+
   async endMerge(): Promise<void> {
     const merge = this.#merge
     this.#merge = null
     if (merge === null) return
+    while (merge.lookAt(7));
     const inputs = []
     for (const [i, part] of merge.inputs.entries())
       inputs.push({ rows: (await partFiles.save(part, part.rows)).rows, keep: merge.keep[i]! })
@@ -173,7 +179,7 @@ type Step =
   | { readonly type: 'put'; readonly item: number; readonly count: number; readonly visible: boolean }
   | { readonly type: 'setVisible'; readonly item: number; readonly visible: boolean }
   | { readonly type: 'remove'; readonly item: number }
-  | { readonly type: 'hold' | 'rebase' | 'rotate' | 'beginMerge' | 'endMerge' | 'reopen' }
+  | { readonly type: 'hold' | 'rebase' | 'rotate' | 'beginMerge' | 'lookAtSome' | 'endMerge' | 'reopen' }
 
 const item = fc.oneof({ weight: 9, arbitrary: fc.nat(9) }, { weight: 1, arbitrary: fc.nat(200) })
 const visible = fc.boolean()
@@ -190,6 +196,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
         'rebase' as const,
         'rotate' as const,
         'beginMerge' as const,
+        'lookAtSome' as const,
         'endMerge' as const,
         'reopen' as const,
       ),
@@ -213,6 +220,8 @@ async function run(model: ModelledRows, each: Step): Promise<void> {
       return model.rows.rotate()
     case 'beginMerge':
       return model.beginMerge()
+    case 'lookAtSome':
+      return model.lookAtSome()
     case 'endMerge':
       return model.endMerge()
     case 'reopen':

@@ -2,25 +2,46 @@ import type { IndexPart } from './index-part.ts'
 import { isGarbage, standingOf } from './row-word.ts'
 
 /**
- * Parts being merged into a new one, which takes long, while their sets go on changing. Knows which rows went in, and
+ * Parts being merged into a new one, which takes long, while their sets go on changing. Knows which rows go in, and
  * which items are to be looked at again before the new part takes the place of the old ones.
  */
 export class Merge {
   readonly inputs: readonly IndexPart[]
-  /** A bit per row of each input, least significant first: rows of current sets when the merge began. */
+  /** A bit per row of each input, least significant first: rows of current sets, once all have been looked at. */
   readonly keep: readonly Uint8Array[]
-  readonly keptRows: number
+  #input = 0
+  #row = 0
+  #keptRows = 0
   #touched: number[] = []
 
   constructor(inputs: readonly IndexPart[]) {
     this.inputs = inputs
-    this.keep = inputs.map(part => this.#keepOf(part))
-    this.keptRows = inputs.reduce((sum, part) => sum + part.rows - part.garbage, 0)
+    this.keep = inputs.map(part => new Uint8Array(Math.ceil(part.rows / 8)))
+  }
+
+  get keptRows(): number {
+    return this.#keptRows
   }
 
   /** Items to look at again; an item may count more than once. */
   get touched(): number {
     return this.#touched.length
+  }
+
+  /**
+   * Notes which of the next rows to keep, of one input. False when there are none left. A set may change between two
+   * calls: it is touched.
+   */
+  lookAt(rows: number): boolean {
+    const part = this.inputs[this.#input]
+    if (part === undefined) return false
+    const to = Math.min(part.rows, this.#row + rows)
+    this.#look(part, this.keep[this.#input]!, to)
+    this.#row = to
+    if (to < part.rows) return true
+    this.#input++
+    this.#row = 0
+    return true
   }
 
   touch(item: number): void {
@@ -33,16 +54,14 @@ export class Merge {
     return touched
   }
 
-  /** The new part begins with every row visible, so items hidden now are to be looked at. */
-  #keepOf(part: IndexPart): Uint8Array {
-    const { words, items } = part.columns
-    const keep = new Uint8Array(Math.ceil(part.rows / 8))
-    for (let row = 0; row < part.rows; row++) {
+  /** The new part begins with every row visible, so items that are hidden now are to be looked at again. */
+  #look({ columns: { words, items } }: IndexPart, keep: Uint8Array, to: number): void {
+    for (let row = this.#row; row < to; row++) {
       const word = words[row]!
       if (isGarbage(word)) continue
       keep[row >>> 3]! |= 1 << (row & 7)
+      this.#keptRows++
       if (word !== 0 && standingOf(word) === 'hidden') this.#touched.push(items[row]!)
     }
-    return keep
   }
 }
