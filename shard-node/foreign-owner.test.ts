@@ -9,7 +9,7 @@ import { makeFiles, type OpenedForeign } from './testing/foreign-files.ts'
 const program = join(import.meta.dirname, 'testing/foreign-files.ts')
 const nobody = 65_534
 
-test('files of another user are served from copies, and the operator is told', async context => {
+test('files of another user that may only be read are served, and worked on beside', async context => {
   if (process.getuid?.() !== 0) context.skip('only root can make files that another user opens')
   const parent = await mkdtemp(join(tmpdir(), 'freshet-foreign-'))
   try {
@@ -21,9 +21,9 @@ test('files of another user are served from copies, and the operator is told', a
     const { stdout } = await promisify(execFile)(process.execPath, [program, directory], { uid: nobody, gid: nobody })
     const { alarms, graphs } = JSON.parse(stdout) as OpenedForeign
     expect(graphs).toBeGreaterThan(0)
-    expect(alarms.length).toBeGreaterThan(0)
+    // Whether the library may map such a file is up to its version; where not, a copy is searched, which is an alarm.
     for (const { code, message } of alarms)
-      expect([code, message]).toEqual(['storage-failed', expect.stringContaining('cop')])
+      expect({ code, message }).toEqual({ code: 'storage-failed', message: expect.stringContaining('as a copy') })
   } finally {
     await rm(parent, { recursive: true })
   }

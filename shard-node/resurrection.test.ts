@@ -1,26 +1,24 @@
 import { cpSync } from 'node:fs'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, expect, test } from 'vitest'
 import type { RegisterMutation } from '../schemas/mutation.ts'
 import { ModelledShard } from './testing/modelled-shard.ts'
 import { compareExact, compareWhole } from './testing/shard-comparison.ts'
 import { attributesPut, itemRemoved, objectsPut } from './testing/shard-on-log.ts'
 import { tinyTuning } from './testing/tiny-tuning.ts'
 
-const tombstoneRetentionMs = 10_000
+const day = 24 * 3_600_000
+const shortMs = 10_000
 let shard: ModelledShard
 let directory: string
 
-beforeEach(async () => {
-  shard = await ModelledShard.create({
-    seed: 91,
-    dims: 16,
-    items: 300,
-    tuning: { index: tinyTuning, tombstoneRetentionMs },
-  })
+afterEach(() => shard.dispose())
+
+async function openShard(tombstoneRetentionMs: number): Promise<void> {
+  const tuning = { index: tinyTuning, tombstoneRetentionMs }
+  shard = await ModelledShard.create({ seed: 91, dims: 16, items: 300, tuning })
   directory = shard.newDirectory()
   await shard.serve(await shard.open(directory))
-})
-afterEach(() => shard.dispose())
+}
 
 /** Goes on from the files as they lie now, as after a crash. */
 async function crash(): Promise<void> {
@@ -50,6 +48,7 @@ function put(itemId: string, version: number): RegisterMutation[] {
 }
 
 test('what is deleted, compacted away and restarted from files does not come back, nor with a late result', async () => {
+  await openShard(7 * day)
   await fill()
   await shard.node.checkpoint()
   const removed = shard.workload.removeShare(0.7)
@@ -71,12 +70,13 @@ test('what is deleted, compacted away and restarted from files does not come bac
 })
 
 test('rows of items that are forgotten do not come back under items that are new', async () => {
+  await openShard(shortMs)
   await fill()
   await shard.node.checkpoint()
   await shard.write(shard.workload.removeShare(0.5))
   await shard.writeWatermark()
   await shard.caughtUp()
-  shard.storage.nowMs += 100 * tombstoneRetentionMs
+  shard.storage.nowMs += 100 * shortMs
   await shard.write(put('new-0', 5_000))
   await shard.caughtUp()
   await shard.node.checkpoint()
@@ -93,6 +93,7 @@ test('rows of items that are forgotten do not come back under items that are new
 })
 
 test('a checkpoint older than the retention of tombstones is not believed: a removal it has not seen may be gone', async () => {
+  await openShard(shortMs)
   await fill()
   const lamp = put('lamp', 5_000)
   await shard.write(lamp)
@@ -101,13 +102,14 @@ test('a checkpoint older than the retention of tombstones is not believed: a rem
   const removed = [itemRemoved('lamp', 5_001)]
   await shard.write(removed)
   await shard.removeFromLog([...lamp, ...removed])
-  shard.storage.nowMs += tombstoneRetentionMs + 1
+  shard.storage.nowMs += shortMs + 1
   await shard.serve(await shard.open(directory))
   expect(shard.alarms.map(({ code }) => code)).toEqual(['checkpoint-too-old'])
   await expectFound()
 })
 
 test('a checkpoint ahead of its log, or behind what the log still holds, is not used, loudly', async () => {
+  await openShard(7 * day)
   await fill()
   await shard.close(shard.node)
   const other = await ModelledShard.create({ seed: 92, dims: 16, items: 10, tuning: { index: tinyTuning } })
