@@ -51,6 +51,7 @@ export class ItemLogWriter {
   #open: OpenFile | null = null
   #turn: Promise<void> = Promise.resolve()
   #isBusy = false
+  #isClosed = false
   #failure: unknown = null
 
   /** The first file is number `file`; it must not exist. */
@@ -132,8 +133,9 @@ export class ItemLogWriter {
     return last.written
   }
 
-  /** What is not written is lost. */
+  /** What is not written is lost; whoever waits for it is told `not-ready`. */
   async close(): Promise<void> {
+    this.#isClosed = true
     await this.#inTurn(async () => {
       await this.#open?.writer?.close()
       this.#open = null
@@ -174,6 +176,7 @@ export class ItemLogWriter {
   async #writeNext(): Promise<void> {
     const chunk = this.#waiting[0]
     if (chunk === undefined) return
+    if (this.#isClosed) throw new FreshetError('not-ready', 'the item log is closed')
     try {
       const writer = await this.#writerOf(chunk.file)
       await writer.write(chunk.bytes)
