@@ -30,7 +30,7 @@ export class IndexPart {
   readonly memory: RowMemoryHandle
   readonly columns: RowColumns
   readonly mean: Float32Array
-  readonly norms = new RowNorms()
+  norms = new RowNorms()
   /** The files that hold its rows; of a log part maybe not all of them: see `isSaved`. */
   saved: SavedPart | null
   /** Rows written; grows only in the log part that is being written. */

@@ -41,6 +41,8 @@ export class IndexRows {
   #visibleRows: number
   #visibleItems: number
   #merge: Merge | null = null
+  /** The mean of the vectors is known; codes of the first rows are centred on nothing. */
+  #isCentred: boolean
 
   constructor(options: IndexRowsOptions, restored: RestoredRows) {
     this.#options = options
@@ -48,7 +50,9 @@ export class IndexRows {
     this.#frozen = restored.parts
     this.#visibleRows = restored.visibleRows
     this.#visibleItems = restored.visibleItems
-    this.#log = this.#newLog(restored.nextOrdinal, largest(restored.parts)?.mean ?? new Float32Array(options.dims))
+    const mean = largest(restored.parts)?.mean ?? new Float32Array(options.dims)
+    this.#isCentred = mean.some(component => component !== 0)
+    this.#log = this.#newLog(restored.nextOrdinal, mean)
   }
 
   /** All parts; the last one is being written. */
@@ -73,11 +77,6 @@ export class IndexRows {
     return this.#visibleItems
   }
 
-  /** Rows of replaced and removed sets. */
-  get garbage(): number {
-    return this.#frozen.reduce((sum, part) => sum + part.garbage, this.#log.part.garbage)
-  }
-
   /** Of the table of current sets. */
   get tableBytes(): number {
     return this.#sets.memoryBytes
@@ -93,6 +92,7 @@ export class IndexRows {
     this.#sets.set(item, ordinal, count)
     if (visible) this.#countVisible(count, 1)
     this.#changed(item)
+    if (!this.#isCentred) this.#centre()
     return ordinal
   }
 
@@ -170,6 +170,15 @@ export class IndexRows {
     const { part } = this.#log
     if (part.rows > 0) this.#frozen = [...this.#frozen, part]
     this.#log = this.#newLog(this.#log.nextOrdinal, this.#log.sampleMean() ?? part.mean, item)
+    this.#options.onLayout()
+  }
+
+  /** As soon as there are rows enough, not with the next part: a small index never has one. */
+  #centre(): void {
+    const mean = this.#log.sampleMean()
+    if (mean === null) return
+    this.#log = this.#log.copyCentred(this.#options.newPartId(), mean)
+    this.#isCentred = true
     this.#options.onLayout()
   }
 

@@ -20,15 +20,20 @@ export interface LogPartOptions {
 
 /** Rows that a mean is taken of; fewer say little. */
 const sampledRows = 1_000
+/** `CurrentSets` counts a set's rows in a byte. */
+const mostRows = 255
 
 /** Writes the log part that is being written: rows in the order they are put. */
 export class LogPart {
   readonly part: IndexPart
+  readonly #options: LogPartOptions
   readonly #kernel: WasmKernel
   readonly #bytes: Uint8Array
   readonly #decoded: Float32Array
 
-  constructor({ id, dims, firstOrdinal, capacity, items, mean, threads }: LogPartOptions) {
+  constructor(options: LogPartOptions) {
+    const { id, dims, firstOrdinal, capacity, items, mean, threads } = options
+    this.#options = options
     const shape = { dims, capacity, items: Math.ceil(items / 32) * 32, vectors: true, threads: threads + 1 }
     const memory = createRowMemory(shape)
     const columns = columnsOf(memory)
@@ -69,9 +74,9 @@ export class LogPart {
 
   /** Of an even sample of the rows; null while there are too few. */
   sampleMean(): Float32Array | null {
-    const { rows, memory } = this.part
+    const { rows } = this.part
     if (rows < sampledRows) return null
-    const { dims } = memory.shape
+    const { dims } = this.#options
     const sum = new Float64Array(dims)
     const step = Math.floor(rows / sampledRows)
     for (let i = 0; i < sampledRows; i++) {
@@ -81,11 +86,26 @@ export class LogPart {
     }
     return Float32Array.from(sum, total => total / sampledRows)
   }
+
+  /** The same rows again, with codes centred on another mean: searches under way go on with the codes they know. */
+  copyCentred(id: number, mean: Float32Array): LogPart {
+    const copy = new LogPart({ ...this.#options, id, mean })
+    const { columns, rows, garbage, norms } = this.part
+    copy.#bytes.set(this.#bytes)
+    copy.part.columns.items.set(columns.items)
+    copy.part.columns.objects.set(columns.objects)
+    copy.part.columns.words.set(columns.words)
+    copy.part.rows = rows
+    copy.part.garbage = garbage
+    copy.part.norms = norms
+    copy.#kernel.encode(0, rows, mean)
+    return copy
+  }
 }
 
 /** @throws FreshetError `internal` when it is no whole number of rows, or more than a part has room for */
 export function rowsIn(vectors: Uint8Array, dims: number, capacity: number): number {
   const rows = vectors.length / (dims * 2)
-  if (Number.isInteger(rows) && rows > 0 && rows <= Math.min(capacity, 255)) return rows
+  if (Number.isInteger(rows) && rows > 0 && rows <= Math.min(capacity, mostRows)) return rows
   throw new FreshetError('internal', `a set of ${vectors.length} bytes, rows are ${dims * 2}, at most ${capacity}`)
 }

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
-import { decodeF16, encodeF16 } from '../../schemas/unit-vector.ts'
+import { decodeF16, encodeF16, normalise } from '../../schemas/unit-vector.ts'
 import { contractDims as dims, queryOf, testVectorIndex, tieKeys } from '../testing/vector-index-contract.ts'
 import { clusteredVectors } from '../testing/vectors.ts'
 import type { IndexAnswer, VectorIndex } from '../vector-index.ts'
@@ -14,7 +14,7 @@ import { SegmentedIndex, type SegmentedIndexOptions } from './segmented-index.ts
 const root = mkdtempSync(join(tmpdir(), 'freshet-index-'))
 afterAll(() => rmSync(root, { recursive: true }))
 
-const smallParts = { threads: 2, logRows: 64, graphRows: 256 } as const
+const smallParts = { threads: 1, logRows: 64, graphRows: 256 } as const
 const items = 600
 
 function openIndex(options: Partial<SegmentedIndexOptions> = {}): Promise<SegmentedIndex> {
@@ -93,8 +93,8 @@ describe('compaction', () => {
   })
 
   test('while parts are frozen, merged and swapped, every search sees the versions of the moment it was sent', async () => {
-    const index = await openIndex()
-    const versions = new Uint32Array(40)
+    const index = await openIndex({ tuning: { ...smallParts, threads: 2 } })
+    const versions = new Uint32Array(150)
     const put = (item: number): void => {
       versions[item]!++
       index.put(item, { vectors: marked(versions[item]!), visible: true })
@@ -103,17 +103,18 @@ describe('compaction', () => {
       put(item)
     })
     let swaps = 0
+    let searches = 0
+    const isEnough = (): boolean => swaps >= 5 && searches >= 100
     const write = async (): Promise<void> => {
-      for (let turn = 0, segments = 0; swaps < 5; turn++) {
+      for (let turn = 0, segments = 0; !isEnough(); turn++) {
         put((turn * 17) % versions.length)
         await nextTurn()
         if (index.statistics().segments < segments) swaps++
         segments = index.statistics().segments
       }
     }
-    let searches = 0
     const read = async (exact: boolean): Promise<void> => {
-      while (swaps < 5) {
+      while (!isEnough()) {
         const sent = versions.slice()
         const { hits } = await index.search(queryOf(decodeF16(marked(0)), { k: versions.length, exact }))
         expect(new Map(hits.map(({ item, score }) => [item, score]))).toEqual(
@@ -123,7 +124,6 @@ describe('compaction', () => {
       }
     }
     await Promise.all([write(), read(true), read(true), read(false), read(false)])
-    expect(searches).toBeGreaterThan(20)
     await index.close()
   })
 
@@ -259,6 +259,32 @@ test('sequences begin anew while nothing is searched, and no search notices', as
     index.setVisible(3, false)
     index.setVisible(3, true)
   }
+  await index.close()
+})
+
+test('vectors that have much in common are told apart as soon as their mean is known', async () => {
+  const index = await openIndex({ ties: tieKeys(2_000), tuning: { ...smallParts, logRows: 16_384 } })
+  const shifted = (cluster: number): Float32Array =>
+    normalise(vectors.query(cluster).map((value, d) => value + (d % 2 === 0 ? 0.5 : -0.5)))
+  const put = (item: number): void => {
+    index.put(item, { vectors: encodeF16(shifted(item % 6)), visible: true })
+  }
+  const recall = async (): Promise<number> => {
+    let found = 0
+    for (let i = 0; i < 40; i++) {
+      const query = queryOf(shifted(i % 6))
+      const [near, exact] = await index.searchBatch([query, { ...query, exact: true }])
+      const nearest = new Set(exact?.hits.map(({ item }) => item))
+      found += near?.hits.filter(({ item }) => nearest.has(item)).length ?? 0
+    }
+    return found / 400
+  }
+  for (let item = 0; item < 999; item++) put(item)
+  const before = await recall()
+  for (let item = 999; item < 1_500; item++) put(item)
+  expect(await recall()).toBeGreaterThan(0.95)
+  expect(before).toBeLessThan(0.9)
+  expect(index.statistics()).toMatchObject({ rows: 1_500, segments: 1 })
   await index.close()
 })
 

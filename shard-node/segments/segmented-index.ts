@@ -89,8 +89,7 @@ export class SegmentedIndex implements VectorIndex {
     for (const saved of options.saved) read.push(await partFiles.read(saved))
     const restored = restoreRows(read, options)
     const index = new SegmentedIndex(options, { tuning, files, partFiles, newPartId, restored })
-    await index.#layOut()
-    index.#compactor.wake()
+    await index.#begin()
     return index
   }
 
@@ -112,9 +111,6 @@ export class SegmentedIndex implements VectorIndex {
       onAudit,
       onCopied: ({ path, reason }) =>
         onAlarm(new FreshetError('storage-failed', `${path} is searched as a copy: ${reason}`)),
-    })
-    this.#pool.failed.then(error => {
-      if (!this.#isClosed) options.onFailure(error)
     })
   }
 
@@ -217,6 +213,19 @@ export class SegmentedIndex implements VectorIndex {
   async close(): Promise<void> {
     this.#isClosed = true
     await Promise.all([this.#compactor.close(), this.#pool.close()])
+  }
+
+  async #begin(): Promise<void> {
+    try {
+      await this.#layOut()
+    } catch (thrown) {
+      await this.close()
+      throw thrown
+    }
+    this.#pool.failed.then(error => {
+      if (!this.#isClosed) this.#options.onFailure(error)
+    })
+    this.#compactor.wake()
   }
 
   async #send(queries: readonly IndexQuery[], signal: AbortSignal | undefined): Promise<readonly IndexAnswer[]> {
