@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFreshetError } from '../../schemas/errors.ts'
-import type { OnDiskStep } from '../files/disk-steps.ts'
+import type { DiskStep, OnDiskStep } from '../files/disk-steps.ts'
 import type { ShardNode } from '../shard-node.ts'
 import { seededRandom } from './clustered-vectors.ts'
 import { type CrashImage, CrashImages, type Unsynced } from './crash-images.ts'
@@ -13,7 +13,7 @@ import { tinyTuning } from './tiny-tuning.ts'
 
 export interface CrashPointsOptions {
   readonly seed: number
-  /** Share of the steps that are tried, 0 to 1; the first of each kind always is. */
+  /** Share of the steps that are tried, 0 to 1; the first of each `DiskStep` always is. */
   readonly share: number
   readonly onNote?: (line: string) => void
 }
@@ -193,11 +193,12 @@ async function recover(shard: ModelledShard, image: CrashImage): Promise<void> {
   }
 }
 
-/** Which steps are tried: the first of each kind, and of the others a share. */
+/** Which steps are tried: the first of each, and of the others a share. */
 class StepPicker {
   readonly #random: () => number
   readonly #share: number
-  readonly #seen = new Set<string>()
+  readonly #steps = new Set<DiskStep>()
+  readonly #kinds = new Set<string>()
 
   constructor({ seed, share }: CrashPointsOptions) {
     this.#random = seededRandom(seed)
@@ -205,14 +206,16 @@ class StepPicker {
   }
 
   get kinds(): readonly string[] {
-    return [...this.#seen].sort()
+    return [...this.#kinds].sort()
   }
 
   readonly takes = (step: string, index: number): Unsynced | null => {
-    const kind = step.replace(/-\d+.*$/, '')
-    const isFirst = !this.#seen.has(kind)
-    this.#seen.add(kind)
-    return isFirst || this.#random() < this.#share ? losses[index % losses.length]! : null
+    const [kind] = step.split(' ') as [DiskStep]
+    const isFirst = !this.#steps.has(kind)
+    if (!isFirst && this.#random() >= this.#share) return null
+    this.#steps.add(kind)
+    this.#kinds.add(step.replace(/-\d+.*$/, ''))
+    return losses[index % losses.length]!
   }
 }
 
