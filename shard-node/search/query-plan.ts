@@ -50,10 +50,10 @@ const probeCandidates = 16
 /** When fewer of the probed rows pass than this share of what the filter allows, it is correlated with the query. */
 const correlatedShare = 0.5
 /**
- * A walk for more candidates than this share of the rows takes longer than the scan: 35 µs and 2 µs a candidate
- * against 2.5 ns a row.
+ * A walk for more candidates than this share of the rows takes as long as a scan: 35 µs and 2 µs a candidate against
+ * 2.5 ns a row.
  */
-const walkedShare = 0.00125
+const walkedShare = 0.001
 /** Of one walk, in any case. */
 const mostCandidates = 4_096
 /**
@@ -66,10 +66,10 @@ const listSelectivity = 0.15
 const scannedRows = 16_384
 const scored = { base: 100, perResult: 8 } as const
 const scoredGrowth = 0.35
+/** Far from the query codes tell less: one in two items allowed, as whole clusters, 500 rows .988, 700 .992. */
+const scoredFar = { base: 400, perResult: 10 } as const
 /** Few of the results lie in a small part, as a rule: even if all of them do, half the rows are .985. */
 const leastShareScored = 0.5
-/** With a filter results may be far from the query, where codes tell less: whole clusters allowed, 500 rows .985, 1,000 .997. */
-const scoredFiltered = { base: 400, perResult: 10 } as const
 
 /** More results are searched for exactly: a scan finds so few of the nearest that the share of them would fall. */
 export const mostApproximate = 1_000
@@ -106,18 +106,21 @@ export function afterShortWalk(part: PlannedPart, count: number): number | null 
   return isWorthWalking(count * 2, part) ? count * 2 : null
 }
 
-/**
- * How many rows to score of those that a scan of `rows` rows, over several parts, finds nearest by code. `shareOfAll`:
- * of all rows that are searched, the share that is scanned.
- */
-export function rowsToScore(
-  { rows, shareOfAll }: { readonly rows: number; readonly shareOfAll: number },
-  { k, selectivity }: Pick<PlannedQuery, 'k' | 'selectivity'>,
-): number {
-  const alone = (scored.base + scored.perResult * k) * (rows / scannedRows) ** scoredGrowth
-  const unfiltered = alone * Math.max(leastShareScored, shareOfAll)
-  const filtered = selectivity === null ? 0 : scoredFiltered.base + scoredFiltered.perResult * k
-  return Math.min(scratchRows, Math.ceil(Math.max(unfiltered, filtered)))
+export interface ScanOf {
+  /** Of all parts that are scanned. */
+  readonly rows: number
+  /** Of all rows that are searched. */
+  readonly share: number
+  /** Results may be far from the query: with a filter, and where a walk around the query found too little. */
+  readonly isFar: boolean
+}
+
+/** How many rows to score of those that the scan finds nearest by code. */
+export function rowsToScore({ rows, share, isFar }: ScanOf, k: number): number {
+  const alone = (scored.base + scored.perResult * k) * Math.max(0.5, rows / scannedRows) ** scoredGrowth
+  const near = alone * Math.max(leastShareScored, share)
+  const far = isFar ? scoredFar.base + scoredFar.perResult * k : 0
+  return Math.min(scratchRows, Math.ceil(Math.max(near, far)))
 }
 
 /** How many of them one of the parts may have: twice its share, because neighbours lie together. */

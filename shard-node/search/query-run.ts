@@ -68,7 +68,8 @@ export class QueryRun {
     if (allowed !== null) this.#allowed.copy(allowed.bits, exclude)
     this.#allRows = parts.reduce((sum, { rows }) => sum + rows, 0)
     const runs = parts.map(part => this.#begin(part))
-    this.#scan(runs.filter(run => !this.#walkFirst(run)))
+    const toScan = runs.filter(run => !this.#walkFirst(run))
+    this.#scan(toScan, allowed !== null)
     this.#mendShortWalks(runs)
     this.#scanForMore(runs)
     return this.#best.isFull || runs.every(run => run.isExhausted) ? this.#answerOf(runs) : null
@@ -137,7 +138,7 @@ export class QueryRun {
         if (count !== null) this.#walk(run, count)
         return count === null
       })
-      this.#scan(toScan)
+      this.#scan(toScan, true)
     }
   }
 
@@ -148,11 +149,11 @@ export class QueryRun {
   }
 
   /** Scores the rows nearest by code, of all these parts together. */
-  #scan(runs: readonly PartRun[]): void {
+  #scan(runs: readonly PartRun[], isFar: boolean): void {
     if (runs.length === 0) return
     const rows = runs.reduce((sum, run) => sum + rowsOf(run), 0)
     if (rows === 0) return
-    const toScore = rowsToScore({ rows, shareOfAll: rows / this.#allRows }, this.#planned)
+    const toScore = rowsToScore({ rows, share: rows / this.#allRows, isFar }, this.#query.k)
     const listed = runs.reduce((sum, run) => sum + (run.listed?.length ?? 0), 0)
     const found: Found[] = []
     for (const run of runs) {
