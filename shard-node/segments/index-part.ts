@@ -31,7 +31,7 @@ export class IndexPart {
   readonly columns: RowColumns
   readonly mean: Float32Array
   norms = new RowNorms()
-  /** The files that hold its rows; of a log part maybe not all of them: see `isSaved`. */
+  /** The files that hold its rows; of the log part that is being written maybe not all. */
   saved: SavedPart | null
   /** Rows written; grows only in the log part that is being written. */
   rows: number
@@ -51,11 +51,6 @@ export class IndexPart {
 
   get graph(): SavedGraph | null {
     return this.saved?.graph ?? null
-  }
-
-  /** Whether its files hold every row. */
-  get isSaved(): boolean {
-    return this.saved?.rows.rows === this.rows
   }
 
   /** Ordinals lie up to this one. */

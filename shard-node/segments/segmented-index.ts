@@ -259,7 +259,7 @@ export class SegmentedIndex implements VectorIndex {
 
   async #rebase(): Promise<void> {
     while (this.#pool.inFlight > 0 && !this.#isClosed) await delay(rebasePollMs)
-    this.#rows.rebase()
+    if (!this.#isClosed) this.#rows.rebase()
   }
 
   #layoutChanged(): void {
