@@ -132,11 +132,11 @@ export class CheckpointDirectory {
     const file = await this.files.create(name)
     try {
       await file.write(Buffer.from(encodeManifest(manifest)))
+      await file.finish()
     } catch (thrown) {
       await file.abandon()
       throw thrown
     }
-    await file.finish()
   }
 }
 
