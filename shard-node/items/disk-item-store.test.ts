@@ -1,3 +1,5 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
@@ -163,6 +165,53 @@ test('while the disk is full nothing changes and all is read; then the same muta
     await modelled.requireSame()
     await modelled.reopen(await modelled.flush())
     await modelled.requireSame()
+    await modelled.store.close()
+  })
+})
+
+test.each(['create', 'write', 'sync', 'sync-directory'])(
+  'a disk that refuses every other %s for a while, compaction or not, loses nothing',
+  async refused => {
+    await inTemporaryDirectory(async directory => {
+      let steps = 0
+      let isFull = true
+      const files = new ShardFiles(directory, step => {
+        if (step === refused && isFull && ++steps % 2 === 0)
+          throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
+      })
+      const modelled = await ModelledStore.create(files, { logFileBytes: 3_000, logGarbageBytes: 1_000 })
+      for (let offset = 0; offset < 120; offset++) {
+        await modelled.store.settled().catch(() => {})
+        await modelled.applyAgain(attributesPut(`item-${offset % 7}`, offset))
+        if (offset % 10 === 0) await modelled.store.flush().catch(() => {})
+      }
+      expect(steps).toBeGreaterThan(5)
+      await modelled.requireSame()
+      isFull = false
+      await modelled.store.settled()
+      await modelled.reopen(await modelled.flush())
+      await modelled.requireSame()
+      await modelled.store.close()
+    })
+  },
+)
+
+test('a file damaged while it is in use is found by compaction, and no mutation is applied any more', async () => {
+  await inTemporaryDirectory(async directory => {
+    const modelled = await ModelledStore.create(new ShardFiles(directory), { logGarbageBytes: 2_000 })
+    modelled.apply(attributesPut('kept', 1, { title: 'the record that rots' }))
+    const [saved] = (await modelled.flush()).saved.files
+    const path = join(directory, saved!.file)
+    const rotten = (await readFile(path)).fill(0, saved!.bytes - 20, saved!.bytes - 10)
+    await writeFile(path, rotten)
+    const replaceForEver = async (): Promise<void> => {
+      for (let offset = 0; offset < 1_000; offset++) {
+        modelled.apply(attributesPut('busy', offset))
+        await modelled.store.settled()
+      }
+    }
+    await expect(replaceForEver()).rejects.toMatchObject({ code: 'checkpoint-corrupt' })
+    await expect(modelled.store.settled()).rejects.toMatchObject({ code: 'checkpoint-corrupt' })
     await modelled.store.close()
   })
 })

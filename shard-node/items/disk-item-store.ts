@@ -159,7 +159,7 @@ export class DiskItemStore implements ItemStore {
     const item = known.item === -1 ? this.#table.claim(mutation.itemId, known.hash, partition) : known.item
     const before = this.#table.rowOf(item)
     const objects = this.#currentObjects(before)
-    const element = before.standing === 'searchable' ? Array.from(this.#table.elementOf(item)) : null
+    const element = before.standing === 'searchable' ? this.#table.elementOf(item) : null
     this.#writer.write({ mutation, before, folded, appendTimeMs, rows })
     const after = this.#table.rowOf(item)
     if (attributesDiffer(before, after)) this.#followAttributes(before, after)
@@ -223,7 +223,7 @@ export class DiskItemStore implements ItemStore {
 
   /**
    * Forgets items removed before `removedBeforeMs` by an event that `isComplete` says the watermark has passed: no
-   * older write of them can come any more. In slices. Resolves to how many.
+   * older write of them can come any more. In slices. Resolves to how many; rejects like `apply`.
    */
   async forgetRemoved(removedBeforeMs: number, isComplete: (item: ItemRow) => boolean): Promise<number> {
     this.#table.restNumbers()

@@ -31,9 +31,9 @@ export class ItemColumns {
   readonly price = float64Column()
   /** Tokens of the attributes and of the images, as lists in a `WordSlab`. */
   readonly attributeTokensAt = uint32Column()
-  readonly attributeTokens = uint16Column()
+  readonly attributeTokens = uint32Column()
   readonly imageTokensAt = uint32Column()
-  readonly imageTokens = uint16Column()
+  readonly imageTokens = uint32Column()
   #room = 0
 
   get memoryBytes(): number {

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import { FreshetError } from '../../schemas/errors.ts'
 import type { ItemLog, LogRecord } from './item-log.ts'
 import { decodeRecord, identityOf, RecordEncoder, requireIntact } from './item-record.ts'
 import type { ItemTable } from './item-table.ts'
@@ -28,21 +29,23 @@ export class ItemLogCompaction {
     this.#garbageBytes = garbageBytes
   }
 
-  /** Why it cannot go on: the log is damaged or cannot be read. A full disk is the log's to tell, and passes. */
+  /** Why it cannot go on: a file cannot be read, or is damaged. What cannot be written is the log's to tell. */
   get failure(): unknown {
     return this.#failure
   }
 
   /** Runs in the background when there is enough to gain. */
   start(): void {
-    if (this.#running !== null || !this.#hasGarbage(dueRatio)) return
+    if (this.#running !== null || this.#isStopped || this.#failure !== null || !this.#hasGarbage(dueRatio)) return
     this.#running = this.#run().finally(() => {
       this.#running = null
     })
   }
 
-  /** Resolves once there is not too much garbage: whoever makes more waits for it. */
+  /** Resolves once there is not too much garbage: whoever makes more waits for it. Tries again what the disk refused. */
   async keepUp(): Promise<void> {
+    if (this.#failure instanceof FreshetError && this.#failure.retryable) this.#failure = null
+    this.start()
     while (this.#running !== null && this.#hasGarbage(overdueRatio)) await nextTurn()
   }
 

@@ -127,11 +127,8 @@ export class ItemLog {
   /** Makes everything appended before the call durable and names it. @throws storage codes */
   async flush(): Promise<SavedItemLog> {
     const numbers = [...this.#numbers]
-    const isAppendedTo = this.#writer.end.bytes > 0
     const newest = await this.#writer.flush()
-    const sealed = isAppendedTo ? numbers.slice(0, -1) : numbers
-    const files = sealed.map(number => this.#sealedFile(number))
-    return { files: isAppendedTo && newest !== null ? [...files, newest] : files }
+    return { files: numbers.map(number => (newest?.file === nameOf(number) ? newest : this.#sealedFile(number))) }
   }
 
   /** The oldest file, sealed now when it is the one appended to. @throws FreshetError `internal` when there is none */

@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
-import type { Partition, TopicEpoch } from '../../schemas/ids.ts'
+import { asPartition, type Partition, type TopicEpoch } from '../../schemas/ids.ts'
 import type { ItemLog } from './item-log.ts'
 import { decodeRecord, type ReadRecord } from './item-record.ts'
 import type { ItemTable, Placed } from './item-table.ts'
@@ -29,13 +29,14 @@ export async function sumDigests(
   digests: ReadonlyMap<Partition, PartitionDigests>,
   epoch: TopicEpoch,
 ): Promise<void> {
+  const { columns } = table
   for (let item = 0; item < table.limit; item++) {
     if (item % itemsPerSlice === itemsPerSlice - 1) await nextTurn()
-    if (!table.columns.hasAttributes(item)) continue
-    const { idHash, partition, attributesOffset, standing } = table.rowOf(item)
-    const sums = digests.get(partition)
-    sums?.set.add(idHash, setElement(table.idOf(item), epoch, attributesOffset))
-    if (standing === 'searchable') sums?.objects.add(idHash, table.elementOf(item))
+    const sums = digests.get(asPartition(columns.partition[item]!))
+    if (sums === undefined || !columns.hasAttributes(item)) continue
+    const idHash = columns.idHash[item]!
+    sums.set.add(idHash, setElement(table.idOf(item), epoch, columns.attributesOffset[item]!))
+    if (columns.hasObjects(item)) sums.objects.add(idHash, table.elementOf(item))
   }
 }
 

@@ -179,7 +179,9 @@ export class ItemTable {
   }
 
   elementOf(item: number): DigestElement {
-    return this.columns.objectsElement.subarray(item * elementWords, (item + 1) * elementWords)
+    const { objectsElement } = this.columns
+    const at = item * elementWords
+    return [objectsElement[at]!, objectsElement[at + 1]!, objectsElement[at + 2]!, objectsElement[at + 3]!]
   }
 
   writeAttributes(item: number, write: AttributesWrite): void {

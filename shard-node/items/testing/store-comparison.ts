@@ -1,4 +1,5 @@
 import { expect } from 'vitest'
+import { asFreshetError } from '../../../schemas/errors.ts'
 import { asPartition, type ItemId, type TopicEpoch } from '../../../schemas/ids.ts'
 import type { RegisterMutation } from '../../../schemas/mutation.ts'
 import type { SearchFilter } from '../../../schemas/shard-api.ts'
@@ -38,6 +39,20 @@ export class ModelledStore {
   apply(mutation: RegisterMutation): void {
     this.model.apply(mutation)
     this.store.apply(mutation, { partition, appendTimeMs: ++this.#appendTimeMs }, this.rows)
+  }
+
+  /** Applies it as soon as the store takes it, as whoever follows the mutation log does. */
+  async applyAgain(mutation: RegisterMutation): Promise<void> {
+    const { model } = this
+    this.model = model.copy()
+    try {
+      this.apply(mutation)
+    } catch (thrown) {
+      if (asFreshetError(thrown).code !== 'storage-full') throw thrown
+      this.model = model
+      await this.store.settled().catch(() => {})
+      await this.applyAgain(mutation)
+    }
   }
 
   async flush(): Promise<FlushPoint> {
