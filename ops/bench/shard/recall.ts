@@ -1,7 +1,7 @@
 /** Items found for each query, best first. */
 export type Answers = readonly Uint32Array[]
 
-/** Share of the true neighbours that were found: over all queries, of as many as exist. */
+/** Share of the true neighbours that were found: over all queries, of as many as exist. 1 when none exist. */
 export function recallOf(answers: Answers, truth: Answers): number {
   let found = 0
   let wanted = 0
@@ -10,7 +10,7 @@ export function recallOf(answers: Answers, truth: Answers): number {
     wanted += neighbours.length
     for (const neighbour of neighbours) if (answer.has(neighbour)) found++
   })
-  return found / wanted
+  return wanted === 0 ? 1 : found / wanted
 }
 
 export interface Calibration {

@@ -70,7 +70,7 @@ async function sealedSegment(scene: Scene, bare: BareUsearch, sizes: Sizes): Pro
   const index = await openIndex(scene, { name: 'one', capacity: rows, tuning: { threads: 1 } })
   await index.fill(rows)
   await index.index.compact(true)
-  await index.checkpoint()
+  await index.reclaim()
   const measured = await againstBare(scene, { index, bare, sizes, name: 'one sealed segment', atLeast: 0.85 })
   cpSync(join(scene.directory, 'one'), join(scene.directory, 'two'), { recursive: true })
   const two = await openIndex(scene, { name: 'two', capacity: rows, tuning: { threads: 2 } })
@@ -122,7 +122,10 @@ async function heavyIngest(
   bare: BareUsearch,
   sizes: Sizes,
 ): Promise<readonly Measure[]> {
-  const idleBare = (await searchWindow(searchOfBare(bare), scene.queries, { ms: sizes.windowMs, inFlight: 1 })).qps
+  const bareQps = async (): Promise<number> =>
+    (await searchWindow(searchOfBare(bare), scene.queries, { ms: sizes.windowMs, inFlight: 1 })).qps
+  const idle: number[] = []
+  for (let window = 0; window < sizes.pairs; window++) idle.push(await bareQps())
   index.prepare(Math.ceil(1.2 * sizes.heavySeconds * heavyPerSecond))
   const ingest = paced(heavyPerSecond, () => index.mutate())
   const ends = performance.now() + sizes.heavySeconds * 1_000
@@ -130,7 +133,7 @@ async function heavyIngest(
   while (performance.now() < ends) {
     layouts.push(index.statistics())
     ours.push(await qps(scene, index, { threads: 1, ms: sizes.windowMs }))
-    theirs.push((await searchWindow(searchOfBare(bare), scene.queries, { ms: sizes.windowMs, inFlight: 1 })).qps)
+    theirs.push(await bareQps())
   }
   ingest.stop()
   const recall = recallOf(await answersOf(index, scene.queries), truthOf(scene, index.liveRows()))
@@ -139,7 +142,7 @@ async function heavyIngest(
   note(`heavy ingest ends with ${layoutText(index.statistics())}, recall ${recall.toFixed(4)}`)
   return [
     measure('worst moment of heavy ingest / bare under the same load', worst.ratio, '', { atLeast: 0.3 }),
-    measure('worst moment of heavy ingest / bare, idle', worst.qps / idleBare, '', { atLeast: 0.3 }),
+    measure('worst moment of heavy ingest / bare, idle', worst.qps / median(idle), '', { atLeast: 0.3 }),
     measure('heavy ingest: recall@10 when it ends', recall, '', { atLeast: recallFloor }),
     measure('heavy ingest: applied / due', ingest.done / ingest.due, ''),
     measure('heavy ingest: most graphs', most('graphs'), '', { atMost: 6 }),
