@@ -43,7 +43,7 @@ export class PartSearch {
   }
 
   get memoryBytes(): number {
-    return this.#view.memory.memory.buffer.byteLength + (this.#view.graph?.size ?? 0) * this.#view.memory.shape.dims
+    return this.#view.memory.memory.buffer.byteLength
   }
 
   /** Of the rows, the share that a search of this sequence does not see, roughly. */
