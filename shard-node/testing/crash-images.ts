@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, statSync, truncateSync } from 'node:fs'
+import { cpSync, existsSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DiskStep, OnDiskStep } from '../files/disk-steps.ts'
 
@@ -27,6 +27,7 @@ export class CrashImages {
   /** By file: its bytes when it was last synced, as it lies under its own name or that of its new version. */
   readonly #synced = new Map<string, number>()
   readonly #written = new Set<string>()
+  #follows = true
 
   /** `takes` says of each step, named as in `rename rows-3`, whether a copy is made and what becomes of unsynced bytes. */
   constructor(
@@ -41,9 +42,24 @@ export class CrashImages {
   readonly onDiskStep: OnDiskStep = (step, file) => {
     const name = `${step} ${file}`
     const unsynced = this.#takes(name, this.steps)
-    if (unsynced !== null && existsSync(this.#source)) this.#take(name, unsynced)
-    this.#follow(step, file)
+    if (unsynced !== null && existsSync(this.#source)) this.#take(name, this.#follows ? unsynced : 'kept')
+    if (this.#follows) this.#follow(step, file)
     this.steps++
+  }
+
+  /**
+   * While steps are made in two directories under the same names, which bytes are synced cannot be told: images keep
+   * them all. Everything must be synced when it ends.
+   */
+  async whileAmbiguous<T>(work: () => Promise<T>): Promise<T> {
+    this.#follows = false
+    try {
+      return await work()
+    } finally {
+      for (const name of this.#synced.keys()) this.#synced.set(name, this.#sizeOf(name))
+      this.#written.clear()
+      this.#follows = true
+    }
   }
 
   #take(name: string, unsynced: Unsynced): void {
@@ -54,12 +70,12 @@ export class CrashImages {
   }
 
   #damage(directory: string, unsynced: Unsynced): void {
-    for (const file of readdirSync(directory)) {
-      const known = file.replace(/\.tmp$/, '')
-      if (!this.#written.has(known)) continue
+    for (const name of this.#written) {
+      const file = newestOf(directory, name)
+      if (file === null) continue
       const path = join(directory, file)
       const { size } = statSync(path)
-      const synced = Math.min(size, this.#synced.get(known) ?? 0)
+      const synced = Math.min(size, this.#synced.get(name) ?? 0)
       const kept = unsynced === 'lost' ? synced : synced + Math.floor((size - synced) / 2)
       truncateSync(path, kept)
       if (unsynced === 'half zeroed') truncateSync(path, size)
@@ -88,8 +104,13 @@ export class CrashImages {
     }
   }
 
-  #sizeOf(file: string): number {
-    const path = [`${file}.tmp`, file].map(name => join(this.#source, name)).find(existsSync)
-    return path === undefined ? 0 : statSync(path).size
+  #sizeOf(name: string): number {
+    const file = newestOf(this.#source, name)
+    return file === null ? 0 : statSync(join(this.#source, file)).size
   }
+}
+
+/** The file that writes to this name go to: its new version while there is one, else itself. */
+function newestOf(directory: string, name: string): string | null {
+  return [`${name}.tmp`, name].find(file => existsSync(join(directory, file))) ?? null
 }

@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
+import { readdirSync, readFileSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { asFreshetError } from '../../schemas/errors.ts'
+import { decodeManifest, filesOf } from '../checkpoint/manifest.ts'
 import type { DiskStep, OnDiskStep } from '../files/disk-steps.ts'
 import type { ShardNode } from '../shard-node.ts'
 import { seededRandom } from './clustered-vectors.ts'
@@ -39,13 +41,19 @@ export async function runCrashPoints(options: CrashPointsOptions): Promise<Crash
     const exported = shard.newDirectory()
     const picker = new StepPicker(options)
     const own = new CrashImages(directory, { target: join(shard.directory, 'own'), takes: picker.takes })
-    const copies = new CrashImages(exported, { target: join(shard.directory, 'copies'), takes: picker.takes })
+    // Its steps are told under the same names: which bytes are synced is not known.
+    const copies = new CrashImages(exported, {
+      target: join(shard.directory, 'copies'),
+      takes: (step, index) => (picker.takes(step, index) === null ? null : 'kept'),
+    })
     const onDiskStep: OnDiskStep = (step, file) => {
       own.onDiskStep(step, file)
       copies.onDiskStep(step, file)
     }
     await shard.serve(await shard.open(directory, { onDiskStep }))
-    for (const stage of stages) await stage(shard, exported)
+    for (const stage of stagesBefore) await stage(shard)
+    await own.whileAmbiguous(() => shard.node.exportTo(exported))
+    for (const stage of stagesAfter) await stage(shard)
     await shard.close(shard.node)
     const images = [...own.images, ...copies.images]
     for (const [index, image] of images.entries()) {
@@ -119,8 +127,9 @@ async function fillDiskAt(
 
 /** All stages; what a full disk refuses of one is told, and the next follows. */
 async function runStages(shard: ModelledShard, onRefused: (code: string) => void): Promise<void> {
-  for (const stage of stages)
-    await stage(shard, shard.newDirectory()).catch(error => {
+  const exporting: Stage = () => shard.node.exportTo(shard.newDirectory())
+  for (const stage of [...stagesBefore, exporting, ...stagesAfter])
+    await stage(shard).catch(error => {
       if (asFreshetError(error).code !== 'storage-full') throw error
       onRefused(error.code)
     })
@@ -135,10 +144,10 @@ async function serveWhileFull(shard: ModelledShard): Promise<void> {
   assert.equal(shard.node.state, 'ready')
 }
 
-type Stage = (shard: ModelledShard, exportDirectory: string) => Promise<unknown>
+type Stage = (shard: ModelledShard) => Promise<unknown>
 
-/** Writes, rotations, builds, checkpoints, an export, compaction of what was deleted. */
-const stages: readonly Stage[] = [
+/** Writes, rotations, builds, checkpoints. */
+const stagesBefore: readonly Stage[] = [
   async shard => {
     await shard.writeEvents(60)
     await shard.caughtUp()
@@ -151,7 +160,10 @@ const stages: readonly Stage[] = [
     await shard.node.checkpoint()
     await shard.node.settled()
   },
-  (shard, directory) => shard.node.exportTo(directory),
+]
+
+/** After an export: compaction of what was deleted, more writes. */
+const stagesAfter: readonly Stage[] = [
   async shard => {
     await shard.write(shard.workload.drain())
     await shard.write(shard.workload.removeShare(0.6))
@@ -186,11 +198,22 @@ async function recover(shard: ModelledShard, image: CrashImage): Promise<void> {
     await shard.close(node)
     const again = await shard.open(image.directory)
     await check(again)
+    await again.settled()
+    await again.checkpoint()
     await shard.close(again)
+    assert.deepEqual(orphansIn(image.directory), [], 'files that nothing needs')
     await rm(image.directory, { recursive: true })
   } catch (cause) {
     throw new Error(`a crash before ${image.before}: ${cause}`, { cause })
   }
+}
+
+/** Files that no manifest names. */
+function orphansIn(directory: string): string[] {
+  const names = readdirSync(directory)
+  const manifests = names.filter(name => name.startsWith('MANIFEST'))
+  const named = manifests.flatMap(name => filesOf(decodeManifest(readFileSync(join(directory, name), 'utf8'))))
+  return names.filter(name => !manifests.includes(name) && !named.some(({ file }) => file === name))
 }
 
 /** Which steps are tried: the first of each, and of the others a share. */

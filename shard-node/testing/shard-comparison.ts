@@ -24,7 +24,10 @@ export interface Expected {
 export async function compareWhole(expected: Expected, node: ShardNode): Promise<void> {
   const { model, workload } = expected
   await compareStatus(expected, node)
-  for (const itemId of model.itemIds) await compareRegisters(expected, itemId, node)
+  for (const itemId of model.itemIds) {
+    await compareRegisters(expected, itemId, node)
+    await compareVectors(expected, itemId, node)
+  }
   const recall = { found: 0, wanted: 0 }
   for (let i = 0; i < 6; i++) {
     const query = { vector: workload.query(), k: i % 2 === 0 ? 10 : 200 }
@@ -45,6 +48,24 @@ export async function compareStatus({ model }: Expected, node: ShardNode): Promi
 export async function compareRegisters({ model }: Expected, itemId: ItemId, node: ShardNode): Promise<void> {
   const { watermark: _, times: __, ...registers } = await node.registers(itemId)
   assert.deepEqual(registers, model.registers(itemId), `registers of ${itemId}`)
+}
+
+/** The stored vectors of all objects of the item, and of one that it has not. */
+export async function compareVectors({ model }: Expected, itemId: ItemId, node: ShardNode): Promise<void> {
+  const vectors = model.vectorsOf(itemId)
+  for (let object = 0; object <= vectors.length; object++)
+    assert.deepEqual(await node.objectVector(itemId, object), vectors[object] ?? null, `vector ${object} of ${itemId}`)
+}
+
+/** Several searches as of one moment: the answers that each gets alone. */
+export async function compareBatch(expected: Expected, queries: readonly ModelQuery[], node: ShardNode): Promise<void> {
+  const results = await node.searchBatch(queries.map(query => expected.request({ ...query, exact: true })))
+  const hits = results.map(result => result.hits)
+  assert.deepEqual(
+    hits,
+    queries.map(query => expected.model.search(query)),
+    'a batch of searches',
+  )
 }
 
 /** The model's hits, scores and order. */

@@ -7,6 +7,7 @@ import { seededRandom } from './clustered-vectors.ts'
 import { ModelledShard } from './modelled-shard.ts'
 import {
   compareApproximate,
+  compareBatch,
   compareExact,
   compareRegisters,
   compareStatus,
@@ -47,6 +48,7 @@ const weights = {
   exactSearch: 30,
   approximateSearch: 30,
   filteredSearch: 40,
+  batch: 10,
   registers: 20,
   status: 15,
   watermark: 10,
@@ -170,6 +172,10 @@ class ShardModelRun {
         await compareApproximate(shard, query, { node, recall })
         return compareExact(shard, query, node)
       }
+      case 'batch': {
+        const queries = Array.from({ length: 5 }, () => ({ vector: workload.query(), k: this.#k() }))
+        return compareBatch(shard, [...queries, { ...queries[0]!, filter: workload.filter() }], node)
+      }
       case 'registers':
         return compareRegisters(shard, workload.itemId(), node)
       case 'status':
@@ -222,14 +228,20 @@ class ShardModelRun {
     await compareWhole(this.#shard, this.#shard.node)
   }
 
-  /** A replica from a snapshot of this one, taken while events are written, goes on in its place every other time. */
+  /**
+   * A replica from a snapshot of this one, taken while events are written, goes on in its place every other time. It
+   * runs in the snapshot itself, or starts from it in a directory of its own.
+   */
   async #replica(): Promise<void> {
     const source = this.#shard.node
-    const target = this.#shard.newDirectory()
-    const exported = source.exportTo(target)
+    const snapshot = this.#shard.newDirectory()
+    const exported = source.exportTo(snapshot)
     await this.#write(10)
     await exported
-    const replica = await this.#shard.open(target)
+    const isSeed = this.#random() < 0.5
+    const target = isSeed ? this.#shard.newDirectory() : snapshot
+    const replica = await this.#shard.open(target, isSeed ? { seedDirectory: snapshot } : {})
+    if (isSeed) await rm(snapshot, { recursive: true })
     await compareWhole(this.#shard, replica)
     if (this.#random() < 0.5) return this.#abandon(replica, target)
     await this.#shard.serve(replica)

@@ -140,6 +140,12 @@ export class ShardModel {
     return this.#hit(item, object, dotOf(query, item.now.objects.vectors[object]))
   }
 
+  /** Of the objects that can be found. */
+  vectorsOf(itemId: ItemId): readonly Float32Array[] {
+    const now = this.#items.get(itemId)?.now
+    return now !== undefined && isShown(now) ? now.objects.vectors : []
+  }
+
   /** Without watermark and times. */
   registers(itemId: ItemId): Omit<ItemRegisters, 'watermark' | 'times'> {
     const item = this.#items.get(itemId) ?? new ModelItem(itemId)
