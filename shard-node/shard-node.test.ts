@@ -185,6 +185,42 @@ test('filters, the excluded item and exact mode work through the whole path', as
   expect(rest.hits.slice(0, 4)).toEqual(exact.hits.slice(1))
 })
 
+test('a batch answers as single searches do; one foreign query refuses it', async () => {
+  await shard.open()
+  const writes = Array.from({ length: 50 }, (_, i) => [
+    attributesPut(`item-${i}`, i, { price: i }),
+    objectsPut(`item-${i}`, i, [vectors.next(i % 8)]),
+  ])
+  await shard.apply(...writes.flat())
+  const requests = [
+    { ...requestOf(vectors.next(0)), k: 3 },
+    { ...requestOf(vectors.next(1)), filter: { price: { max: 4 } } },
+    { ...requestOf(vectors.next(2)), exact: true },
+  ]
+  const singly = []
+  for (const request of requests) singly.push(await shard.node.search(request))
+  expect(await shard.node.searchBatch(requests)).toEqual(singly)
+  expect(singly.map(({ hits }) => hits.length)).toEqual([3, 5, 10])
+  const foreign = { ...requests[0]!, fingerprint: '0'.repeat(64) as Fingerprint }
+  await expect(shard.node.searchBatch([requests[1]!, foreign])).rejects.toMatchObject({ code: 'fingerprint-mismatch' })
+  expect(await shard.node.searchBatch([])).toEqual([])
+})
+
+test('a search tells how it was carried out when asked', async () => {
+  await shard.open()
+  const writes = Array.from({ length: 40 }, (_, i) => [
+    attributesPut(`item-${i}`, i, { category: i % 4 ? 'chair' : 'lamp' }),
+    objectsPut(`item-${i}`, i, [vectors.next(i % 8)]),
+  ])
+  await shard.apply(...writes.flat())
+  const request = { ...requestOf(vectors.next(0)), filter: { category: ['lamp'] } }
+  expect(await shard.node.search(request)).not.toHaveProperty('explain')
+  const { explain, plan } = await shard.node.search({ ...request, explain: true })
+  expect(explain).toMatchObject({ kind: plan, selectivity: 0.25, parts: [{ rows: 40 }] })
+  const exact = await shard.node.search({ ...request, exact: true, explain: true })
+  expect(exact.explain).toMatchObject({ kind: 'exact', parts: [{ by: 'vectors' }] })
+})
+
 test('an item is announced when a search begins to find it, and again with new objects, not with a new price', async () => {
   await shard.open()
   await shard.apply(attributesPut('lamp', 1, { title: 'Lamp' }))
@@ -321,12 +357,16 @@ test('statistics tell rows, norms and how searches went', async () => {
     ...[0, 1, 2].flatMap(i => [attributesPut(`i${i}`, i), objectsPut(`i${i}`, i, [vectors.next(0), vectors.next(1)])]),
   )
   await shard.search(vectors.next(0))
-  const { vectors: statistics, rows, segments, searchMs, memoryBytes } = await shard.node.status()
+  const { vectors: statistics, rows, segments, searchMs, memoryBytes, storage, recall } = await shard.node.status()
   expect(statistics).toMatchObject({ dims, count: 6 })
   expect(Math.abs(statistics.normMean - 1)).toBeLessThan(0.01)
   expect(statistics.normMin).toBeLessThanOrEqual(statistics.normMax)
   expect([rows, segments, searchMs.count]).toEqual([6, 1, 1])
-  expect(memoryBytes).toBeGreaterThan(0)
+  expect(searchMs.buckets.at(-1)).toEqual({ upToMs: null, count: 1 })
+  expect(storage).toMatchObject({ graphs: 0, scannedRows: 6 })
+  expect(memoryBytes).toBe(storage.vectors.memoryBytes + storage.items.memoryBytes)
+  expect(storage.vectors.memoryPerVector).toBe(storage.vectors.memoryBytes / 6)
+  expect(recall).toMatchObject({ measured: null, samples: 0 })
 })
 
 function requestOf(vector: Float32Array): Parameters<typeof shard.node.search>[0] {
