@@ -29,8 +29,8 @@ export type PartStep =
 
 /*
  * All constants below: 200,000 clustered unit vectors of 256 dimensions (2,000 clusters in 32 dimensions), i8 graphs
- * of 12 neighbours and 64 candidates per insertion, 300 queries, one core. Recall is that of the ten nearest where
- * nothing else is said.
+ * of 12 neighbours and 64 candidates per insertion, 300 or 1,000 queries, one core. Recall is that of the ten nearest
+ * where nothing else is said.
  */
 
 /** Rows of the part that `effort` is meant for, and results. */
@@ -41,7 +41,7 @@ const effortGrowth = 0.15
 /** More results need so many more candidates each: 50 of 120 .992, 100 of 220 .986. */
 const candidatesPerResult = 2
 /**
- * The farther candidates are the less complete: the nearest quarter is .995, half .985, all .94. A walk counts when
+ * The farther candidates are the less complete: the nearest quarter is .995, the half .985, all .94. A walk counts when
  * the k-th result of the answer lies in this nearer share of its candidates.
  */
 export const reliableShare = 0.5

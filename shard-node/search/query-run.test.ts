@@ -220,6 +220,13 @@ describe('a layout of log parts and item parts', () => {
     expect(listed.parts.every(({ by, scored }) => by === 'vectors' && scored < 100)).toBe(true)
   })
 
+  test('nothing comes out of a part without rows', async () => {
+    const empty = await new Layout().add({ order: 'log', rows: setsOf(0, 10) })
+    const begun = empty.parts.map(({ part }) => ({ part, rows: 0 }))
+    for (const allowed of [null, allowing(() => true), allowing(item => item === 1)])
+      expect(run.answer(begun, now, queryOf({ allowed }))).toMatchObject({ hits: [], complete: true })
+  })
+
   test('nothing comes out of no parts', () => {
     expect(new Layout().answer(queryOf())).toMatchObject({ hits: [], complete: true })
     expect(new Layout().exact(queryOf())).toMatchObject({ hits: [], complete: true })

@@ -152,8 +152,7 @@ export class QueryRun {
   #scan(runs: readonly PartRun[], isFar: boolean): void {
     if (runs.length === 0) return
     const rows = runs.reduce((sum, run) => sum + rowsOf(run), 0)
-    if (rows === 0) return
-    const toScore = rowsToScore({ rows, share: rows / this.#allRows, isFar }, this.#query.k)
+    const toScore = rowsToScore({ rows, share: rows / Math.max(1, this.#allRows), isFar }, this.#query.k)
     const listed = runs.reduce((sum, run) => sum + (run.listed?.length ?? 0), 0)
     const found: Found[] = []
     for (const run of runs) {

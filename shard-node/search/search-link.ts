@@ -33,7 +33,7 @@ interface Outstanding {
   readonly waiting: AnswersWaiting
 }
 
-export const closed = new FreshetError('not-ready', 'the index is closed')
+const closed = new FreshetError('not-ready', 'the index is closed')
 
 /** The owner's end of one search thread. */
 export class SearchLink {

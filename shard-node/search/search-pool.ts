@@ -30,7 +30,10 @@ interface PendingQuery {
 
 /** The owner's side of the search threads: each has all parts open and answers whole queries. */
 export class SearchPool {
-  /** Resolves when a thread has died or a layout could not be opened; every search waiting or to come fails with it. */
+  /**
+   * Resolves when a thread has died or could not open a layout: what it had to answer fails with this, and so does
+   * every later call.
+   */
   readonly failed: Promise<FreshetError>
   readonly #links: readonly SearchLink[]
   #pending: PendingQuery[] = []
