@@ -50,6 +50,7 @@ const slack = 0.6
 const savedMs = 30_000
 /** Exact answer of a shard whose cost nobody knows yet. */
 const firstCostMs = 20
+const mostOnTheirWay = 64
 
 /**
  * Decides which live queries are answered exactly as well, and what their recall means for the search effort. A token
@@ -77,7 +78,7 @@ export class RecallController {
     this.#lastMs = start.nowMs
   }
 
-  /** True: answer this query exactly as well; `sampled` or `lost` must follow. */
+  /** True: answer this query exactly as well, and tell with `sampled`. */
   shouldAudit(nowMs: number): boolean {
     const { cpuShare } = this.#settings
     const passedMs = Math.max(0, nowMs - this.#lastMs)
@@ -86,12 +87,9 @@ export class RecallController {
     if (this.#budgetMs < this.#expectedMs) return false
     this.#budgetMs -= this.#expectedMs
     this.#reserved.push(this.#expectedMs)
+    // Of searches that were given up: their exact answers count as made.
+    if (this.#reserved.length > mostOnTheirWay) this.#reserved.shift()
     return true
-  }
-
-  /** An exact answer that was asked for never came: its thread ended. */
-  lost(): void {
-    this.#budgetMs += this.#reserved.shift() ?? 0
   }
 
   /** Null: go on as before. */
