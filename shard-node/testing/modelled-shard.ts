@@ -152,14 +152,12 @@ export class ModelledShard {
     await this.#append(mutations)
   }
 
-  /** So many events of the workload; returns how many of each kind. */
-  async writeEvents(count: number): Promise<Map<EventKind, number>> {
+  /** So many events of the workload, in one append; returns how many of each kind. */
+  async writeEvents(count: number): Promise<ReadonlyMap<EventKind, number>> {
+    const events = Array.from({ length: count }, () => this.workload.next())
+    await this.write(events.flatMap(({ mutations }) => mutations))
     const counts = new Map<EventKind, number>()
-    for (let i = 0; i < count; i++) {
-      const { kind, mutations } = this.workload.next()
-      counts.set(kind, (counts.get(kind) ?? 0) + 1)
-      await this.write(mutations)
-    }
+    for (const { kind } of events) counts.set(kind, (counts.get(kind) ?? 0) + 1)
     return counts
   }
 

@@ -82,6 +82,7 @@ class ShardModelRun {
   readonly #options: ShardModelRunOptions
   readonly #shard: ModelledShard
   readonly #random: () => number
+  readonly #spectator: Spectator
   readonly #counts = new Map<string, number>()
   readonly #recall: RecallCount = { found: 0, wanted: 0 }
   #directory: string
@@ -97,6 +98,7 @@ class ShardModelRun {
     this.#shard = shard
     this.#random = seededRandom(options.seed ^ 0xd1ce)
     this.#directory = shard.newDirectory()
+    this.#spectator = new Spectator(shard)
   }
 
   static async create(options: ShardModelRunOptions): Promise<ShardModelRun> {
@@ -111,26 +113,26 @@ class ShardModelRun {
   async run(): Promise<ShardModelReport> {
     const { seed, operations, onProgress } = this.#options
     await this.#shard.serve(await this.#shard.open(this.#directory))
-    const spectator = new Spectator(this.#shard)
     try {
       for (; this.#done < operations; onProgress?.(this.#done)) {
         await this.#write(1 + Math.floor(this.#random() * 40))
         if (this.#random() < 0.8) await this.#shard.caughtUp()
         await this.#operate(this.#draw())
         await this.#noteLayout()
+        this.#spectator.requireRight()
         assert.deepEqual([...this.#shard.alarms, ...this.#shard.failures], [])
       }
       await this.#shard.write(this.#shard.workload.drain())
       await this.#shard.caughtUp()
     } finally {
-      await spectator.stop()
+      await this.#spectator.stop()
     }
     await compareWhole(this.#shard, this.#shard.node)
     const { rows } = await this.#shard.node.status()
     return {
       seed,
       operations: Object.fromEntries([...this.#counts].sort()),
-      searchesMeanwhile: spectator.searches,
+      searchesMeanwhile: this.#spectator.searches,
       recall: this.#recall.found / this.#recall.wanted,
       graphs: this.#graphs,
       segments: this.#segments,
@@ -152,6 +154,7 @@ class ShardModelRun {
   }
 
   async #write(count: number): Promise<void> {
+    if (this.#random() < 0.5) this.#spectator.race()
     for (const [kind, events] of await this.#shard.writeEvents(count)) this.#count(kind, events)
   }
 

@@ -123,14 +123,21 @@ export class ShardModel {
     return found.slice(0, k).map(({ hit }) => hit)
   }
 
-  /** Items that a search of unlimited k would have returned at any moment since `from`, and by what score. */
-  *constant(
+  /**
+   * Items that a search of unlimited k had to return at every moment since `from`, whichever of their sets it saw, and
+   * the lowest score that one of these sets gives.
+   */
+  *alwaysMatching(
     { vector, filter = {}, excludeItem }: Omit<ModelQuery, 'k'>,
     from: number,
   ): Generator<readonly [ItemId, number]> {
-    for (const { id, now } of this.#items.values())
-      if (now.from <= from && id !== excludeItem && isShown(now) && passes(now.attributes, filter))
-        yield [id, Math.max(...now.objects.vectors.map(each => dotOf(vector, each)))]
+    for (const item of this.#items.values()) {
+      if (item.id === excludeItem || !isShown(item.now)) continue
+      const moments = item.now.from <= from ? [item.now] : momentsOf(item, from)
+      const passed = moments.filter(isShown).filter(({ attributes }) => passes(attributes, filter))
+      if (passed.length < moments.length) continue
+      yield [item.id, Math.min(...passed.map(({ objects }) => bestScore(objects, vector)))]
+    }
   }
 
   /** The hit that this object of the item would be now; null when the item has no such object or is not searchable. */
@@ -285,6 +292,19 @@ export function dotOf(a: Float32Array, b: Float32Array): number {
   let sum = 0
   for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!
   return sum
+}
+
+function momentsOf({ moments }: ModelItem, from: number): readonly ItemMoment[] {
+  return moments.slice(
+    Math.max(
+      0,
+      moments.findLastIndex(moment => moment.from <= from),
+    ),
+  )
+}
+
+function bestScore({ vectors }: ModelObjects, query: Float32Array): number {
+  return Math.max(...vectors.map(vector => dotOf(query, vector)))
 }
 
 function isNewer(mutation: RegisterMutation, held: RegisterMutation | null): boolean {

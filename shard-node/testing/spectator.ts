@@ -6,30 +6,48 @@ import { nameOf, objectIn, requireSound } from './shard-comparison.ts'
 import { dotOf, isShown, type ModelQuery, passes } from './shard-model.ts'
 
 const searchesAtOnce = 2
+const allItems = 100_000
 /** Between searches, so that what they look at gets on. */
 const pauseMs = 3
 
 /**
  * Searches while the shard is written to, compacted, checkpointed and replaced. An answer must fit what the model says
  * of the time between the moment that the shard had certainly applied before the search and the end of the search:
- * each item is one that was searchable then, by one of its sets of then with that set's own score; what was there all
- * the time is not missing.
+ * each item is one that was searchable then, by one of its sets of then with that set's own score; what was searchable
+ * all the time, by whichever sets, is not missing.
  */
 export class Spectator {
   readonly #shard: ModelledShard
   readonly #looking: Promise<unknown>
+  readonly #racing = new Set<Promise<void>>()
+  readonly #failures: unknown[] = []
   #isStopped = false
   #searches = 0
 
   constructor(shard: ModelledShard) {
     this.#shard = shard
     this.#looking = Promise.all(Array.from({ length: searchesAtOnce }, (_, turn) => this.#look(turn)))
-    this.#looking.catch(() => undefined)
+    this.#looking.catch(error => this.#failures.push(error))
   }
 
   /** Searches that were answered. */
   get searches(): number {
     return this.#searches
+  }
+
+  /** @throws what was found wrong so far */
+  requireRight(): void {
+    if (this.#failures.length > 0) throw this.#failures[0]
+  }
+
+  /** Starts searches for everything, to be under way while the caller goes on. */
+  race(): void {
+    for (let i = 0; i < searchesAtOnce; i++) {
+      const query = { vector: this.#shard.workload.query(), k: allItems }
+      const racing = this.#search(query, i % 2 === 0).finally(() => this.#racing.delete(racing))
+      this.#racing.add(racing)
+      racing.catch(error => this.#failures.push(error))
+    }
   }
 
   /** Resolves after so many more searches. @throws what was found wrong */
@@ -42,6 +60,8 @@ export class Spectator {
   async stop(): Promise<void> {
     this.#isStopped = true
     await this.#looking
+    await Promise.allSettled(this.#racing)
+    this.requireRight()
   }
 
   async #look(first: number): Promise<void> {
@@ -83,20 +103,20 @@ export class Spectator {
     assert(passes(attributes, query.filter ?? {}), `${hit.itemId} does not pass the filter`)
   }
 
-  /** Of the items that stayed as they were: k are found if k exist, and an exact search misses none that is better. */
+  /** Of the items that matched all the time: k are found if k exist, and an exact search misses none that is better. */
   #requireWhole(
     hits: readonly ShardHit[],
     { query, from, exact }: { readonly query: ModelQuery; readonly from: number; readonly exact: boolean },
   ): void {
-    const constant = [...this.#shard.model.constant(query, from)]
+    const always = [...this.#shard.model.alwaysMatching(query, from)]
     assert(
-      hits.length >= Math.min(query.k, constant.length),
-      `${hits.length} hits where ${constant.length} items passed all the time, of ${nameOf(query)}, exact ${exact}`,
+      hits.length >= Math.min(query.k, always.length),
+      `${hits.length} hits where ${always.length} items matched all the time, of ${nameOf(query)}, exact ${exact}`,
     )
     if (!exact) return
     const found = new Set(hits.map(({ itemId }) => itemId))
     const last = hits.length < query.k ? Number.NEGATIVE_INFINITY : hits.at(-1)!.similarity
-    for (const [itemId, score] of constant)
+    for (const [itemId, score] of always)
       assert(score <= last || found.has(itemId), `an exact search misses ${itemId} with ${score}`)
   }
 }
