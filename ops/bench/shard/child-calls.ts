@@ -110,6 +110,19 @@ export class MeasuredProcess<T extends object> {
   }
 }
 
+/** A process for as long as the body runs. */
+export async function withProcess<T extends object, R>(
+  entry: string,
+  body: (process: MeasuredProcess<T>) => Promise<R>,
+): Promise<R> {
+  const process = new MeasuredProcess<T>(entry)
+  try {
+    return await body(process)
+  } finally {
+    await process.close()
+  }
+}
+
 /** Collects garbage, so that memory measured next is what is held. Only in a process that `MeasuredProcess` started. */
 export function collectGarbage(): void {
   for (let i = 0; i < 3; i++) globalThis.gc?.()

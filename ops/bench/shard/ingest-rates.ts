@@ -15,6 +15,9 @@ interface Pace {
   readonly seconds: number
 }
 
+/** As a shard would; it also removes the files of parts that were merged. */
+const checkpointEverySeconds = 30
+
 const pacesOf: Readonly<Record<BenchLength, readonly Pace[]>> = {
   full: [
     { perSecond: 1_000, seconds: 600 },
@@ -96,6 +99,7 @@ async function sustained(scene: Scene, { perSecond, seconds }: Pace): Promise<re
     const item = index.mutate()
     const { hits } = await index.search(index.index.vectorOf(item, 0)!, k)
     if (!hits.some(hit => hit.item === item)) notFound++
+    if (second % checkpointEverySeconds === checkpointEverySeconds - 1) await index.checkpoint()
     if (second % 60 === 59) note(`${perSecond}/s for ${second + 1} s: ${layoutText(layouts.at(-1)!)}`)
   }
   mutations.stop()

@@ -5,7 +5,7 @@ import { quantile } from '../figures.ts'
 import { type Measure, measure } from '../report.ts'
 import { note, withScratch } from '../scratch.ts'
 import { exactNeighbours } from './bare-usearch.ts'
-import { MeasuredProcess } from './child-calls.ts'
+import { type MeasuredProcess, withProcess } from './child-calls.ts'
 import { ClusteredData } from './clustered-data.ts'
 import type { PeerProcess, PeerSpeed, PeerTask } from './peer-child.ts'
 import { folderOf, type PeerName, packageOf } from './peer-engines.ts'
@@ -44,8 +44,10 @@ async function measuresOf(name: PeerName, options: ShardBenchOptions, truth: Ans
     const directory = folderOf(scratch, name)
     const { rows, seed } = options
     const task: PeerTask = { name, directory, rows, seed, dims, queries: truth.length }
-    const buildSeconds = await inProcess(process => process.calls.build(task))
-    const { speed, memoryBytes } = await inProcess(process => served(process, task, options, truth))
+    const buildSeconds = await withProcess<PeerProcess, number>(entry, process => process.calls.build(task))
+    const { speed, memoryBytes } = await withProcess<PeerProcess, Served>(entry, process =>
+      served(process, task, options, truth),
+    )
     const { qps, latenciesMs, effort, recall } = speed
     note(`${name}: effort ${effort}, recall ${recall.toFixed(4)}, ${qps.toFixed(0)} queries/s`)
     return [
@@ -60,25 +62,21 @@ async function measuresOf(name: PeerName, options: ShardBenchOptions, truth: Ans
   })
 }
 
+interface Served {
+  readonly speed: PeerSpeed
+  readonly memoryBytes: number
+}
+
 async function served(
   process: MeasuredProcess<PeerProcess>,
   task: PeerTask,
   { length }: ShardBenchOptions,
   truth: Answers,
-): Promise<{ readonly speed: PeerSpeed; readonly memoryBytes: number }> {
+): Promise<Served> {
   await process.calls.idle(task.name)
   const before = process.pssBytes()
   const speed = await process.calls.serve(task, truth, servedMs[length])
   return { speed, memoryBytes: process.pssBytes() - before }
-}
-
-async function inProcess<T>(body: (process: MeasuredProcess<PeerProcess>) => Promise<T>): Promise<T> {
-  const process = new MeasuredProcess<PeerProcess>(entry)
-  try {
-    return await body(process)
-  } finally {
-    await process.close()
-  }
 }
 
 /** Of all files below; the bench's own notes among an engine's files are not counted. */

@@ -7,8 +7,9 @@ import { type Goal, hardware, type Measure, measure, type Report } from '../repo
 import { note } from '../scratch.ts'
 import { exactNeighbours } from './bare-usearch.ts'
 import type { BenchIndexOptions } from './bench-index.ts'
-import { MeasuredProcess } from './child-calls.ts'
+import { withProcess } from './child-calls.ts'
 import type { IndexProcess } from './index-child.ts'
+import { itemMeasures } from './item-memory.ts'
 import { type Answers, recallOf } from './recall.ts'
 import { dataText, dims, k, layoutText, querySet, type Scene, tuningFor, withScene } from './scene.ts'
 import { defaultRows, type ShardBenchOptions } from './shard-bench-options.ts'
@@ -37,6 +38,7 @@ export async function shardMemoryBench(options: ShardBenchOptions): Promise<Repo
       const truth = truthOfFirst(scene, rows)
       for (const kind of ['standard', 'compressed'] as const)
         measures.push(...(await caseMeasures(scene, { kind, rows, isJudged: rows === sizes.at(-1) }, truth)))
+      measures.push(...(await itemMeasures(scene, rows)))
     }
     return {
       bench: 'shard-memory',
@@ -69,7 +71,7 @@ async function caseMeasures(
   })
   const queries = Math.max(truth.length, Math.floor(rows / 200))
   const filled = optionsOf(`${kind}-${rows}`)
-  await inProcess(process => process.calls.build(filled, rows))
+  await withProcess<IndexProcess, void>(entry, process => process.calls.build(filled, rows))
   const empty: number[] = []
   const full: number[] = []
   let told: Served | null = null
@@ -109,18 +111,9 @@ interface Served {
 
 /** In a new process. */
 function served(options: BenchIndexOptions, queries: number): Promise<Served> {
-  return inProcess(async process => {
+  return withProcess<IndexProcess, Served>(entry, async process => {
     const answers = await process.calls.serve(options, queries)
     const bytes = process.pssBytes()
     return { bytes, answers, statistics: await process.calls.statistics(), disk: await process.calls.diskBytes() }
   })
-}
-
-async function inProcess<T>(body: (process: MeasuredProcess<IndexProcess>) => Promise<T>): Promise<T> {
-  const process = new MeasuredProcess<IndexProcess>(entry)
-  try {
-    return await body(process)
-  } finally {
-    await process.close()
-  }
 }

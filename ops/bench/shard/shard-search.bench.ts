@@ -42,7 +42,7 @@ interface Sizes {
 const sizesOf: Readonly<Record<BenchLength, Sizes>> = {
   full: { pairs: 7, windowMs: 1_500, heavySeconds: 90, peers: peerNames },
   quick: { pairs: 5, windowMs: 200, heavySeconds: 6, peers: peerNames },
-  smoke: { pairs: 1, windowMs: 20, heavySeconds: 0.1, peers: ['freshet', 'usearch'] },
+  smoke: { pairs: 1, windowMs: 20, heavySeconds: 0.1, peers: ['freshet'] },
 }
 
 /** Queries/s at equal recall against the bare library, in the layouts that a live shard has. */
