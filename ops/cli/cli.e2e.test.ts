@@ -128,10 +128,11 @@ test('dead letters: list, show, redrive, drop', async () => {
   expect((await cli('dead-letters', 'drop', '0-999')).err[0]).toMatch(/\(dead-letter-not-found\)$/)
 })
 
+const digests = ({ shards }: Status) => shards.flatMap(({ replicas }) => replicas.map(({ digest }) => digest))
+
 test('a backup, restored, holds the same items', async () => {
   expect((await cli('backup', 'backup')).exitCode).toBe(0)
   expect((await cli('restore', 'backup', '--data-dir', 'restored')).exitCode).toBe(0)
-  const digests = ({ shards }: Status) => shards.flatMap(({ replicas }) => replicas.map(({ digest }) => digest))
   const second = await startServerProcess({ dataDir: join(scratch, 'restored'), env })
   const restored = await new FreshetClient({ baseUrl: second.url }).status()
   await second.stop()
@@ -146,4 +147,18 @@ test('snapshots of the shards, each in a directory of its own, never over anothe
   const again = await cli('snapshot', 'snapshots')
   expect(again.exitCode).toBe(1)
   expect(again.err.join('\n')).toContain('is not empty')
+})
+
+test('a server that lost the files of its shard starts from a snapshot', async () => {
+  await cli('snapshot', 'seeds')
+  await cli('backup', 'backup-2')
+  await cli('restore', 'backup-2', '--data-dir', 'restored-2')
+  rmSync(join(scratch, 'restored-2', 'shards'), { recursive: true })
+  const seeded = { ...env, FRESHET_INDEX_SEEDS: join(scratch, 'seeds') }
+  const second = await startServerProcess({ dataDir: join(scratch, 'restored-2'), env: seeded })
+  const status = await new FreshetClient({ baseUrl: second.url }).status()
+  await second.stop()
+  expect(digests(status)).toEqual(digests(await json<Status>('status')))
+  expect(status.pipeline.alarms).toEqual([])
+  expect(status.shards[0]!.replicas[0]!.checkpoint.writtenAtMs).not.toBeNull()
 })
