@@ -29,16 +29,19 @@ export type PartStep =
 
 /*
  * All constants below: 200,000 clustered unit vectors of 256 dimensions (2,000 clusters in 32 dimensions), i8 graphs
- * of 12 neighbours and 64 candidates per insertion, 300 or 1,000 queries, one core. Recall is that of the ten nearest
- * where nothing else is said.
+ * of 12 neighbours and 64 candidates per insertion, 200 to 1,000 queries, a core shared with other work. Recall is that of
+ * the ten nearest where nothing else is said.
  */
 
 /** Rows of the part that `effort` is meant for, and results. */
 const effortRows = 200_000
 const effortResults = 10
-/** Candidates needed for the same recall grow with the rows to this power: .99 takes 36 of 32,768 rows, 44 of 200,000. */
+/**
+ * Candidates needed for the same recall grow with the rows to this power: .990 takes 36 of 32,768 rows, 44 of 200,000
+ * give .9915, 40 .989. Larger parts were not measured.
+ */
 const effortGrowth = 0.15
-/** More results need so many more candidates each: 50 of 120 .992, 100 of 220 .986. */
+/** More results need so many more candidates each: 50 of 100 .991, 100 of 200 .984, of 256 .989. */
 const candidatesPerResult = 2
 /**
  * The farther candidates are the less complete: the nearest quarter is .995, the half .985, all .94. A walk counts when
@@ -62,7 +65,10 @@ const mostCandidates = 4_096
  */
 const listSelectivity = 0.15
 
-/** Rows scored of a scan of 16,384 rows: 180 .996, 900 for 100 results .994; of 200,000 rows: 430 .996. */
+/**
+ * Rows scored of a scan, chosen between measured points. Of 16,384 rows 120 .993, 200 .997; for 100 results 700 .987,
+ * 1,000 .995. Of 200,000 rows 350 .995, 500 .997.
+ */
 const scannedRows = 16_384
 const scored = { base: 100, perResult: 8 } as const
 const scoredGrowth = 0.35
