@@ -14,7 +14,7 @@ let directory: string
 afterEach(() => shard.dispose())
 
 async function openShard(tombstoneRetentionMs: number): Promise<void> {
-  const tuning = { index: tinyTuning, tombstoneRetentionMs }
+  const tuning = { ...tinyTuning, tombstoneRetentionMs }
   shard = await ModelledShard.create({ seed: 91, dims: 16, items: 300, tuning })
   directory = shard.newDirectory()
   await shard.serve(await shard.open(directory))
@@ -112,7 +112,7 @@ test('a checkpoint ahead of its log, or behind what the log still holds, is not 
   await openShard(7 * day)
   await fill()
   await shard.close(shard.node)
-  const other = await ModelledShard.create({ seed: 92, dims: 16, items: 10, tuning: { index: tinyTuning } })
+  const other = await ModelledShard.create({ seed: 92, dims: 16, items: 10, tuning: tinyTuning })
   try {
     await other.writeEvents(20)
     await other.serve(await other.open(directory))

@@ -5,8 +5,7 @@ import { tinyTuning } from './testing/tiny-tuning.ts'
 const seed = 20_260
 
 test(`a shard answers as a plain map and an exact scan do, whatever happens to it (seed ${seed})`, async () => {
-  const index = { ...tinyTuning, kind: 'standard' } as const
-  const report = await runShardModel({ seed, operations: 2_500, dims: 16, items: 500, tuning: { index } })
+  const report = await runShardModel({ seed, operations: 2_500, dims: 16, items: 500, tuning: tinyTuning })
   for (const operation of ['restart', 'crash', 'replica', 'checkpoint', 'compactLog'])
     expect(report.operations[operation], operation).toBeGreaterThan(0)
   expect(report.searchesMeanwhile).toBeGreaterThan(50)
@@ -16,8 +15,8 @@ test(`a shard answers as a plain map and an exact scan do, whatever happens to i
 })
 
 test(`so does one that holds only codes in memory (seed ${seed})`, async () => {
-  const index = { ...tinyTuning, kind: 'compressed' } as const
-  const report = await runShardModel({ seed, operations: 1_500, dims: 24, items: 400, tuning: { index } })
+  const tuning = { ...tinyTuning, index: { ...tinyTuning.index, kind: 'compressed' } } as const
+  const report = await runShardModel({ seed, operations: 1_500, dims: 24, items: 400, tuning })
   expect(report.recall).toBeGreaterThan(0.95)
   expect(report.graphs).toBe(0)
   expect(report.layouts).toBeGreaterThan(5)

@@ -5,6 +5,7 @@ import type { Mutation } from '../schemas/mutation.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import type { EventLog } from '../topologies/event-log.ts'
 import type { OnDiskStep } from './files/disk-steps.ts'
+import type { ItemStoreTuning } from './items/disk-item-store.ts'
 import { defaultRecallSettings, type RecallSettings } from './recall/recall-controller.ts'
 import type { IndexTuning } from './segments/index-tuning.ts'
 
@@ -51,6 +52,8 @@ export interface ShardTuning {
   readonly tombstoneRetentionMs: number
   /** How the index is laid out and searched; what is left out is as in `standardTuning`. */
   readonly index: Partial<IndexTuning>
+  /** How items are kept on disk; what is left out is as the item store has it. */
+  readonly items: Partial<ItemStoreTuning>
   /** How recall is measured and held; null: it is not. */
   readonly recall: RecallSettings | null
 }
@@ -59,5 +62,6 @@ export const defaultShardTuning: ShardTuning = {
   checkpointEveryMs: 60_000,
   tombstoneRetentionMs: 7 * 24 * 3_600_000,
   index: {},
+  items: {},
   recall: defaultRecallSettings,
 }

@@ -166,6 +166,7 @@ export class ShardNode implements ShardReplica {
           identity: options,
           directory,
           tuning: tuning.index,
+          itemTuning: tuning.items,
           ...(options.onDiskStep === undefined ? {} : { onDiskStep: options.onDiskStep }),
           onAlarm,
           onFailure: failed.resolve,

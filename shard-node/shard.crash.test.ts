@@ -18,7 +18,7 @@ import { until } from './testing/until.ts'
 const program = join(import.meta.dirname, 'testing/shard-until-killed.ts')
 const seed = 4_711
 const kills = 12
-const tuning = { index: tinyTuning }
+const tuning = tinyTuning
 
 let directory: string
 

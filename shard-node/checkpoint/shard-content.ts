@@ -1,5 +1,5 @@
 import { FreshetError } from '../../schemas/errors.ts'
-import { DiskItemStore } from '../items/disk-item-store.ts'
+import { DiskItemStore, type ItemStoreTuning } from '../items/disk-item-store.ts'
 import { SegmentedIndex, type SegmentedIndexOptions } from '../segments/segmented-index.ts'
 import type { CheckpointDirectory } from './checkpoint-directory.ts'
 import type { CheckpointManifest } from './manifest.ts'
@@ -15,6 +15,7 @@ export interface ContentOptions
   extends Pick<SegmentedIndexOptions, 'tuning' | 'onDiskStep' | 'onAlarm' | 'onFailure' | 'shouldAudit' | 'onAudit'> {
   readonly identity: CheckpointIdentity
   readonly directory: CheckpointDirectory
+  readonly itemTuning?: Partial<ItemStoreTuning>
 }
 
 /**
@@ -23,13 +24,14 @@ export interface ContentOptions
  * @throws FreshetError `checkpoint-corrupt`: files are missing or damaged, or do not fit together; storage codes
  */
 export async function openContent(manifest: CheckpointManifest | null, options: ContentOptions): Promise<ShardContent> {
-  const { identity, directory, ...indexOptions } = options
+  const { identity, directory, itemTuning = {}, ...indexOptions } = options
   const { files } = directory
   const items = await DiskItemStore.open({
     files,
     saved: manifest?.items ?? null,
     epoch: identity.acceptance.topicEpoch,
     partitions: identity.partitions,
+    tuning: itemTuning,
   })
   try {
     if (manifest !== null) requireDigests(items, manifest)

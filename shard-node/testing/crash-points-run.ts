@@ -179,7 +179,7 @@ const stagesAfter: readonly Stage[] = [
 ]
 
 function newShard(seed: number): Promise<ModelledShard> {
-  return ModelledShard.create({ seed, dims: 16, items: 250, tuning: { index: tinyTuning } })
+  return ModelledShard.create({ seed, dims: 16, items: 250, tuning: tinyTuning })
 }
 
 /** Opens the image, holds it against the model, works on and opens it once more. */

@@ -10,7 +10,7 @@ export interface OpenedForeign {
 
 /** A shard whose log is the same each time; its files only where they are made. */
 export async function withForeignShard(use: (shard: ModelledShard) => Promise<void>): Promise<void> {
-  const shard = await ModelledShard.create({ seed: 55, dims: 16, items: 400, tuning: { index: tinyTuning } })
+  const shard = await ModelledShard.create({ seed: 55, dims: 16, items: 400, tuning: tinyTuning })
   try {
     await shard.writeEvents(500)
     await use(shard)

@@ -19,7 +19,7 @@ export interface OpenedDamaged {
  * checkpoints, and for each damage opens a copy with one file of that kind damaged and holds it against the model.
  */
 const kind = process.argv[2] as FileKind
-const shard = await ModelledShard.create({ seed: 77, dims: 16, items: 300, tuning: { index: tinyTuning } })
+const shard = await ModelledShard.create({ seed: 77, dims: 16, items: 300, tuning: tinyTuning })
 const pristine = shard.newDirectory()
 await fill(await shard.open(pristine))
 for (const { name: damage, apply } of damages) {

@@ -16,7 +16,7 @@ const shard = await ModelledShard.create({
   aboveVersion: Number(aboveVersion),
   dims: 16,
   items: 400,
-  tuning: { index: tinyTuning },
+  tuning: tinyTuning,
   log: new EmbeddedEventLog(environment),
 })
 const onDiskStep = (step: string, file: string): void => void writeSync(1, `${step} ${file}\n`)

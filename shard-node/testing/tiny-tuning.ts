@@ -1,4 +1,10 @@
-import type { IndexTuning } from '../segments/index-tuning.ts'
+import type { ShardTuning } from '../shard-node-options.ts'
 
-/** Parts so small that a few hundred items pass through every transition: rotation, builds, graphs, merges, renumbering. */
-export const tinyTuning: Partial<IndexTuning> = { logRows: 64, graphRows: 256, sequenceLimit: 400 }
+/**
+ * Parts and files so small that a few hundred items pass through every transition: rotation, builds, graphs, merges,
+ * renumbering, compaction of the item log.
+ */
+export const tinyTuning = {
+  index: { logRows: 64, graphRows: 256, sequenceLimit: 400 },
+  items: { logFileBytes: 40_000, logGarbageBytes: 20_000, contentsKept: 50 },
+} as const satisfies Partial<ShardTuning>
