@@ -45,6 +45,8 @@ interface Saved {
 export class BenchIndex {
   readonly index: SegmentedIndex
   readonly data: ClusteredData
+  /** What opening the index took, without what the bench keeps. */
+  readonly openMs: number
   readonly #directory: string
   readonly #supply: RowSupply
   readonly #rows: Uint32Array
@@ -53,8 +55,9 @@ export class BenchIndex {
   #limit: number
   #live: number
 
-  private constructor(options: BenchIndexOptions, index: SegmentedIndex, known: Known) {
+  private constructor(options: BenchIndexOptions, index: SegmentedIndex, known: Known & { readonly openMs: number }) {
     this.index = index
+    this.openMs = known.openMs
     this.data = new ClusteredData(options)
     this.#directory = options.directory
     this.#supply = new RowSupply(this.data, known.nextRow)
@@ -71,6 +74,8 @@ export class BenchIndex {
     const random = randomBits(seed)
     const ties = new Uint32Array(new SharedArrayBuffer(4 * capacity, { maxByteLength: 4 * capacity }))
     for (let item = 0; item < capacity; item++) ties[item] = random()
+    const currentRows = known.rows.reduce((count, row) => (row === none ? count : count + 1), 0)
+    const began = performance.now()
     const index = await SegmentedIndex.open({
       directory,
       dims,
@@ -78,14 +83,14 @@ export class BenchIndex {
       ...(tuning === undefined ? {} : { tuning }),
       saved: known.parts,
       standing: (item, ordinal) => (known.ordinals[item] === ordinal ? 'visible' : 'garbage'),
-      currentRows: known.rows.reduce((count, row) => (row === none ? count : count + 1), 0),
+      currentRows,
       lastPartId: Math.max(0, ...known.parts.map(({ id }) => id)),
       onAlarm: error => note(`alarm: ${error.message}`),
       onFailure: error => {
         throw error
       },
     })
-    return new BenchIndex(options, index, known)
+    return new BenchIndex(options, index, { ...known, openMs: performance.now() - began })
   }
 
   /** Items ever put lie below. */

@@ -18,25 +18,30 @@ const queryCounts = { full: 300, quick: 100, smoke: 20 } as const
 const servedMs = { full: 5_000, quick: 500, smoke: 20 } as const
 const entry = fileURLToPath(new URL('./peer-child.ts', import.meta.url))
 
+/** The table of engines. */
+export interface PeerTable {
+  readonly measures: readonly Measure[]
+  /** Of each engine that could not be run: why. */
+  readonly missing: readonly string[]
+}
+
 /**
- * The table of engines at equal recall, each built in one process and served by another, with one client: vectors/s
- * to all indexed, queries/s, tail, memory and disk.
+ * Engines at equal recall, each built in one process and served by another, with one client: vectors/s to all
+ * indexed, queries/s, tail, memory and disk.
  */
-export async function peerMeasures(
-  options: ShardBenchOptions,
-  names: readonly PeerName[],
-): Promise<readonly Measure[]> {
+export async function peerTable(options: ShardBenchOptions, names: readonly PeerName[]): Promise<PeerTable> {
   installPeers(names.flatMap(name => packageOf[name] ?? []))
   const data = new ClusteredData({ seed: options.seed, dims })
   const queries = querySet(data, queryCounts[options.length])
   const truth = exactNeighbours(data.block(0, options.rows).vectors, queries.vectors, { dims, k })
   const measures: Measure[] = []
+  const missing: string[] = []
   for (const name of names) {
-    const missing = packageOf[name] === null ? null : peerMissing(packageOf[name])
-    if (missing === null) measures.push(...(await measuresOf(name, options, truth)))
-    else note(`${name}: not available: ${missing}`)
+    const reason = packageOf[name] === null ? null : peerMissing(packageOf[name])
+    if (reason === null) measures.push(...(await measuresOf(name, options, truth)))
+    else missing.push(`${name} is not available: ${reason}`)
   }
-  return measures
+  return { measures, missing }
 }
 
 async function measuresOf(name: PeerName, options: ShardBenchOptions, truth: Answers): Promise<readonly Measure[]> {

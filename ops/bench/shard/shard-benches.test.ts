@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { FreshetError } from '../../../schemas/errors.ts'
 import { benches } from '../run-bench.ts'
+import { peerMissing } from './peer-install.ts'
 import { recallOf, smallestEffort } from './recall.ts'
 import { inTurn, medianRatio } from './search-load.ts'
 import { parseShardBenchOptions } from './shard-bench-options.ts'
@@ -63,4 +64,8 @@ test('two things are measured in turn, first and second changing places', async 
   expect(order.join('')).toBe('abbaab')
   expect(done).toEqual({ first: [1, 4, 5], second: [2, 3, 6] })
   expect(medianRatio([1, 4, 6], [2, 2, 2])).toBe(2)
+})
+
+test('an engine that is not installed is told with the reason', () => {
+  expect(peerMissing('freshet-no-such-engine')).toContain('freshet-no-such-engine')
 })

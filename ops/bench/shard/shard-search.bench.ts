@@ -7,7 +7,7 @@ import type { BareUsearch } from './bare-usearch.ts'
 import type { BenchIndex } from './bench-index.ts'
 import { paced } from './paced.ts'
 import { type PeerName, peerNames } from './peer-engines.ts'
-import { peerMeasures } from './peers.ts'
+import { peerTable } from './peers.ts'
 import { recallOf } from './recall.ts'
 import {
   answersOf,
@@ -54,13 +54,14 @@ export async function shardSearchBench(options: ShardBenchOptions): Promise<Repo
     note(`bare usearch: expansion ${bare.expansionSearch}, recall ${recall.toFixed(4)}`)
     const sealed = await sealedSegment(scene, bare, sizes)
     const settled = await settledState(scene, bare, sizes)
+    const peers = await peerTable(options, sizes.peers)
     return {
       bench: 'shard-search',
       hardware: hardware(),
       data: `${dataText(options)}; ${scene.queries.count} queries`,
       seed: options.seed,
-      baseline: `usearch alone: one f16 index of all rows (M 16, expansion_add 128), viewed, called in a loop by one thread, at expansion_search ${bare.expansionSearch}, the smallest that reaches recall@10 ≥ ${recallFloor} (${recall.toFixed(4)}). Ours: one search thread through search(), ${inFlightPerThread} queries in flight, at the smallest effort that reaches it. Median of ${sizes.pairs} interleaved pairs of ${sizes.windowMs} ms`,
-      measures: [...sealed, ...settled, ...(await peerMeasures(options, sizes.peers))],
+      baseline: `usearch alone: one f16 index of all rows (M 16, expansion_add 128), viewed, called in a loop by one thread, at expansion_search ${bare.expansionSearch}, the smallest that reaches recall@10 ≥ ${recallFloor} (${recall.toFixed(4)}). Ours: one search thread through search(), ${inFlightPerThread} queries in flight, at the smallest effort that reaches it. Median of ${sizes.pairs} interleaved pairs of ${sizes.windowMs} ms. Last, engines at equal recall with one client${peers.missing.map(reason => `; ${reason}`).join('')}`,
+      measures: [...sealed, ...settled, ...peers.measures],
     }
   })
 }
@@ -96,8 +97,9 @@ async function settledState(scene: Scene, bare: BareUsearch, sizes: Sizes): Prom
   await index.index.compact(true)
   await index.fill(small)
   await index.index.settled()
-  for (let i = 0; i < tombstoneShare * rows; i++) index.remove(index.anyItem())
   await index.fill(unsealed)
+  await index.index.settled()
+  for (let i = 0; i < tombstoneShare * rows; i++) index.remove(index.anyItem())
   await index.index.settled()
   const { graphs, scannedRows, tombstones, rows: live } = index.statistics()
   const settled = await againstBare(scene, { index, bare, sizes, name: 'settled state', atLeast: 0.5 })
