@@ -129,6 +129,29 @@ test('while its objects are replaced, an item is always found, by the best objec
   expect(await labelsOf(query)).toEqual([`lamp v${last}`])
 })
 
+test('an item that came back before its removal was read is never missing', async () => {
+  await shard.open()
+  const query = vectors.next(0)
+  const comeBack = (offset: number): RegisterMutation[] => [
+    attributesPut('lamp', offset),
+    objectsPut('lamp', offset, [vectors.next(0)]),
+    itemRemoved('lamp', offset - 1),
+  ]
+  await shard.apply(...comeBack(1))
+  let written = false
+  const writing = (async () => {
+    for (let offset = 3; offset < 240; offset += 2) await shard.append(comeBack(offset))
+    await shard.caughtUp()
+    written = true
+  })()
+  while (!written) {
+    const answers = await Promise.all(Array.from({ length: 4 }, () => shard.search(query)))
+    expect(answers.map(({ hits }) => hits.length)).toEqual([1, 1, 1, 1])
+  }
+  await writing
+  expect(await labelsOf(query)).toEqual(['lamp v239'])
+})
+
 test('items removed while searches run never come out, and k results do', async () => {
   await shard.open()
   const count = 400

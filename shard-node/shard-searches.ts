@@ -25,8 +25,6 @@ export interface FoundItems {
 interface JoinedAnswer extends FoundItems {
   /** Hits of the index that are none any more. */
   readonly dropped: number
-  /** No further item could come out with a larger k. */
-  readonly isComplete: boolean
 }
 
 interface Asked {
@@ -95,11 +93,14 @@ export class ShardSearches {
     )
   }
 
-  /** Asks again, for more, while items that went in the meantime leave fewer than k. */
+  /**
+   * Asks again, for more, while items dropped in the meantime leave fewer than k: others may take their places, and
+   * one that was removed and came back is there again, by a set that the search before could not see.
+   */
   async #untilEnough(first: JoinedAnswer, { request, query, signal }: Asked): Promise<FoundItems> {
     const { k } = request
     let answer = first
-    while (answer.hits.length < k && !answer.isComplete && answer.dropped > 0)
+    while (answer.hits.length < k && answer.dropped > 0)
       [answer] = (await this.#ask([request], [{ ...query, k: k + 2 * answer.dropped }], signal)) as [JoinedAnswer]
     const { hits, plan, watermarks } = answer
     return { hits: hits.slice(0, k), plan, watermarks }
@@ -118,9 +119,9 @@ export class ShardSearches {
     const view = items.view()
     try {
       const answers = await index.searchBatch(queries, signal)
-      return answers.map(({ hits, plan, complete }, at) => {
+      return answers.map(({ hits, plan }, at) => {
         const { filter } = requests[at]!
-        return { ...hitsOf(hits, { items, view, filter }), plan, watermarks, isComplete: complete }
+        return { ...hitsOf(hits, { items, view, filter }), plan, watermarks }
       })
     } finally {
       view.end()
