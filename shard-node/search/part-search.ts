@@ -1,12 +1,10 @@
 import type { RowKernel } from '../kernel/row-kernel.ts'
 import { visibility } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
-import type { GraphView } from '../segments/graph-file.ts'
+import { GraphView } from '../segments/graph-file.ts'
 import type { PartView } from '../segments/part.ts'
 import type { AllowedItems } from './allowed-items.ts'
-import { openGraph } from './graph-copy.ts'
 import { ItemDirectory } from './item-directory.ts'
-import type { GraphCopy } from './search-messages.ts'
 import { StoredVectors, type VectorScratch } from './stored-vectors.ts'
 
 export interface PartOpening {
@@ -14,7 +12,6 @@ export interface PartOpening {
   readonly thread: number
   /** Asked when vectors lie on disk. */
   readonly scratch: () => VectorScratch
-  readonly onCopied: (copy: GraphCopy) => void
 }
 
 /** Rows are counted again after one change per so many of them: their unseen share is wrong by no more. */
@@ -30,10 +27,10 @@ export class PartSearch {
   #unseen = { share: 0, since: 0, until: 0 }
 
   /** @throws FreshetError `checkpoint-corrupt` | `storage-failed` when the graph or the vectors cannot be opened */
-  constructor(view: PartView, { dims, thread, scratch, onCopied }: PartOpening) {
+  constructor(view: PartView, { dims, thread, scratch }: PartOpening) {
     this.#view = view
     this.kernel = new WasmKernel(view.memory, thread)
-    this.graph = view.graph && openGraph(view.graph, dims, onCopied)
+    this.graph = view.graph && GraphView.open(view.graph.path, { size: view.graph.size, dims })
     this.#stored = view.vectors && new StoredVectors(view.vectors, dims, scratch())
   }
 

@@ -2,20 +2,11 @@ import { Worker } from 'node:worker_threads'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { PartView } from '../segments/part.ts'
 import type { IndexAnswer } from '../vector-index.ts'
-import type {
-  Audit,
-  GraphCopy,
-  SearchReply,
-  SearchRequest,
-  SearchThreadData,
-  Snapshot,
-  WireQuery,
-} from './search-messages.ts'
+import type { Audit, SearchReply, SearchRequest, SearchThreadData, Snapshot, WireQuery } from './search-messages.ts'
 
 export interface SearchLinkEvents {
   /** Of one query sent with `audit`, unless it failed. */
   readonly onAudit: (audit: Audit) => void
-  readonly onCopied: (copy: GraphCopy) => void
   /** Once: the thread has died, or a layout could not be opened. All that waits has been refused. */
   readonly onFailure: (error: FreshetError) => void
 }
@@ -132,9 +123,6 @@ export class SearchLink {
       case 'audited':
         this.#audits--
         this.#events.onAudit({ recall: reply.recall, effort: reply.effort, cpuMs: reply.cpuMs })
-        break
-      case 'copied':
-        this.#events.onCopied({ path: reply.path, reason: reply.reason })
         break
     }
   }

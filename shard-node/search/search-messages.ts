@@ -39,12 +39,6 @@ export interface Audit {
   readonly cpuMs: number
 }
 
-/** A graph could not be viewed (its file is another user's): a copy of this process is viewed. */
-export interface GraphCopy {
-  readonly path: string
-  readonly reason: string
-}
-
 /**
  * A layout holds for every query sent after it. Searches are answered in the order sent, but for exact ones, which
  * are done in slices between the others. Ids are the owner's and never used again.
@@ -68,4 +62,3 @@ export type SearchReply =
   | { readonly type: 'failed'; readonly id: number; readonly code: ErrorCode; readonly message: string }
   /** Of one audited query of a search that was answered before. */
   | ({ readonly type: 'audited'; readonly id: number } & Audit)
-  | ({ readonly type: 'copied' } & GraphCopy)

@@ -37,9 +37,8 @@ function queryOf(options: Partial<WireQuery> = {}, cluster = 7): WireQuery {
 
 function startPool(options: { readonly dims?: number; readonly threads?: number } = {}): void {
   const onAudit = (audit: Audit): number => audits.push(audit)
-  const onCopied = (): never => expect.unreachable('the files are our own')
   audits = []
-  pool = new SearchPool({ dims, threads, ties, onAudit, onCopied, ...options })
+  pool = new SearchPool({ dims, threads, ties, onAudit, ...options })
 }
 
 async function openPool(parts: readonly PartView[] = [graphed.view, written.view]): Promise<void> {

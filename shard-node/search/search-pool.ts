@@ -39,14 +39,14 @@ export class SearchPool {
   #pending: PendingQuery[] = []
   #failure: FreshetError | null = null
 
-  constructor({ dims, threads, ties, onAudit, onCopied }: SearchPoolOptions) {
+  constructor({ dims, threads, ties, onAudit }: SearchPoolOptions) {
     const failed = Promise.withResolvers<FreshetError>()
     this.failed = failed.promise
     const onFailure = (error: FreshetError): void => {
       this.#failure ??= error
       failed.resolve(error)
     }
-    const events = { onAudit, onCopied, onFailure }
+    const events = { onAudit, onFailure }
     this.#links = Array.from({ length: threads }, (_, thread) => new SearchLink({ dims, thread, ties }, events))
   }
 

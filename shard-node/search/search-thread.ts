@@ -109,7 +109,6 @@ class SearchThread {
         this.#scratch ??= new VectorScratch(this.#data.dims)
         return this.#scratch
       },
-      onCopied: copy => this.#reply({ type: 'copied', ...copy }),
     })
     this.#opened.add(part)
     return part

@@ -75,8 +75,8 @@ export class GraphView {
   /**
    * The file's checksum must have been verified before: the library crashes the process on most damaged files, and
    * believes the file over its own configuration. The file must never be written to while it is viewed.
-   * @throws FreshetError `checkpoint-corrupt` when it opens but is not the graph that was saved; one for which
-   * `isForeignFile` holds when the file is another user's
+   * A file of another user that may be read is viewed too: since 2.26 the library does without O_NOATIME then.
+   * @throws FreshetError `checkpoint-corrupt` when it opens but is not the graph that was saved; `storage-failed`
    */
   static open(path: string, { size, dims }: { readonly size: number; readonly dims: number }): GraphView {
     refuseUnreadable(path)
@@ -119,13 +119,6 @@ export class GraphView {
   }
 }
 
-const foreignFile = { errno: 'EPERM' } as const
-
-/** Whether a graph could not be viewed because the file is another user's: a copy of one's own can. */
-export function isForeignFile(error: FreshetError): boolean {
-  return error.details === foreignFile
-}
-
 /** A file that the library cannot open makes it close descriptor 0, and the process end at the next use of that. */
 function refuseUnreadable(path: string): void {
   try {
@@ -136,9 +129,7 @@ function refuseUnreadable(path: string): void {
 }
 
 function unviewable(path: string, cause: unknown): FreshetError {
-  const isForeign = cause instanceof Error && /operation not permitted/i.test(cause.message)
-  const details = isForeign ? foreignFile : undefined
-  return new FreshetError('storage-failed', `the graph ${path} cannot be viewed`, { cause, details })
+  return new FreshetError('storage-failed', `the graph ${path} cannot be viewed`, { cause })
 }
 
 function newIndex({ dims, connectivity, expansionAdd }: GraphShape): Index {

@@ -109,8 +109,6 @@ export class SegmentedIndex implements VectorIndex {
       threads,
       ties,
       onAudit,
-      onCopied: ({ path, reason }) =>
-        onAlarm(new FreshetError('storage-failed', `${path} is searched as a copy: ${reason}`)),
     })
   }
 
