@@ -26,6 +26,6 @@ export const standardTuning: IndexTuning = {
   graphRows: 32_768,
   connectivity: 12,
   expansionAdd: 64,
-  effort: 40,
+  effort: 44,
   sequenceLimit: 2 ** 30 - 2 ** 20,
 }
