@@ -8,8 +8,8 @@ const exampleDigest = { set: '00000000000000000000000000000000', objects: '00000
 
 const StorageShape = Type.Object(
   {
-    graphs: Type.Integer({ description: 'parts of the index with a graph' }),
-    scannedRows: Type.Integer({ description: 'rows in parts without one, whose codes every search compares' }),
+    graphs: Type.Integer({ description: 'segments of the index with a graph' }),
+    scannedRows: Type.Integer({ description: 'rows in segments without one, whose codes every search compares' }),
     vectors: Type.Object({
       memoryBytes: Type.Number(),
       diskBytes: Type.Number(),
@@ -39,7 +39,7 @@ const RecallShape = Type.Object(
   {
     measured: nullable(Type.Number(), { description: 'mean of the latest samples, 0 to 1' }),
     samples: Type.Integer(),
-    effort: Type.Integer({ description: 'graph candidates asked of a part of 200,000 rows' }),
+    effort: Type.Integer({ description: 'graph candidates asked of a segment of 200,000 rows' }),
     cpuMs: Type.Number({ description: 'CPU time of the exact answers since the start' }),
   },
   { $id: 'Recall' },

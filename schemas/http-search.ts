@@ -237,8 +237,10 @@ const ShardExplanation = Type.Object(
     replica: Type.String(),
     kind: words(['graph', 'scan', 'exact']),
     selectivity: Type.Number({ description: 'share of the items that the filter allows' }),
-    effort: Type.Integer({ description: 'graph candidates asked of a part of 200,000 rows; 0: no graph was walked' }),
-    parts: list(
+    effort: Type.Integer({
+      description: 'graph candidates asked of a segment of 200,000 rows; 0: no graph was walked',
+    }),
+    segments: list(
       Type.Object({
         rows: Type.Integer(),
         by: words(['graph', 'codes', 'vectors']),

@@ -65,10 +65,10 @@ export interface SearchExplanation {
   readonly kind: ShardSearchResult['plan']
   /** Share of the items that the filter allows, 0 to 1; 1 without a filter. */
   readonly selectivity: number
-  /** Graph candidates asked of a part of 200,000 rows; 0 when no graph was walked. */
+  /** Graph candidates asked of a segment of 200,000 rows; 0 when no graph was walked. */
   readonly effort: number
-  /** The parts of the index that were looked at. */
-  readonly parts: readonly {
+  /** The segments of the index that were looked at. */
+  readonly segments: readonly {
     readonly rows: number
     /** `graph`: walked; `codes`: every allowed row's code compared; `vectors`: every allowed row's vector compared. */
     readonly by: 'graph' | 'codes' | 'vectors'
@@ -162,11 +162,11 @@ export interface SearchTimes {
   readonly buckets: readonly { readonly upToMs: number | null; readonly count: number }[]
 }
 
-/** What a replica's content takes. `segments` of the status counts all parts of the index. */
+/** What a replica's content takes. `segments` of the status counts all segments of the index. */
 export interface StorageStatus {
-  /** Parts with a graph. */
+  /** Segments with a graph. */
   readonly graphs: number
-  /** Rows in parts without one: every search compares their codes. */
+  /** Rows in segments without one: every search compares their codes. */
   readonly scannedRows: number
   readonly vectors: {
     readonly memoryBytes: number
@@ -188,7 +188,7 @@ export interface RecallStatus {
   readonly measured: number | null
   /** Since the start. */
   readonly samples: number
-  /** Graph candidates asked now of a part of 200,000 rows. */
+  /** Graph candidates asked now of a segment of 200,000 rows. */
   readonly effort: number
   /** CPU time that exact answers took since the start. */
   readonly cpuMs: number

@@ -96,7 +96,7 @@ export class ExactIndex implements VectorIndex {
     return {
       hits: hits.slice(0, query.k),
       complete: hits.length <= query.k,
-      plan: { kind: 'exact', selectivity, effort: 0, parts: [{ rows: scored, by: 'vectors', scored }] },
+      plan: { kind: 'exact', selectivity, effort: 0, segments: [{ rows: scored, by: 'vectors', scored }] },
     }
   }
 

@@ -239,9 +239,9 @@ test('a search tells how it was carried out when asked', async () => {
   const request = { ...requestOf(vectors.next(0)), filter: { category: ['lamp'] } }
   expect(await shard.node.search(request)).not.toHaveProperty('explain')
   const { explain, plan } = await shard.node.search({ ...request, explain: true })
-  expect(explain).toMatchObject({ kind: plan, selectivity: 0.25, parts: [{ rows: 40 }] })
+  expect(explain).toMatchObject({ kind: plan, selectivity: 0.25, segments: [{ rows: 40 }] })
   const exact = await shard.node.search({ ...request, exact: true, explain: true })
-  expect(exact.explain).toMatchObject({ kind: 'exact', parts: [{ by: 'vectors' }] })
+  expect(exact.explain).toMatchObject({ kind: 'exact', segments: [{ by: 'vectors' }] })
 })
 
 test('an item is announced when a search begins to find it, and again with new objects, not with a new price', async () => {

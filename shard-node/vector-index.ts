@@ -25,8 +25,8 @@ export interface IndexHit {
   readonly score: number
 }
 
-/** How one part of the index was searched, for `explain`. */
-export interface PartPlan {
+/** How one segment of the index was searched, for `explain`. */
+export interface SegmentPlan {
   readonly rows: number
   /** `graph`: walked; `codes`: every allowed row's code compared; `vectors`: every allowed row's vector compared. */
   readonly by: 'graph' | 'codes' | 'vectors'
@@ -38,9 +38,9 @@ export interface IndexPlan {
   readonly kind: 'graph' | 'scan' | 'exact'
   /** Share of the items that the filter allows, 0 to 1; 1 without a filter. */
   readonly selectivity: number
-  /** Graph candidates asked of a part of 200,000 rows; 0 when no graph was walked. */
+  /** Graph candidates asked of a segment of 200,000 rows; 0 when no graph was walked. */
   readonly effort: number
-  readonly parts: readonly PartPlan[]
+  readonly segments: readonly SegmentPlan[]
 }
 
 export interface IndexAnswer {
@@ -56,11 +56,11 @@ export interface IndexStatistics {
   readonly rows: number
   /** Rows of replaced or removed sets that compaction has not dropped yet. */
   readonly tombstones: number
-  /** Parts with a graph. */
+  /** Segments with a graph. */
   readonly graphs: number
-  /** All parts. */
+  /** All segments. */
   readonly segments: number
-  /** Rows in parts without a graph, scanned by their codes. */
+  /** Rows in segments without a graph, scanned by their codes. */
   readonly scannedRows: number
   /** Bytes of rows in memory, of the table of their sets and of graphs mapped, which count once for all threads. */
   readonly memoryBytes: number

@@ -36,7 +36,7 @@ const explain: SearchExplanation = {
   kind: 'graph',
   selectivity: 1,
   effort: 40,
-  parts: [{ rows: 6, by: 'graph', scored: 6 }],
+  segments: [{ rows: 6, by: 'graph', scored: 6 }],
 }
 
 interface TableReplicaOptions {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { ShardFiles } from '../files/shard-files.ts'
-import type { SavedPart } from '../segments/part.ts'
+import type { SavedSegment } from '../segments/segment.ts'
 import { CheckpointDirectory } from './checkpoint-directory.ts'
 import { type CheckpointManifest, checkpointFormat } from './manifest.ts'
 
@@ -19,7 +19,7 @@ beforeEach(async () => {
 afterEach(() => rm(path, { recursive: true }))
 
 /** Of so many bytes by the manifest; the content of the file is nobody's business here. */
-function part(id: number, bytes: number): SavedPart {
+function segment(id: number, bytes: number): SavedSegment {
   return {
     id,
     rows: {
@@ -38,7 +38,7 @@ function part(id: number, bytes: number): SavedPart {
   }
 }
 
-function manifestOf(sequence: number, parts: readonly SavedPart[]): CheckpointManifest {
+function manifestOf(sequence: number, segments: readonly SavedSegment[]): CheckpointManifest {
   return {
     format: checkpointFormat,
     sequence,
@@ -53,13 +53,13 @@ function manifestOf(sequence: number, parts: readonly SavedPart[]): CheckpointMa
     digests: {},
     refused: [],
     items: { files: [] },
-    parts,
+    segments,
   }
 }
 
-async function publish(sequence: number, parts: readonly SavedPart[], inUse = none): Promise<void> {
-  for (const { rows } of parts) await writeFile(join(path, rows.file), '')
-  await directory.publish(manifestOf(sequence, parts), inUse)
+async function publish(sequence: number, segments: readonly SavedSegment[], inUse = none): Promise<void> {
+  for (const { rows } of segments) await writeFile(join(path, rows.file), '')
+  await directory.publish(manifestOf(sequence, segments), inUse)
 }
 
 async function sequences(): Promise<unknown[]> {
@@ -70,7 +70,7 @@ async function sequences(): Promise<unknown[]> {
 }
 
 test('the checkpoint before is kept while it costs little, with its files', async () => {
-  const [large, small, next] = [part(1, 900 * mebibyte), part(2, mebibyte), part(3, mebibyte)]
+  const [large, small, next] = [segment(1, 900 * mebibyte), segment(2, mebibyte), segment(3, mebibyte)]
   await publish(1, [large, small])
   await publish(2, [large, next])
   expect(await sequences()).toEqual([
@@ -83,7 +83,7 @@ test('the checkpoint before is kept while it costs little, with its files', asyn
 })
 
 test('after a merge the checkpoint before goes, but not what the running index still reads', async () => {
-  const [before, merged] = [part(1, 900 * mebibyte), part(2, 800 * mebibyte)]
+  const [before, merged] = [segment(1, 900 * mebibyte), segment(2, 800 * mebibyte)]
   await publish(1, [before])
   await publish(2, [merged], () => new Set(['rows-1']))
   expect((await readdir(path)).sort()).toEqual(['MANIFEST', 'rows-1', 'rows-2'])
@@ -92,7 +92,7 @@ test('after a merge the checkpoint before goes, but not what the running index s
 })
 
 test('files of former formats and unfinished ones go; a manifest that cannot be read keeps all', async () => {
-  await publish(1, [part(4, 1)])
+  await publish(1, [segment(4, 1)])
   for (const name of ['items-3', 'graph-3', 'graph-empty', 'rows-9.tmp', 'rows-2.corrupt', 'notes'])
     await writeFile(join(path, name), '')
   expect(await directory.lastNumber()).toBe(9)

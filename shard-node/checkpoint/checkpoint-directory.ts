@@ -100,7 +100,7 @@ export class CheckpointDirectory {
     const { files } = manifest.items
     for (const saved of files.slice(0, -1)) await this.files.link(saved, target)
     for (const saved of files.slice(-1)) await this.files.copy(saved, target)
-    for (const { rows, graph } of manifest.parts) {
+    for (const { rows, graph } of manifest.segments) {
       await this.files.link(rows, target)
       if (graph !== null) await this.files.link(graph, target)
     }

@@ -1,7 +1,7 @@
 import { cp, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { checkpointWithGraph, contentOf, fill, flipBit, smallParts } from '../testing/checkpoint-content.ts'
+import { checkpointWithGraph, contentOf, fill, flipBit, smallSegments } from '../testing/checkpoint-content.ts'
 import { type ClusteredVectors, clusteredVectors } from '../testing/clustered-vectors.ts'
 import { attributesPut, itemRemoved, objectsPut, ShardOnLog } from '../testing/shard-on-log.ts'
 import { decodeManifest, encodeManifest } from './manifest.ts'
@@ -26,7 +26,7 @@ async function freshReplay(): Promise<unknown> {
 }
 
 test('a restart from the checkpoint and the rest of the log equals a replay of the whole log', async () => {
-  await shard.open(smallParts)
+  await shard.open(smallSegments)
   await fill(shard, 1)
   await checkpointWithGraph(shard)
   await fill(shard, 151)
@@ -45,33 +45,33 @@ test('a restart from the checkpoint and the rest of the log equals a replay of t
 })
 
 test('graph searches after a restart give what they gave before', async () => {
-  await shard.open(smallParts)
+  await shard.open(smallSegments)
   await fill(shard, 1)
   await checkpointWithGraph(shard)
   const query = vectors.next(2)
   const before = await shard.search(query, { k: 5 })
   expect(before.plan).toBe('graph')
   await shard.node.close()
-  await shard.open(smallParts)
+  await shard.open(smallSegments)
   expect(await shard.search(query, { k: 5 })).toEqual(before)
   expect((await shard.node.status()).storage.graphs).toBe(1)
 })
 
 test('a checkpoint follows a merge unasked, and what neither it nor the one before names goes', async () => {
-  await shard.open({ tuning: { ...smallParts.tuning, checkpointEveryMs: 3_600_000 } })
+  await shard.open({ tuning: { ...smallSegments.tuning, checkpointEveryMs: 3_600_000 } })
   await shard.apply(attributesPut('early', 1), objectsPut('early', 1, [vectors.next(0)]))
   await shard.node.checkpoint()
   await fill(shard, 1)
-  const partsOf = async (manifest: string): Promise<string[]> => {
-    const { parts } = decodeManifest(await readFile(join(shard.checkpointDirectory, manifest), 'utf8'))
-    return parts.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
+  const segmentsOf = async (manifest: string): Promise<string[]> => {
+    const { segments } = decodeManifest(await readFile(join(shard.checkpointDirectory, manifest), 'utf8'))
+    return segments.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
   }
   await vi.waitFor(async () => {
     await shard.node.settled()
-    const newest = await partsOf('MANIFEST')
+    const newest = await segmentsOf('MANIFEST')
     expect(newest.some(file => file.startsWith('graph-'))).toBe(true)
     const present = (await readdir(shard.checkpointDirectory)).filter(name => /^(rows|graph)-/.test(name))
-    expect(new Set(present)).toEqual(new Set([...newest, ...(await partsOf('MANIFEST.previous'))]))
+    expect(new Set(present)).toEqual(new Set([...newest, ...(await segmentsOf('MANIFEST.previous'))]))
   }, 10_000)
 })
 
@@ -165,7 +165,7 @@ test('an export taken while writes go on opens as a replica of its own', async (
 })
 
 test('a snapshot seeds a replica with an empty directory, which then follows the log', async () => {
-  await shard.open(smallParts)
+  await shard.open(smallSegments)
   await fill(shard, 1)
   await shard.node.settled()
   const seedDirectory = join(shard.directory, 'seed')

@@ -83,8 +83,8 @@ export class Checkpoints {
     // Everything up to the first `await` is one picture: the index and the store take theirs before they return.
     const { registerWrites } = state
     const picture = pictureOf(state)
-    const [parts, items] = await Promise.allSettled([index.partsForCheckpoint(), state.items.flush()])
-    if (parts.status === 'rejected') throw parts.reason
+    const [segments, items] = await Promise.allSettled([index.segmentsForCheckpoint(), state.items.flush()])
+    if (segments.status === 'rejected') throw segments.reason
     if (items.status === 'rejected') throw items.reason
     const { generation, acceptance } = identity
     const manifest = {
@@ -97,7 +97,7 @@ export class Checkpoints {
       topicEpoch: acceptance.topicEpoch,
       ...picture,
       items: items.value,
-      parts: parts.value,
+      segments: segments.value,
     }
     await directory.publish(manifest, () => this.#inUse())
     this.#published = manifest
@@ -108,7 +108,7 @@ export class Checkpoints {
   /** Files that the running shard reads or writes. */
   #inUse(): ReadonlySet<string> {
     const { index, state } = this.#options
-    return new Set([...index.partsInUse(), ...state.items.filesInUse()])
+    return new Set([...index.segmentsInUse(), ...state.items.filesInUse()])
   }
 
   #inTurn(work: () => Promise<unknown>): Promise<void> {

@@ -4,7 +4,7 @@ import type { PartitionDigest } from '../../schemas/shard-api.ts'
 import type { SavedWatermark } from '../index-age.ts'
 import type { SavedItemLog } from '../items/item-log.ts'
 import type { RefusedRecord } from '../refused-records.ts'
-import type { SavedFile, SavedPart } from '../segments/part.ts'
+import type { SavedFile, SavedSegment } from '../segments/segment.ts'
 
 export const checkpointFormat = 2
 
@@ -27,7 +27,7 @@ export interface CheckpointManifest {
   /** Records refused and not made good yet. */
   readonly refused: readonly RefusedRecord[]
   readonly items: SavedItemLog
-  readonly parts: readonly SavedPart[]
+  readonly segments: readonly SavedSegment[]
 }
 
 export function encodeManifest(manifest: CheckpointManifest): string {
@@ -52,8 +52,8 @@ export function decodeManifest(text: string): CheckpointManifest {
 }
 
 /** Every file that the checkpoint needs. */
-export function filesOf({ items, parts }: CheckpointManifest): readonly SavedFile[] {
-  return [...items.files, ...parts.flatMap(({ rows, graph }) => (graph === null ? [rows] : [rows, graph]))]
+export function filesOf({ items, segments }: CheckpointManifest): readonly SavedFile[] {
+  return [...items.files, ...segments.flatMap(({ rows, graph }) => (graph === null ? [rows] : [rows, graph]))]
 }
 
 function parse(text: string): { readonly manifest?: unknown; readonly sha256?: unknown } {

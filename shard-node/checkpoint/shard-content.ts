@@ -40,10 +40,10 @@ export async function openContent(manifest: CheckpointManifest | null, options: 
       directory: files.directory,
       dims: identity.acceptance.dims,
       ties: items.ties,
-      saved: manifest?.parts ?? [],
+      saved: manifest?.segments ?? [],
       standing: (item, ordinal) => items.setLookup(item, ordinal),
       currentRows: items.currentRows,
-      lastPartId: await directory.lastNumber(),
+      lastSegmentId: await directory.lastNumber(),
     })
     return { items, index }
   } catch (thrown) {

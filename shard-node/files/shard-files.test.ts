@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { assert, asyncProperty, integer, uint8Array } from 'fast-check'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 import type { DiskStep } from './disk-steps.ts'
 import { ShardFiles } from './shard-files.ts'
 
@@ -122,7 +122,7 @@ describe('what is refused', () => {
 })
 
 describe('appending', () => {
-  test('goes on where the saved part ends, over what lies behind it', async () => {
+  test('goes on where the saved segment ends, over what lies behind it', async () => {
     const log = await files.appendTo({ file: 'log', bytes: 0, crc32: 0 })
     await log.write(Buffer.from('one '))
     const saved = await log.sync()

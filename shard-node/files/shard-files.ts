@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, link, mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 import type { DiskStep, OnDiskStep } from './disk-steps.ts'
 import { asStorageError, damaged, errnoOf } from './storage-errors.ts'
 import { SummedReader } from './summed-reader.ts'

@@ -1,5 +1,5 @@
 import { FreshetError } from '../../schemas/errors.ts'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 
 /** Errno of a refused call of the operating system, or null for any other thrown value. */
 export function errnoOf(thrown: unknown): string | null {

@@ -1,7 +1,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
 import { FreshetError } from '../../schemas/errors.ts'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 import { asStorageError, damaged, errnoOf } from './storage-errors.ts'
 import { pieceBytes } from './summed-writer.ts'
 

@@ -1,6 +1,6 @@
 import type { FileHandle } from 'node:fs/promises'
 import { crc32 } from 'node:zlib'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 import type { OnDiskStep } from './disk-steps.ts'
 import { asStorageError } from './storage-errors.ts'
 

@@ -12,26 +12,26 @@ export function keyOf(filter: SearchFilter): string {
 
 /** The filter itself. */
 export function contentMatch(filter: SearchFilter): (content: AttributesContent) => boolean {
-  const parts: ((content: AttributesContent) => boolean)[] = []
+  const segments: ((content: AttributesContent) => boolean)[] = []
   const { category, region, available, price, attributes } = filter
   if (category !== undefined) {
     const categories = new Set(category)
-    parts.push(item => categories.has(item.category))
+    segments.push(item => categories.has(item.category))
   }
   if (region !== undefined) {
     const regions = new Set(region)
-    parts.push(item => item.regions.some(name => regions.has(name)))
+    segments.push(item => item.regions.some(name => regions.has(name)))
   }
-  if (available !== undefined) parts.push(item => item.available === available)
+  if (available !== undefined) segments.push(item => item.available === available)
   if (price !== undefined) {
     const { min = Number.NEGATIVE_INFINITY, max = Number.POSITIVE_INFINITY } = price
-    parts.push(item => item.price !== null && item.price >= min && item.price <= max)
+    segments.push(item => item.price !== null && item.price >= min && item.price <= max)
   }
   for (const [name, values] of Object.entries(attributes ?? {})) {
     const accepted = new Set(values)
-    parts.push(item => Object.hasOwn(item.attributes, name) && accepted.has(item.attributes[name]!))
+    segments.push(item => Object.hasOwn(item.attributes, name) && accepted.has(item.attributes[name]!))
   }
-  return item => parts.every(part => part(item))
+  return item => segments.every(segment => segment(item))
 }
 
 /** The filter by what is in memory: says yes to all that pass, and to one in 2^32 that does not. */

@@ -2,7 +2,7 @@ import { crc32 } from 'node:zlib'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import type { SummedWriter } from '../files/summed-writer.ts'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 
 /** Bytes appended before they are handed to the disk unasked. */
 const chunkBytes = 1 << 18

@@ -3,7 +3,7 @@ import { promisify } from 'node:util'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import { asStorageError } from '../files/storage-errors.ts'
-import type { SavedFile } from '../segments/part.ts'
+import type { SavedFile } from '../segments/segment.ts'
 import { ItemLogWriter } from './item-log-writer.ts'
 import { lengthAt, type RecordSpan, requireIntact } from './item-record.ts'
 

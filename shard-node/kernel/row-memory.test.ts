@@ -46,7 +46,7 @@ test.each<readonly [string, Partial<RowShape>]>([
   ['dimensions that are no multiple of 8', { dims: 100 }],
   ['no dimensions', { dims: 0 }],
   ['too many dimensions', { dims: 1_032 }],
-  ['part of a bitmap word', { items: 33 }],
+  ['segment of a bitmap word', { items: 33 }],
   ['half a row', { capacity: 0.5 }],
   ['a negative number of threads', { threads: -1 }],
   ['4 GiB', { dims: 1_024, capacity: 2_000_000 }],

@@ -100,9 +100,9 @@ export class WasmKernel implements RowKernel {
   scanRows(rows: Uint32Array, { sequence, want }: { readonly sequence: number; readonly want: number }): ScannedRows {
     this.#startScan(sequence, false, want)
     for (let from = 0; from < rows.length; from += scratchRows) {
-      const part = rows.subarray(from, from + scratchRows)
-      this.#input.set(part)
-      this.#exports.scanInput(part.length)
+      const segment = rows.subarray(from, from + scratchRows)
+      this.#input.set(segment)
+      this.#exports.scanInput(segment.length)
     }
     return this.#finishScan()
   }

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { allowedOf } from '../testing/search-parts.ts'
+import { allowedOf } from '../testing/search-segments.ts'
 import { AllowedItems } from './allowed-items.ts'
 import { ItemDirectory } from './item-directory.ts'
 

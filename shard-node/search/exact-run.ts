@@ -2,12 +2,12 @@ import { scratchRows } from '../kernel/row-memory.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { AllowedItems } from './allowed-items.ts'
 import { BestObjects } from './best-objects.ts'
-import { isSeen, type SearchedPart } from './part-search.ts'
 import { selectivityOf } from './query-run.ts'
 import type { WireQuery } from './search-messages.ts'
+import { isSeen, type SearchedSegment } from './segment-search.ts'
 
 export interface ExactRunOptions {
-  readonly parts: readonly SearchedPart[]
+  readonly segments: readonly SearchedSegment[]
   readonly sequence: number
   readonly query: WireQuery
   readonly ties: Uint32Array
@@ -18,25 +18,25 @@ export class ExactRun {
   readonly #options: ExactRunOptions
   readonly #best: BestObjects
   readonly #allowed: AllowedItems | null = null
-  /** By part. */
+  /** By segment. */
   readonly #scored: number[]
   readonly #rows = new Uint32Array(scratchRows)
-  #part = 0
+  #segment = 0
   #row = 0
 
   constructor(options: ExactRunOptions) {
-    const { query, ties, parts } = options
+    const { query, ties, segments } = options
     this.#options = options
     this.#best = new BestObjects(ties)
     this.#best.begin(query.k)
-    this.#scored = parts.map(() => 0)
+    this.#scored = segments.map(() => 0)
     if (query.allowed === null) return
     this.#allowed = new AllowedItems()
     this.#allowed.copy(query.allowed.bits, query.exclude)
   }
 
-  get parts(): readonly SearchedPart[] {
-    return this.#options.parts
+  get segments(): readonly SearchedSegment[] {
+    return this.#options.segments
   }
 
   /**
@@ -44,29 +44,29 @@ export class ExactRun {
    * @throws FreshetError `storage-failed`
    */
   advance(rows: number): IndexAnswer | null {
-    const searched = this.#options.parts[this.#part]
+    const searched = this.#options.segments[this.#segment]
     if (searched === undefined) return this.#answer()
     const to = Math.min(searched.rows, this.#row + rows)
     this.#score(searched, this.#row, to)
     this.#row = to
     if (to < searched.rows) return null
-    this.#part++
+    this.#segment++
     this.#row = 0
-    return this.#part < this.#options.parts.length ? null : this.#answer()
+    return this.#segment < this.#options.segments.length ? null : this.#answer()
   }
 
-  #score({ part }: SearchedPart, from: number, to: number): void {
-    const { items, objects } = part.kernel.columns
-    const passing = this.#keepPassing(items, part.kernel.columns.words, from, to)
+  #score({ segment }: SearchedSegment, from: number, to: number): void {
+    const { items, objects } = segment.kernel.columns
+    const passing = this.#keepPassing(items, segment.kernel.columns.words, from, to)
     if (passing === 0) return
-    part.prepare(this.#options.query.vector)
+    segment.prepare(this.#options.query.vector)
     const isDense = passing * 2 > to - from
-    const scores = isDense ? part.scoreRange(from, to) : part.score(this.#rows.subarray(0, passing))
+    const scores = isDense ? segment.scoreRange(from, to) : segment.score(this.#rows.subarray(0, passing))
     for (let i = 0; i < passing; i++) {
       const row = this.#rows[i]!
       this.#best.offer(items[row]!, objects[row]!, scores[isDense ? row - from : i]!)
     }
-    this.#scored[this.#part]! += passing
+    this.#scored[this.#segment]! += passing
   }
 
   #keepPassing(items: Uint32Array, words: Uint32Array, from: number, to: number): number {
@@ -82,7 +82,7 @@ export class ExactRun {
   }
 
   #answer(): IndexAnswer {
-    const { parts, query } = this.#options
+    const { segments, query } = this.#options
     return {
       hits: this.#best.top(),
       complete: this.#best.isAll,
@@ -90,7 +90,7 @@ export class ExactRun {
         kind: 'exact',
         selectivity: query.allowed === null ? 1 : selectivityOf(query.allowed),
         effort: 0,
-        parts: parts.map(({ rows }, i) => ({ rows, by: 'vectors', scored: this.#scored[i]! })),
+        segments: segments.map(({ rows }, i) => ({ rows, by: 'vectors', scored: this.#scored[i]! })),
       },
     }
   }

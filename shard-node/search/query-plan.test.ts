@@ -1,19 +1,19 @@
 import { describe, expect, test } from 'vitest'
-import { afterProbe, afterShortWalk, graphCandidates, planPart, rowsToScore, wantedOf } from './query-plan.ts'
+import { afterProbe, afterShortWalk, graphCandidates, planSegment, rowsToScore, wantedOf } from './query-plan.ts'
 
 const graph = { rows: 200_000, hasGraph: true, unseenShare: 0 }
 const log = { rows: 16_384, hasGraph: false, unseenShare: 0 }
 const query = { k: 10, effort: 40, selectivity: null }
 
 describe('without a filter', () => {
-  test('graphs are walked with the effort, other parts scanned', () => {
-    expect(planPart(graph, query)).toEqual({ by: 'graph', count: 40 })
-    expect(planPart(log, query)).toEqual({ by: 'codes' })
+  test('graphs are walked with the effort, other segments scanned', () => {
+    expect(planSegment(graph, query)).toEqual({ by: 'graph', count: 40 })
+    expect(planSegment(log, query)).toEqual({ by: 'codes' })
   })
 
-  test('smaller parts take fewer candidates; more results and rows that are not seen take more', () => {
-    const of = (part: Partial<typeof graph>, asked: Partial<typeof query> = {}): number =>
-      graphCandidates({ ...graph, ...part }, { ...query, ...asked })
+  test('smaller segments take fewer candidates; more results and rows that are not seen take more', () => {
+    const of = (segment: Partial<typeof graph>, asked: Partial<typeof query> = {}): number =>
+      graphCandidates({ ...graph, ...segment }, { ...query, ...asked })
     expect(of({ rows: 32_768 })).toBeLessThan(of({}))
     expect(of({ rows: 1_000_000 })).toBeGreaterThan(of({}))
     expect(of({ unseenShare: 0.5 })).toBe(80)
@@ -23,7 +23,7 @@ describe('without a filter', () => {
   })
 
   test('a walk through much of a graph is a scan', () => {
-    expect(planPart({ ...graph, rows: 100 }, { ...query, k: 50 })).toEqual({ by: 'codes' })
+    expect(planSegment({ ...graph, rows: 100 }, { ...query, k: 50 })).toEqual({ by: 'codes' })
     expect(afterShortWalk(graph, 40)).toBe(80)
     expect(afterShortWalk(graph, 200)).toBe(null)
     expect(afterShortWalk(graph, Number.POSITIVE_INFINITY)).toBe(null)
@@ -31,12 +31,12 @@ describe('without a filter', () => {
 })
 
 describe('with a filter', () => {
-  const steps = [0.001, 0.1, 0.2, 0.5, 0.9].map(selectivity => planPart(graph, { ...query, selectivity }).by)
+  const steps = [0.001, 0.1, 0.2, 0.5, 0.9].map(selectivity => planSegment(graph, { ...query, selectivity }).by)
 
   test('few items are looked up, many are scanned, most are walked for', () => {
     expect(steps).toEqual(['list', 'list', 'codes', 'probe', 'probe'])
-    expect(planPart(log, { ...query, selectivity: 0.9 })).toEqual({ by: 'codes' })
-    expect(planPart(graph, { ...query, selectivity: 0 })).toEqual({ by: 'list' })
+    expect(planSegment(log, { ...query, selectivity: 0.9 })).toEqual({ by: 'codes' })
+    expect(planSegment(graph, { ...query, selectivity: 0 })).toEqual({ by: 'list' })
   })
 
   test('after a probe, a filter that lets through what it should is walked for, one that is correlated scanned', () => {
@@ -60,12 +60,12 @@ describe('rows scored of a scan', () => {
     expect(rowsToScore({ ...near, rows: 1_000_000 }, 1_000)).toBe(8_192)
   })
 
-  test('are fewer of a small part of all, and never few where results may be far', () => {
+  test('are fewer of a small segment of all, and never few where results may be far', () => {
     expect(rowsToScore({ rows: 16_384, share: 0.1, isFar: false }, 10)).toBe(90)
     expect(rowsToScore({ rows: 100, share: 0.1, isFar: true }, 10)).toBe(500)
   })
 
-  test('may lie together in one of the parts', () => {
+  test('may lie together in one of the segments', () => {
     expect(wantedOf(10_000, 100_000, 500)).toBe(132)
     expect(wantedOf(90_000, 100_000, 500)).toBe(500)
     expect(wantedOf(0, 0, 500)).toBe(32)

@@ -1,7 +1,7 @@
 import { scratchRows } from '../kernel/row-memory.ts'
 
-/** What planning knows of a part. */
-export interface PlannedPart {
+/** What planning knows of a segment. */
+export interface PlannedSegment {
   readonly rows: number
   readonly hasGraph: boolean
   /** Share of its rows that the search does not see, roughly. */
@@ -10,19 +10,19 @@ export interface PlannedPart {
 
 export interface PlannedQuery {
   readonly k: number
-  /** Graph candidates asked of a part of 200,000 rows. */
+  /** Graph candidates asked of a segment of 200,000 rows. */
   readonly effort: number
   /** Share of the items that the filter allows, roughly; null: no filter. */
   readonly selectivity: number | null
 }
 
 /**
- * How a part is searched first.
+ * How a segment is searched first.
  * `graph`: walked for so many candidates. `probe`: walked for a few, to learn how many of them the filter allows
  * (then `afterProbe` decides). `codes`: the code of every seen and allowed row compared. `list`: rows of the allowed
  * items looked up, then the codes of these alone.
  */
-export type PartStep =
+export type SegmentStep =
   | { readonly by: 'graph' | 'probe'; readonly count: number }
   | { readonly by: 'codes' }
   | { readonly by: 'list' }
@@ -33,12 +33,12 @@ export type PartStep =
  * the ten nearest where nothing else is said.
  */
 
-/** Rows of the part that `effort` is meant for, and results. */
+/** Rows of the segment that `effort` is meant for, and results. */
 const effortRows = 200_000
 const effortResults = 10
 /**
  * Candidates needed for the same recall grow with the rows to this power: .990 takes 36 of 32,768 rows, 44 of 200,000
- * give .9915, 40 .989. Larger parts were not measured.
+ * give .9915, 40 .989. Larger segments were not measured.
  */
 const effortGrowth = 0.15
 /** More results need so many more candidates each: 50 of 100 .991, 100 of 200 .984, of 256 .989. */
@@ -74,46 +74,47 @@ const scored = { base: 100, perResult: 8 } as const
 const scoredGrowth = 0.35
 /** Far from the query codes tell less: one in two items allowed, as whole clusters, 500 rows .988, 700 .992. */
 const scoredFar = { base: 400, perResult: 10 } as const
-/** Few of the results lie in a small part, as a rule: even if all of them do, half the rows are .985. */
+/** Few of the results lie in a small segment, as a rule: even if all of them do, half the rows are .985. */
 const leastShareScored = 0.5
 
 /** More results are searched for exactly: a scan finds so few of the nearest that the share of them would fall. */
 export const mostApproximate = 1_000
 
-/** How to begin with a part. */
-export function planPart(part: PlannedPart, query: PlannedQuery): PartStep {
+/** How to begin with a segment. */
+export function planSegment(segment: PlannedSegment, query: PlannedQuery): SegmentStep {
   const { selectivity } = query
-  const count = graphCandidates(part, query)
-  if (selectivity === null) return part.hasGraph && count < part.rows / 4 ? { by: 'graph', count } : { by: 'codes' }
+  const count = graphCandidates(segment, query)
+  if (selectivity === null)
+    return segment.hasGraph && count < segment.rows / 4 ? { by: 'graph', count } : { by: 'codes' }
   if (selectivity <= listSelectivity) return { by: 'list' }
   const hoped = probeCandidates + count / selectivity
-  if (part.hasGraph && isWorthWalking(hoped, part)) return { by: 'probe', count: probeCandidates }
+  if (segment.hasGraph && isWorthWalking(hoped, segment)) return { by: 'probe', count: probeCandidates }
   return { by: 'codes' }
 }
 
-/** Candidates to ask of a part's graph when all its rows that are seen may come out. */
-export function graphCandidates(part: PlannedPart, { k, effort }: PlannedQuery): number {
+/** Candidates to ask of a segment's graph when all its rows that are seen may come out. */
+export function graphCandidates(segment: PlannedSegment, { k, effort }: PlannedQuery): number {
   const needed =
-    effort * (part.rows / effortRows) ** effortGrowth + candidatesPerResult * Math.max(0, k - effortResults)
+    effort * (segment.rows / effortRows) ** effortGrowth + candidatesPerResult * Math.max(0, k - effortResults)
   const seen = Math.max(needed, k / reliableShare + 1)
-  return Math.ceil(Math.min(mostCandidates, seen / (1 - part.unseenShare)))
+  return Math.ceil(Math.min(mostCandidates, seen / (1 - segment.unseenShare)))
 }
 
 /** Of the probed rows this share passed. Null: scan. */
-export function afterProbe(part: PlannedPart, query: PlannedQuery, passedShare: number): number | null {
-  const expected = (query.selectivity ?? 1) * (1 - part.unseenShare)
+export function afterProbe(segment: PlannedSegment, query: PlannedQuery, passedShare: number): number | null {
+  const expected = (query.selectivity ?? 1) * (1 - segment.unseenShare)
   if (passedShare === 0 || passedShare < expected * correlatedShare) return null
-  const count = Math.ceil(graphCandidates({ ...part, unseenShare: 0 }, query) / passedShare)
-  return isWorthWalking(count, part) ? count : null
+  const count = Math.ceil(graphCandidates({ ...segment, unseenShare: 0 }, query) / passedShare)
+  return isWorthWalking(count, segment) ? count : null
 }
 
 /** A walk for so many did not reach far enough. Null: scan. */
-export function afterShortWalk(part: PlannedPart, count: number): number | null {
-  return isWorthWalking(count * 2, part) ? count * 2 : null
+export function afterShortWalk(segment: PlannedSegment, count: number): number | null {
+  return isWorthWalking(count * 2, segment) ? count * 2 : null
 }
 
 export interface ScanOf {
-  /** Of all parts that are scanned. */
+  /** Of all segments that are scanned. */
   readonly rows: number
   /** Of all rows that are searched. */
   readonly share: number
@@ -129,11 +130,11 @@ export function rowsToScore({ rows, share, isFar }: ScanOf, k: number): number {
   return Math.min(scratchRows, Math.ceil(Math.max(near, far)))
 }
 
-/** How many of them one of the parts may have: twice its share, because neighbours lie together. */
-export function wantedOf(partRows: number, rows: number, toScore: number): number {
-  return Math.min(toScore, Math.ceil((2 * toScore * partRows) / Math.max(1, rows)) + 32)
+/** How many of them one of the segments may have: twice its share, because neighbours lie together. */
+export function wantedOf(segmentRows: number, rows: number, toScore: number): number {
+  return Math.min(toScore, Math.ceil((2 * toScore * segmentRows) / Math.max(1, rows)) + 32)
 }
 
-function isWorthWalking(count: number, { rows }: PlannedPart): boolean {
+function isWorthWalking(count: number, { rows }: PlannedSegment): boolean {
   return count <= Math.min(mostCandidates, rows * walkedShare)
 }

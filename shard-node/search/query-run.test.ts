@@ -5,18 +5,18 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { visibility } from '../kernel/row-memory.ts'
 import {
   allowedOf,
-  buildPart,
+  buildSegment,
   naiveHits,
-  type TestPartOptions,
   type TestRow,
+  type TestSegmentOptions,
   tiesFor,
-} from '../testing/search-parts.ts'
+} from '../testing/search-segments.ts'
 import { clusteredVectors, seededRandom } from '../testing/vectors.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { ExactRun } from './exact-run.ts'
-import { PartSearch, type SearchedPart } from './part-search.ts'
 import { QueryRun } from './query-run.ts'
 import type { WireQuery } from './search-messages.ts'
+import { type SearchedSegment, SegmentSearch } from './segment-search.ts'
 import { VectorScratch } from './stored-vectors.ts'
 
 const dims = 64
@@ -31,26 +31,26 @@ const random = seededRandom(11)
 const below = (limit: number): number => Math.floor(random() * limit)
 const run = new QueryRun({ dims, ties })
 
-/** Parts as a search thread has them, and what a naive search looks at. */
+/** Segments as a search thread has them, and what a naive search looks at. */
 class Layout {
-  readonly parts: SearchedPart[] = []
+  readonly segments: SearchedSegment[] = []
   readonly rows: TestRow[] = []
 
-  async add(options: Pick<TestPartOptions, 'order' | 'rows'> & Partial<TestPartOptions>): Promise<this> {
+  async add(options: Pick<TestSegmentOptions, 'order' | 'rows'> & Partial<TestSegmentOptions>): Promise<this> {
     const id = nextId++
-    const { view, rows } = await buildPart({ id, dims, items, threads: 1, directory, ...options })
+    const { view, rows } = await buildSegment({ id, dims, items, threads: 1, directory, ...options })
     const scratch = (): VectorScratch => new VectorScratch(dims)
-    this.parts.push({ part: new PartSearch(view, { dims, thread: 0, scratch }), rows: rows.length })
+    this.segments.push({ segment: new SegmentSearch(view, { dims, thread: 0, scratch }), rows: rows.length })
     this.rows.push(...rows)
     return this
   }
 
   answer(query: WireQuery, sequence = now): IndexAnswer | null {
-    return run.answer(this.parts, sequence, query)
+    return run.answer(this.segments, sequence, query)
   }
 
   exact(query: WireQuery, sequence = now, slice = 700): IndexAnswer {
-    const exact = new ExactRun({ parts: this.parts, sequence, query, ties })
+    const exact = new ExactRun({ segments: this.segments, sequence, query, ties })
     for (;;) {
       const answer = exact.advance(slice)
       if (answer !== null) return answer
@@ -69,7 +69,7 @@ beforeAll(async () => {
   await layout.add({ order: 'log', rows: setsOf(2_800, 3_000) })
 })
 afterAll(() => {
-  for (const { part } of layout.parts) part.close()
+  for (const { segment } of layout.segments) segment.close()
   rmSync(directory, { recursive: true })
 })
 
@@ -153,7 +153,7 @@ function allowing(passes: (item: number) => boolean): NonNullable<WireQuery['all
   )
 }
 
-describe('a layout of log parts and item parts', () => {
+describe('a layout of log segments and item segments', () => {
   test.each([1, 10, 100])('the best %i items are found', k => {
     expect(
       recall(
@@ -213,20 +213,20 @@ describe('a layout of log parts and item parts', () => {
   test('the plan tells what was done', () => {
     const walked = layout.answer(queryOf())!.plan
     expect(walked).toMatchObject({ kind: 'graph', effort: 60, selectivity: 1 })
-    expect(walked.parts.map(({ by }) => by)).toEqual(['graph', 'codes', 'codes', 'codes'])
+    expect(walked.segments.map(({ by }) => by)).toEqual(['graph', 'codes', 'codes', 'codes'])
     const listed = layout.answer(queryOf({ allowed: allowing(item => item % 100 === 0) }))!.plan
     expect(listed).toMatchObject({ kind: 'scan', effort: 0, selectivity: 0.01 })
-    expect(listed.parts.every(({ by, scored }) => by === 'vectors' && scored < 100)).toBe(true)
+    expect(listed.segments.every(({ by, scored }) => by === 'vectors' && scored < 100)).toBe(true)
   })
 
-  test('nothing comes out of a part without rows', async () => {
+  test('nothing comes out of a segment without rows', async () => {
     const empty = await new Layout().add({ order: 'log', rows: setsOf(0, 10) })
-    const begun = empty.parts.map(({ part }) => ({ part, rows: 0 }))
+    const begun = empty.segments.map(({ segment }) => ({ segment, rows: 0 }))
     for (const allowed of [null, allowing(() => true), allowing(item => item === 1)])
       expect(run.answer(begun, now, queryOf({ allowed }))).toMatchObject({ hits: [], complete: true })
   })
 
-  test('nothing comes out of no parts', () => {
+  test('nothing comes out of no segments', () => {
     expect(new Layout().answer(queryOf())).toMatchObject({ hits: [], complete: true })
     expect(new Layout().exact(queryOf())).toMatchObject({ hits: [], complete: true })
   })
@@ -269,7 +269,7 @@ describe('hard cases', () => {
       expect(onDisk.answer(query)).toEqual(inMemory.answer(query))
       expect(onDisk.exact(query)).toEqual(inMemory.exact(query))
     }
-    onDisk.parts[0]!.part.close()
+    onDisk.segments[0]!.segment.close()
   })
 })
 

@@ -1,27 +1,27 @@
 import type { ScannedRows } from '../kernel/row-kernel.ts'
 import { scratchRows } from '../kernel/row-memory.ts'
-import type { IndexAnswer, PartPlan } from '../vector-index.ts'
+import type { IndexAnswer, SegmentPlan } from '../vector-index.ts'
 import { AllowedItems } from './allowed-items.ts'
 import { BestObjects } from './best-objects.ts'
-import { isSeen, type PartSearch, type SearchedPart } from './part-search.ts'
 import {
   afterProbe,
   afterShortWalk,
   mostApproximate,
-  type PlannedPart,
   type PlannedQuery,
-  planPart,
+  type PlannedSegment,
+  planSegment,
   reliableShare,
   rowsToScore,
   wantedOf,
 } from './query-plan.ts'
 import type { WireQuery } from './search-messages.ts'
+import { isSeen, type SearchedSegment, type SegmentSearch } from './segment-search.ts'
 
-/** What has been done on a part for the query at hand. */
-interface PartRun {
-  readonly part: PartSearch
-  readonly planned: PlannedPart
-  by: PartPlan['by']
+/** What has been done on a segment for the query at hand. */
+interface SegmentRun {
+  readonly segment: SegmentSearch
+  readonly planned: PlannedSegment
+  by: SegmentPlan['by']
   scored: number
   /** Candidates asked of its graph last. */
   walked: number
@@ -33,9 +33,9 @@ interface PartRun {
   isExhausted: boolean
 }
 
-/** Rows that a scan found, nearest by code among those of their part; in the kernel's scratch memory. */
+/** Rows that a scan found, nearest by code among those of their segment; in the kernel's scratch memory. */
 interface Found extends ScannedRows {
-  readonly run: PartRun
+  readonly run: SegmentRun
   /** There may be more. */
   readonly isCut: boolean
 }
@@ -58,7 +58,7 @@ export class QueryRun {
   }
 
   /** Null when candidates do not tell: search exactly. @throws FreshetError `storage-failed` */
-  answer(parts: readonly SearchedPart[], sequence: number, query: WireQuery): IndexAnswer | null {
+  answer(segments: readonly SearchedSegment[], sequence: number, query: WireQuery): IndexAnswer | null {
     const { k, effort, allowed, exclude } = query
     if (k > mostApproximate) return null
     this.#query = query
@@ -66,8 +66,8 @@ export class QueryRun {
     this.#planned = { k, effort, selectivity: allowed && selectivityOf(allowed) }
     this.#best.begin(k)
     if (allowed !== null) this.#allowed.copy(allowed.bits, exclude)
-    this.#allRows = parts.reduce((sum, { rows }) => sum + rows, 0)
-    const runs = parts.map(part => this.#begin(part))
+    this.#allRows = segments.reduce((sum, { rows }) => sum + rows, 0)
+    const runs = segments.map(segment => this.#begin(segment))
     const toScan = runs.filter(run => !this.#walkFirst(run))
     this.#scan(toScan, allowed !== null)
     this.#mendShortWalks(runs)
@@ -75,12 +75,12 @@ export class QueryRun {
     return this.#best.isFull || runs.every(run => run.isExhausted) ? this.#answerOf(runs) : null
   }
 
-  #begin({ part, rows }: SearchedPart): PartRun {
-    part.prepare(this.#query.vector)
-    const hasGraph = part.graph !== null
-    const unseenShare = hasGraph ? part.unseenShare(this.#sequence) : 0
+  #begin({ segment, rows }: SearchedSegment): SegmentRun {
+    segment.prepare(this.#query.vector)
+    const hasGraph = segment.graph !== null
+    const unseenShare = hasGraph ? segment.unseenShare(this.#sequence) : 0
     return {
-      part,
+      segment,
       planned: { rows, hasGraph, unseenShare },
       by: 'codes',
       scored: 0,
@@ -91,9 +91,9 @@ export class QueryRun {
     }
   }
 
-  /** False when the part is to be scanned. */
-  #walkFirst(run: PartRun): boolean {
-    const step = planPart(run.planned, this.#planned)
+  /** False when the segment is to be scanned. */
+  #walkFirst(run: SegmentRun): boolean {
+    const step = planSegment(run.planned, this.#planned)
     switch (step.by) {
       case 'graph':
         this.#walk(run, step.count)
@@ -104,7 +104,7 @@ export class QueryRun {
         return count !== null
       }
       case 'list':
-        run.listed = run.part.rowsOf(this.#allowed, run.planned.rows)
+        run.listed = run.segment.rowsOf(this.#allowed, run.planned.rows)
         return false
       case 'codes':
         return false
@@ -112,13 +112,13 @@ export class QueryRun {
   }
 
   /** Scores candidates of the graph. Returns which share of them may come out. */
-  #walk(run: PartRun, count: number): number {
-    const { part } = run
-    const candidates = part.graph!.search(this.#query.vector, count)
-    const passing = this.#keepPassing(part, candidates)
+  #walk(run: SegmentRun, count: number): number {
+    const { segment } = run
+    const candidates = segment.graph!.search(this.#query.vector, count)
+    const passing = this.#keepPassing(segment, candidates)
     // The row at the end of the reliable share is scored behind them, whether it may come out or not.
     this.#rows[passing] = candidates[Math.floor(count * reliableShare)] ?? 0
-    const scores = part.score(this.#rows.subarray(0, passing + 1))
+    const scores = segment.score(this.#rows.subarray(0, passing + 1))
     this.#offer(run, passing, scores)
     const isShort = candidates.length < count
     run.by = 'graph'
@@ -128,7 +128,7 @@ export class QueryRun {
   }
 
   /** Until the results lie above what each walk is reliable for: further walks, or scans where these take less. */
-  #mendShortWalks(runs: readonly PartRun[]): void {
+  #mendShortWalks(runs: readonly SegmentRun[]): void {
     for (;;) {
       const kthScore = this.#best.kthScore()
       const short = runs.filter(({ by, reliableScore }) => by === 'graph' && reliableScore > kthScore)
@@ -142,14 +142,14 @@ export class QueryRun {
     }
   }
 
-  /** Fewer than k items so far: as many rows as the kernel gives, of each part that has more. */
-  #scanForMore(runs: readonly PartRun[]): void {
+  /** Fewer than k items so far: as many rows as the kernel gives, of each segment that has more. */
+  #scanForMore(runs: readonly SegmentRun[]): void {
     if (this.#best.isFull) return
     for (const run of runs) if (!run.isExhausted) this.#scoreNearest([this.#find(run, scratchRows)], scratchRows)
   }
 
-  /** Scores the rows nearest by code, of all these parts together. */
-  #scan(runs: readonly PartRun[], isFar: boolean): void {
+  /** Scores the rows nearest by code, of all these segments together. */
+  #scan(runs: readonly SegmentRun[], isFar: boolean): void {
     if (runs.length === 0) return
     const rows = runs.reduce((sum, run) => sum + rowsOf(run), 0)
     const toScore = rowsToScore({ rows, share: rows / Math.max(1, this.#allRows), isFar }, this.#query.k)
@@ -162,16 +162,16 @@ export class QueryRun {
     this.#scoreNearest(found, toScore)
   }
 
-  #scoreListed(run: PartRun, listed: Uint32Array): void {
-    const passing = this.#keepPassing(run.part, listed)
-    this.#offer(run, passing, run.part.score(this.#rows.subarray(0, passing)))
+  #scoreListed(run: SegmentRun, listed: Uint32Array): void {
+    const passing = this.#keepPassing(run.segment, listed)
+    this.#offer(run, passing, run.segment.score(this.#rows.subarray(0, passing)))
     run.by = 'vectors'
     run.isExhausted = true
   }
 
-  #find(run: PartRun, want: number): Found {
+  #find(run: SegmentRun, want: number): Found {
     run.by = 'codes'
-    const { kernel } = run.part
+    const { kernel } = run.segment
     const sequence = this.#sequence
     const filtered = this.#query.allowed !== null
     if (filtered && run.listed === null) kernel.allow(this.#allowed.bits)
@@ -191,7 +191,7 @@ export class QueryRun {
         if (distance < cut.below || (distance === cut.below && cut.ties-- > 0)) this.#rows[kept++] = rows[i]!
       }
       run.isExhausted = !isCut && kept === rows.length
-      this.#offer(run, kept, run.part.score(this.#rows.subarray(0, kept)))
+      this.#offer(run, kept, run.segment.score(this.#rows.subarray(0, kept)))
     }
   }
 
@@ -206,8 +206,8 @@ export class QueryRun {
   }
 
   /** Leaves those of the rows in `#rows` that the query sees and allows; returns how many. */
-  #keepPassing(part: PartSearch, rows: Uint32Array): number {
-    const { words, items } = part.kernel.columns
+  #keepPassing(segment: SegmentSearch, rows: Uint32Array): number {
+    const { words, items } = segment.kernel.columns
     const { allowed } = this.#query
     let passing = 0
     for (let i = 0; i < rows.length; i++) {
@@ -219,8 +219,8 @@ export class QueryRun {
   }
 
   /** Of the first `count` of `#rows`. */
-  #offer(run: PartRun, count: number, scores: Float32Array): void {
-    const { items, objects } = run.part.kernel.columns
+  #offer(run: SegmentRun, count: number, scores: Float32Array): void {
+    const { items, objects } = run.segment.kernel.columns
     const { exclude } = this.#query
     for (let i = 0; i < count; i++) {
       const row = this.#rows[i]!
@@ -230,7 +230,7 @@ export class QueryRun {
     run.scored += scores.length
   }
 
-  #answerOf(runs: readonly PartRun[]): IndexAnswer {
+  #answerOf(runs: readonly SegmentRun[]): IndexAnswer {
     const hasWalked = runs.some(({ by }) => by === 'graph')
     return {
       hits: this.#best.top(),
@@ -239,7 +239,7 @@ export class QueryRun {
         kind: hasWalked ? 'graph' : 'scan',
         selectivity: this.#planned.selectivity ?? 1,
         effort: hasWalked ? this.#query.effort : 0,
-        parts: runs.map(({ planned, by, scored }) => ({ rows: planned.rows, by, scored })),
+        segments: runs.map(({ planned, by, scored }) => ({ rows: planned.rows, by, scored })),
       },
     }
   }
@@ -250,6 +250,6 @@ export function selectivityOf({ count, items }: NonNullable<WireQuery['allowed']
 }
 
 /** To be looked at by a scan. */
-function rowsOf({ listed, planned }: PartRun): number {
+function rowsOf({ listed, planned }: SegmentRun): number {
   return listed?.length ?? planned.rows
 }

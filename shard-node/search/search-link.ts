@@ -1,6 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { FreshetError } from '../../schemas/errors.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import type { Audit, SearchReply, SearchRequest, SearchThreadData, Snapshot, WireQuery } from './search-messages.ts'
 
@@ -62,8 +62,8 @@ export class SearchLink {
     return this.#audits
   }
 
-  /** Resolves when the thread has the layout's parts open. Its failure is the thread's. */
-  layOut(parts: readonly PartView[]): Promise<void> {
+  /** Resolves when the thread has the layout's segments open. Its failure is the thread's. */
+  layOut(segments: readonly SegmentView[]): Promise<void> {
     const laidOut = Promise.withResolvers<void>()
     if (this.#refusal !== null) {
       laidOut.reject(this.#refusal)
@@ -71,7 +71,7 @@ export class SearchLink {
     }
     const id = ++this.#lastId
     this.#layouts.set(id, laidOut)
-    this.#post({ type: 'layout', id, parts })
+    this.#post({ type: 'layout', id, segments })
     return laidOut.promise
   }
 

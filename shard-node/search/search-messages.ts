@@ -1,11 +1,11 @@
 import type { ErrorCode } from '../../schemas/errors.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 
 /** Passed to a search thread when it starts. */
 export interface SearchThreadData {
   readonly dims: number
-  /** Which scratch area of every part is this thread's. */
+  /** Which scratch area of every segment is this thread's. */
   readonly thread: number
   /** Tie keys by item number, over a growable SharedArrayBuffer. */
   readonly ties: Uint32Array
@@ -15,7 +15,7 @@ export interface SearchThreadData {
 export interface Snapshot {
   /** See `visibility`. */
   readonly sequence: number
-  /** Rows written so far of the part that is being written: the last of the layout. */
+  /** Rows written so far of the segment that is being written: the last of the layout. */
   readonly logRows: number
 }
 
@@ -26,7 +26,7 @@ export interface WireQuery {
   /** `items`: how many items there are, of which the filter allows `count`. */
   readonly allowed: { readonly bits: Uint32Array; readonly count: number; readonly items: number } | null
   readonly exclude: number
-  /** Graph candidates to ask of a part of 200,000 rows. */
+  /** Graph candidates to ask of a segment of 200,000 rows. */
   readonly effort: number
   /** Answer exactly as well, at low priority, and tell the recall. */
   readonly audit: boolean
@@ -44,7 +44,7 @@ export interface Audit {
  * are done in slices between the others. Ids are the owner's and never used again.
  */
 export type SearchRequest =
-  | { readonly type: 'layout'; readonly id: number; readonly parts: readonly PartView[] }
+  | { readonly type: 'layout'; readonly id: number; readonly segments: readonly SegmentView[] }
   | {
       readonly type: 'search'
       readonly id: number

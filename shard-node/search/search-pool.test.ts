@@ -2,8 +2,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { PartView } from '../segments/part.ts'
-import { allowedOf, buildPart, naiveHits, type TestPart, type TestRow, tiesFor } from '../testing/search-parts.ts'
+import type { SegmentView } from '../segments/segment.ts'
+import {
+  allowedOf,
+  buildSegment,
+  naiveHits,
+  type TestRow,
+  type TestSegment,
+  tiesFor,
+} from '../testing/search-segments.ts'
 import { until } from '../testing/until.ts'
 import { clusteredVectors } from '../testing/vectors.ts'
 import type { Audit, Snapshot, WireQuery } from './search-messages.ts'
@@ -18,8 +25,8 @@ const ties = tiesFor(items)
 const source = clusteredVectors({ seed: 5, dims, clusters, spread: 0.5 })
 const snapshot: Snapshot = { sequence: 5, logRows: 400 }
 
-let graphed: TestPart
-let written: TestPart
+let graphed: TestSegment
+let written: TestSegment
 let audits: Audit[]
 let pool: SearchPool
 
@@ -41,15 +48,15 @@ function startPool(options: { readonly dims?: number; readonly threads?: number 
   pool = new SearchPool({ dims, threads, ties, onAudit, ...options })
 }
 
-async function openPool(parts: readonly PartView[] = [graphed.view, written.view]): Promise<void> {
+async function openPool(segments: readonly SegmentView[] = [graphed.view, written.view]): Promise<void> {
   startPool()
-  await pool.setLayout(parts)
+  await pool.setLayout(segments)
 }
 
 beforeAll(async () => {
   const common = { dims, items, threads, directory }
-  graphed = await buildPart({ ...common, id: 1, order: 'item', hasGraph: true, rows: setsOf(0, 2_500) })
-  written = await buildPart({ ...common, id: 2, order: 'log', rows: setsOf(2_500, 3_000) })
+  graphed = await buildSegment({ ...common, id: 1, order: 'item', hasGraph: true, rows: setsOf(0, 2_500) })
+  written = await buildSegment({ ...common, id: 2, order: 'log', rows: setsOf(2_500, 3_000) })
 })
 afterEach(() => pool.close())
 afterAll(() => rmSync(directory, { recursive: true }))
@@ -60,7 +67,7 @@ function rowsAt({ logRows }: Snapshot): TestRow[] {
 }
 
 describe('answers', () => {
-  test('are those of the snapshot, however many rows the last part has meanwhile', async () => {
+  test('are those of the snapshot, however many rows the last segment has meanwhile', async () => {
     await openPool()
     for (const logRows of [0, 1, 399, 500]) {
       const query = queryOf({ exact: true, k: 3_000 })
@@ -169,9 +176,9 @@ describe('layouts', () => {
     expect((await after)[0]!.hits).toHaveLength(2_800)
   })
 
-  test('of which a part is gone are unmapped, once the last exact search of it has ended', async () => {
+  test('of which a segment is gone are unmapped, once the last exact search of it has ended', async () => {
     const common = { dims, items, threads, directory, order: 'item', hasGraph: true } as const
-    const { view } = await buildPart({ ...common, id: 3, rows: setsOf(0, 600) })
+    const { view } = await buildSegment({ ...common, id: 3, rows: setsOf(0, 600) })
     const path = view.graph!.path
     await openPool([view])
     expect(isMapped(path)).toBe(true)
@@ -194,7 +201,7 @@ describe('layouts', () => {
 describe('failures', () => {
   test('vectors that cannot be read fail their query, and no other', async () => {
     const common = { dims, items, threads, directory, order: 'item', isCompressed: true } as const
-    const stored = await buildPart({ ...common, id: 4, rows: setsOf(0, 600) })
+    const stored = await buildSegment({ ...common, id: 4, rows: setsOf(0, 600) })
     const { path } = stored.view.vectors!
     await openPool([{ ...stored.view, vectors: { path, at: 1_000_000 } }])
     for (const query of [queryOf(), queryOf({ exact: true })])

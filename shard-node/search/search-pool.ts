@@ -1,12 +1,12 @@
 import type { FreshetError } from '../../schemas/errors.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { SearchLink, type SearchLinkEvents } from './search-link.ts'
 import type { Snapshot, WireQuery } from './search-messages.ts'
 
 export interface SearchPoolOptions extends Omit<SearchLinkEvents, 'onFailure'> {
   readonly dims: number
-  /** At least 1, and as many as every part's memory was made for. */
+  /** At least 1, and as many as every segment's memory was made for. */
   readonly threads: number
   /** Tie keys by item number, over a growable SharedArrayBuffer. */
   readonly ties: Uint32Array
@@ -28,7 +28,7 @@ interface PendingQuery {
   readonly snapshot: Snapshot
 }
 
-/** The owner's side of the search threads: each has all parts open and answers whole queries. */
+/** The owner's side of the search threads: each has all segments open and answers whole queries. */
 export class SearchPool {
   /**
    * Resolves when a thread has died or could not open a layout: what it had to answer fails with this, and so does
@@ -50,20 +50,20 @@ export class SearchPool {
     this.#links = Array.from({ length: threads }, (_, thread) => new SearchLink({ dims, thread, ties }, events))
   }
 
-  /** Queries and audits asked for and not answered: while there are none, no thread reads the rows of any part. */
+  /** Queries and audits asked for and not answered: while there are none, no thread reads the rows of any segment. */
   get inFlight(): number {
     return this.#links.reduce((sum, link) => sum + link.queries + link.audits, this.#pending.length)
   }
 
   /**
-   * Parts for the searches that follow; the last one is being written when its order is `log`. Resolves when all
-   * threads have opened them and have done the searches before, but for exact ones and audits, which keep the parts
+   * Segments for the searches that follow; the last one is being written when its order is `log`. Resolves when all
+   * threads have opened them and have done the searches before, but for exact ones and audits, which keep the segments
    * they began with. Rejects when a thread cannot: then the pool has failed.
    */
-  async setLayout(parts: readonly PartView[]): Promise<void> {
+  async setLayout(segments: readonly SegmentView[]): Promise<void> {
     this.#send()
     if (this.#failure !== null) throw this.#failure
-    await Promise.all(this.#links.map(link => link.layOut(parts)))
+    await Promise.all(this.#links.map(link => link.layOut(segments)))
   }
 
   /**

@@ -1,20 +1,20 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { asFreshetError } from '../../schemas/errors.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { collectGarbage } from './collect-garbage.ts'
 import { ExactRun } from './exact-run.ts'
-import { PartSearch, type SearchedPart } from './part-search.ts'
 import { QueryRun } from './query-run.ts'
 import type { SearchReply, SearchRequest, SearchThreadData, Snapshot, WireQuery } from './search-messages.ts'
+import { type SearchedSegment, SegmentSearch } from './segment-search.ts'
 import { VectorScratch } from './stored-vectors.ts'
 
 type Search = Extract<SearchRequest, { readonly type: 'search' }>
 type LayoutRequest = Extract<SearchRequest, { readonly type: 'layout' }>
 
-interface LaidPart {
-  readonly view: PartView
-  readonly part: PartSearch
+interface LaidSegment {
+  readonly view: SegmentView
+  readonly segment: SegmentSearch
 }
 
 /** An exact search that goes on between messages. */
@@ -32,7 +32,7 @@ const rowsPerSlice = { exact: 8_192, audit: 2_048 } as const
 const collectedFromBytes = 16 * 2 ** 20
 
 /**
- * Entry of a search thread: answers one message after the other from the parts of the layout. Exact searches and
+ * Entry of a search thread: answers one message after the other from the segments of the layout. Exact searches and
  * audits go on in slices between messages, those with somebody waiting first.
  */
 class SearchThread {
@@ -40,9 +40,9 @@ class SearchThread {
   readonly #data: SearchThreadData
   readonly #run: QueryRun
   #scratch: VectorScratch | null = null
-  #layout: readonly LaidPart[] = []
-  /** Parts of the layout, and of those before it that a task still uses. */
-  readonly #opened = new Set<PartSearch>()
+  #layout: readonly LaidSegment[] = []
+  /** Segments of the layout, and of those before it that a task still uses. */
+  readonly #opened = new Set<SegmentSearch>()
   #exact: ExactTask[] = []
   #audits: ExactTask[] = []
   #isGoingOn = false
@@ -68,7 +68,7 @@ class SearchThread {
       case 'close':
         this.#exact = []
         this.#audits = []
-        for (const part of this.#opened) part.close()
+        for (const segment of this.#opened) segment.close()
         this.#port.close()
         break
     }
@@ -91,18 +91,18 @@ class SearchThread {
     this.#port.postMessage(reply)
   }
 
-  #layOut({ id, parts }: LayoutRequest): void {
-    const known = new Map(this.#layout.map(laid => [laid.view.id, laid.part]))
-    this.#layout = parts.map(view => {
-      const part = known.get(view.id)
-      return { view, part: part?.serves(view) ? part : this.#open(view) }
+  #layOut({ id, segments }: LayoutRequest): void {
+    const known = new Map(this.#layout.map(laid => [laid.view.id, laid.segment]))
+    this.#layout = segments.map(view => {
+      const segment = known.get(view.id)
+      return { view, segment: segment?.serves(view) ? segment : this.#open(view) }
     })
     this.#letGo()
     this.#reply({ type: 'laidOut', id })
   }
 
-  #open(view: PartView): PartSearch {
-    const part = new PartSearch(view, {
+  #open(view: SegmentView): SegmentSearch {
+    const segment = new SegmentSearch(view, {
       dims: this.#data.dims,
       thread: this.#data.thread,
       scratch: () => {
@@ -110,20 +110,20 @@ class SearchThread {
         return this.#scratch
       },
     })
-    this.#opened.add(part)
-    return part
+    this.#opened.add(segment)
+    return segment
   }
 
-  /** Closes parts that neither the layout nor a task uses. */
+  /** Closes segments that neither the layout nor a task uses. */
   #letGo(): void {
-    const used = new Set(this.#layout.map(({ part }) => part))
-    for (const { run } of [...this.#exact, ...this.#audits]) for (const { part } of run.parts) used.add(part)
+    const used = new Set(this.#layout.map(({ segment }) => segment))
+    for (const { run } of [...this.#exact, ...this.#audits]) for (const { segment } of run.segments) used.add(segment)
     let isMuch = false
-    for (const part of this.#opened) {
-      if (used.has(part)) continue
-      this.#opened.delete(part)
-      part.close()
-      isMuch ||= part.graph !== null || part.memoryBytes >= collectedFromBytes
+    for (const segment of this.#opened) {
+      if (used.has(segment)) continue
+      this.#opened.delete(segment)
+      segment.close()
+      isMuch ||= segment.graph !== null || segment.memoryBytes >= collectedFromBytes
     }
     // Later, when the message at hand no longer holds on to anything.
     if (isMuch) setImmediate(collectGarbage)
@@ -131,32 +131,36 @@ class SearchThread {
 
   #search(request: Search): void {
     const { id, snapshot, queries } = request
-    const parts = this.#partsAt(snapshot)
-    const answers = queries.map(query => (query.exact ? null : this.#run.answer(parts, snapshot.sequence, query)))
+    const segments = this.#segmentsAt(snapshot)
+    const answers = queries.map(query => (query.exact ? null : this.#run.answer(segments, snapshot.sequence, query)))
     let missing = answers.reduce((sum, answer) => sum + (answer === null ? 1 : 0), 0)
-    if (missing === 0) this.#answer(request, parts, answers as IndexAnswer[])
+    if (missing === 0) this.#answer(request, segments, answers as IndexAnswer[])
     answers.forEach((answer, i) => {
       if (answer !== null) return
       this.#exact.push({
         id,
-        run: this.#exactRun(parts, snapshot, queries[i]!),
+        run: this.#exactRun(segments, snapshot, queries[i]!),
         cpuMs: 0,
         finish: exact => {
           answers[i] = exact
-          if (--missing === 0) this.#answer(request, parts, answers as IndexAnswer[])
+          if (--missing === 0) this.#answer(request, segments, answers as IndexAnswer[])
         },
       })
     })
     this.#goOn()
   }
 
-  #answer({ id, snapshot, queries }: Search, parts: readonly SearchedPart[], answers: readonly IndexAnswer[]): void {
+  #answer(
+    { id, snapshot, queries }: Search,
+    segments: readonly SearchedSegment[],
+    answers: readonly IndexAnswer[],
+  ): void {
     this.#reply({ type: 'answers', id, answers })
     queries.forEach((query, i) => {
       if (!query.audit) return
       const task: ExactTask = {
         id,
-        run: this.#exactRun(parts, snapshot, query),
+        run: this.#exactRun(segments, snapshot, query),
         cpuMs: 0,
         finish: exact => {
           const recall = recallOf(answers[i]!, exact)
@@ -167,14 +171,14 @@ class SearchThread {
     })
   }
 
-  #exactRun(parts: readonly SearchedPart[], { sequence }: Snapshot, query: WireQuery): ExactRun {
-    return new ExactRun({ parts, sequence, query, ties: this.#data.ties })
+  #exactRun(segments: readonly SearchedSegment[], { sequence }: Snapshot, query: WireQuery): ExactRun {
+    return new ExactRun({ segments, sequence, query, ties: this.#data.ties })
   }
 
-  #partsAt({ logRows }: Snapshot): readonly SearchedPart[] {
-    return this.#layout.map(({ part, view: { order, rows } }, i) => {
+  #segmentsAt({ logRows }: Snapshot): readonly SearchedSegment[] {
+    return this.#layout.map(({ segment, view: { order, rows } }, i) => {
       const isBeingWritten = order === 'log' && i === this.#layout.length - 1
-      return { part, rows: isBeingWritten ? Math.min(rows, logRows) : rows }
+      return { segment, rows: isBeingWritten ? Math.min(rows, logRows) : rows }
     })
   }
 

@@ -3,7 +3,7 @@ import { FreshetError } from '../../schemas/errors.ts'
 import type { RowKernel } from '../kernel/row-kernel.ts'
 import { createRowMemory } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 
 /** Vectors read at a time: 512 KiB at 256 dimensions, one for each thread. */
 const rowsAtOnce = 1_024
@@ -28,7 +28,7 @@ export class VectorScratch {
   }
 }
 
-/** Vectors of a part whose memory holds codes only, read from its file by position. */
+/** Vectors of a segment whose memory holds codes only, read from its file by position. */
 export class StoredVectors {
   readonly #file: number
   readonly #at: number
@@ -36,7 +36,7 @@ export class StoredVectors {
   readonly #scratch: VectorScratch
 
   /** @throws FreshetError `storage-failed` */
-  constructor({ path, at }: NonNullable<PartView['vectors']>, dims: number, scratch: VectorScratch) {
+  constructor({ path, at }: NonNullable<SegmentView['vectors']>, dims: number, scratch: VectorScratch) {
     this.#file = reading(() => openSync(path, 'r'))
     this.#at = at
     this.#vectorBytes = dims * 2
@@ -78,7 +78,8 @@ export class StoredVectors {
     const length = count * this.#vectorBytes
     const position = this.#at + row * this.#vectorBytes
     const read = reading(() => readSync(this.#file, this.#scratch.bytes, place * this.#vectorBytes, length, position))
-    if (read !== length) throw new FreshetError('storage-failed', `the vectors of a part end before row ${row + count}`)
+    if (read !== length)
+      throw new FreshetError('storage-failed', `the vectors of a segment end before row ${row + count}`)
   }
 }
 

@@ -4,7 +4,7 @@ import { asFreshetError } from '../../schemas/errors.ts'
 import type { OnDiskStep } from '../files/disk-steps.ts'
 import { ShardFiles } from '../files/shard-files.ts'
 import type { BuildReply, BuildRequest } from './build-messages.ts'
-import { buildPart } from './part-build.ts'
+import { buildSegment } from './segment-build.ts'
 
 /**
  * A process of the lowest priority that answers one build request of its parent, and ends when the parent lets go of
@@ -19,8 +19,8 @@ export function answerBuild(onStep?: OnDiskStep): void {
 async function answer(request: BuildRequest, onStep?: OnDiskStep): Promise<void> {
   try {
     const files = new ShardFiles(request.directory, onStep)
-    const part = await buildPart(files, request, (rows, of) => reply({ type: 'progress', rows, of }))
-    reply({ type: 'built', part })
+    const segment = await buildSegment(files, request, (rows, of) => reply({ type: 'progress', rows, of }))
+    reply({ type: 'built', segment })
   } catch (thrown) {
     const { code, message } = asFreshetError(thrown)
     reply({ type: 'failed', code, message })

@@ -5,10 +5,10 @@ import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ShardFiles } from '../files/shard-files.ts'
 import type { BuildFault } from '../testing/failing-build-process.ts'
-import { type WrittenInputs, writeInputs } from '../testing/part-inputs.ts'
+import { type WrittenInputs, writeInputs } from '../testing/segment-inputs.ts'
 import type { BuildRequest } from './build-messages.ts'
 import { Builder } from './builder.ts'
-import { buildPart } from './part-build.ts'
+import { buildSegment } from './segment-build.ts'
 
 let files: ShardFiles
 let written: WrittenInputs
@@ -17,7 +17,7 @@ const inputNames = ['rows-1', 'rows-2']
 
 beforeEach(async () => {
   files = new ShardFiles(await mkdtemp(join(tmpdir(), 'freshet-builder-')))
-  written = await writeInputs(files, { seed: 11, parts: 2, rows: 400, items: 600 })
+  written = await writeInputs(files, { seed: 11, segments: 2, rows: 400, items: 600 })
   request = { id: 7, inputs: written.inputs, graph: { connectivity: 12, expansionAdd: 64 } }
 })
 afterEach(() => rm(files.directory, { recursive: true }))
@@ -32,11 +32,11 @@ const names = async (): Promise<string[]> => (await files.list()).sort()
 test('a build process builds what this one would, telling how far it is', async () => {
   const builder = new Builder({ files })
   const progress: string[] = []
-  const part = await builder.build(request, (rows, of) => progress.push(`${rows}/${of}`))
-  expect(part.rows.rows).toBe(written.kept.length)
+  const segment = await builder.build(request, (rows, of) => progress.push(`${rows}/${of}`))
+  expect(segment.rows.rows).toBe(written.kept.length)
   expect(progress).toEqual([256, 512, 569].map(rows => `${rows}/569`))
-  const own = await buildPart(files, { ...request, id: 8, directory: files.directory }, () => {})
-  expect(part.rows).toEqual({ ...own.rows, file: 'rows-7' })
+  const own = await buildSegment(files, { ...request, id: 8, directory: files.directory }, () => {})
+  expect(segment.rows).toEqual({ ...own.rows, file: 'rows-7' })
   expect(await names()).toEqual(['graph-7', 'graph-8', ...inputNames, 'rows-7', 'rows-8'])
   expect(builder.pid).toBeNull()
   await builder.close()
@@ -44,7 +44,7 @@ test('a build process builds what this one would, telling how far it is', async 
 
 describe('a build that fails leaves nothing', () => {
   test.each(['SIGKILL', 'SIGTERM'] as const)('%s to the process while it adds rows to the graph', async signal => {
-    const { inputs } = await writeInputs(files, { seed: 12, parts: 2, rows: 8_000, items: 30_000 })
+    const { inputs } = await writeInputs(files, { seed: 12, segments: 2, rows: 8_000, items: 30_000 })
     const builder = new Builder({ files })
     const building = builder.build({ ...request, inputs }, () => process.kill(builder.pid!, signal))
     await expect(building).rejects.toMatchObject({ code: 'internal', message: expect.stringContaining(signal) })
@@ -55,7 +55,7 @@ describe('a build that fails leaves nothing', () => {
   test('it dies at a disk step', async () => {
     const steps: string[] = []
     const recording = new ShardFiles(files.directory, (step, file) => steps.push(`${step} ${file}`))
-    const own = await buildPart(recording, { ...request, directory: files.directory }, () => {})
+    const own = await buildSegment(recording, { ...request, directory: files.directory }, () => {})
     for (const { file } of [own.rows, own.graph!]) await files.remove(file)
     const distinct = steps.flatMap((step, i) => (step === steps[i - 1] ? [] : [i + 1]))
     expect(distinct).toHaveLength(10)

@@ -5,12 +5,12 @@ import { FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import type { BuildReply, BuildRequest } from './build-messages.ts'
 import { graphFileName } from './graph-file.ts'
-import type { SavedFile, SavedPart } from './part.ts'
-import type { OnBuildProgress } from './part-build.ts'
 import { rowsFileName } from './rows-file.ts'
+import type { SavedFile, SavedSegment } from './segment.ts'
+import type { OnBuildProgress } from './segment-build.ts'
 
 export interface BuilderOptions {
-  /** Where inputs are and parts come to be. */
+  /** Where inputs are and segments come to be. */
   readonly files: ShardFiles
   /** What the process runs, for tests that make it fail; `build-process.ts` if not given. */
   readonly program?: { readonly path: string; readonly args: readonly string[] }
@@ -22,7 +22,7 @@ const buildProcess = { path: fileURLToPath(new URL('build-process.ts', import.me
 const stderrTailLength = 2_000
 
 /**
- * Builds parts in child processes, one at a time, a process for each: neither the memory of a merge nor a crash of
+ * Builds segments in child processes, one at a time, a process for each: neither the memory of a merge nor a crash of
  * native code is the owner's. What a build that fails has written is removed.
  */
 export class Builder {
@@ -44,13 +44,13 @@ export class Builder {
   }
 
   /**
-   * The part's files are durable once this resolves. Inputs must stay until it settles. Not while another build runs.
+   * The segment's files are durable once this resolves. Inputs must stay until it settles. Not while another build runs.
    * Rejects with FreshetError: what the build met (`checkpoint-corrupt`: an input; `storage-full`; `storage-failed`),
    * `internal` when the process died or fell silent, `not-ready` once closed.
    */
-  async build(request: Omit<BuildRequest, 'directory'>, onProgress: OnBuildProgress = () => {}): Promise<SavedPart> {
+  async build(request: Omit<BuildRequest, 'directory'>, onProgress: OnBuildProgress = () => {}): Promise<SavedSegment> {
     if (this.#isClosed) throw closedError()
-    if (this.#run !== null) throw new FreshetError('internal', 'a part is being built already')
+    if (this.#run !== null) throw new FreshetError('internal', 'a segment is being built already')
     const { path, args } = this.#program
     const child = fork(path, [...args], {
       serialization: 'advanced',
@@ -74,11 +74,11 @@ export class Builder {
     await this.#run?.done
   }
 
-  async #settled(child: ChildProcess, request: BuildRequest, onProgress: OnBuildProgress): Promise<SavedPart> {
+  async #settled(child: ChildProcess, request: BuildRequest, onProgress: OnBuildProgress): Promise<SavedSegment> {
     try {
-      const part = await resultOf(child, { request, onProgress, silenceMs: this.#silenceMs })
-      for (const saved of [part.rows, part.graph]) if (saved !== null) await this.#refuseMissing(saved)
-      return part
+      const segment = await resultOf(child, { request, onProgress, silenceMs: this.#silenceMs })
+      for (const saved of [segment.rows, segment.graph]) if (saved !== null) await this.#refuseMissing(saved)
+      return segment
     } catch (thrown) {
       await this.#removeFilesOf(request.id)
       throw this.#isClosed ? closedError() : thrown
@@ -106,8 +106,8 @@ function closedError(): FreshetError {
 function resultOf(
   child: ChildProcess,
   options: { readonly request: BuildRequest; readonly onProgress: OnBuildProgress; readonly silenceMs: number },
-): Promise<SavedPart> {
-  const { promise, resolve, reject } = Promise.withResolvers<SavedPart>()
+): Promise<SavedSegment> {
+  const { promise, resolve, reject } = Promise.withResolvers<SavedSegment>()
   let result: Exclude<BuildReply, { type: 'progress' }> | null = null
   let stderrTail = ''
   let isSilent = false
@@ -126,7 +126,7 @@ function resultOf(
   })
   child.on('error', cause => reject(new FreshetError('internal', `no build process: ${cause.message}`, { cause })))
   child.on('close', (code, signal) => {
-    if (result?.type === 'built') return resolve(result.part)
+    if (result?.type === 'built') return resolve(result.segment)
     if (result?.type === 'failed') return reject(new FreshetError(result.code, result.message))
     const how = isSilent ? `fell silent for ${options.silenceMs} ms` : `ended with ${signal ?? `exit code ${code}`}`
     reject(new FreshetError('internal', `the build process ${how}${stderrTail && `: ${stderrTail.trim()}`}`))

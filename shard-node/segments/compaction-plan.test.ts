@@ -1,29 +1,29 @@
 import { array, assert, constantFrom, integer, property, record } from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CompactionSimulation, rowScale } from '../testing/compaction-simulation.ts'
-import { type CompactionSettings, type PartSize, planCompaction, standardCompaction } from './compaction-plan.ts'
+import { type CompactionSettings, planCompaction, type SegmentSize, standardCompaction } from './compaction-plan.ts'
 
 const settings = standardCompaction
 const logRows = 16_384
 
-function part(id: number, rows: number, rest: Partial<PartSize> = {}): PartSize {
+function segment(id: number, rows: number, rest: Partial<SegmentSize> = {}): SegmentSize {
   return { id, order: 'item', rows, garbage: 0, hasGraph: rows >= settings.graphRows, ...rest }
 }
 
-function logPart(id: number, rest: Partial<PartSize> = {}): PartSize {
-  return part(id, logRows, { order: 'log', ...rest })
+function logSegment(id: number, rest: Partial<SegmentSize> = {}): SegmentSize {
+  return segment(id, logRows, { order: 'log', ...rest })
 }
 
 describe('a step', () => {
-  test('nothing to do without parts, with fewer log parts than are worth a merge, with parts of falling size', () => {
+  test('nothing to do without segments, with fewer log segments than are worth a merge, with segments of falling size', () => {
     expect(planCompaction([], settings)).toBeNull()
-    expect(planCompaction([part(1, 200_000), logPart(2), logPart(3)], settings)).toBeNull()
-    expect(planCompaction([part(1, 900_000), part(2, 200_000), part(3, 50_000)], settings)).toBeNull()
+    expect(planCompaction([segment(1, 200_000), logSegment(2), logSegment(3)], settings)).toBeNull()
+    expect(planCompaction([segment(1, 900_000), segment(2, 200_000), segment(3, 50_000)], settings)).toBeNull()
   })
 
-  test('all log parts are merged, into a graph when they are rows enough', () => {
-    const logs = [logPart(7), logPart(8), logPart(9)]
-    expect(planCompaction([part(1, 900_000), ...logs], settings)).toEqual({
+  test('all log segments are merged, into a graph when they are rows enough', () => {
+    const logs = [logSegment(7), logSegment(8), logSegment(9)]
+    expect(planCompaction([segment(1, 900_000), ...logs], settings)).toEqual({
       kind: 'merge',
       ids: [7, 8, 9],
       graph: true,
@@ -33,47 +33,60 @@ describe('a step', () => {
     expect(planCompaction(logs, { ...settings, graphRows: Number.POSITIVE_INFINITY })).toMatchObject({ graph: false })
   })
 
-  test('a log merge takes along every part that would not be three times as large as what is below it', () => {
-    const parts = [part(1, 900_000), part(2, 140_000), logPart(7), logPart(8), logPart(9)]
-    expect(planCompaction(parts, settings)).toMatchObject({ ids: [2, 7, 8, 9] })
+  test('a log merge takes along every segment that would not be three times as large as what is below it', () => {
+    const segments = [segment(1, 900_000), segment(2, 140_000), logSegment(7), logSegment(8), logSegment(9)]
+    expect(planCompaction(segments, settings)).toMatchObject({ ids: [2, 7, 8, 9] })
   })
 
-  test('parts that are all garbage are dropped before anything else', () => {
-    const parts = [logPart(1), logPart(2, { garbage: logRows }), logPart(3), logPart(4), part(5, 9, { garbage: 9 })]
-    expect(planCompaction(parts, settings)).toEqual({ kind: 'drop', ids: [2, 5] })
+  test('segments that are all garbage are dropped before anything else', () => {
+    const segments = [
+      logSegment(1),
+      logSegment(2, { garbage: logRows }),
+      logSegment(3),
+      logSegment(4),
+      segment(5, 9, { garbage: 9 }),
+    ]
+    expect(planCompaction(segments, settings)).toEqual({ kind: 'drop', ids: [2, 5] })
   })
 
-  test('a part with too much garbage is rewritten together with the smaller ones', () => {
-    const wasteful = part(2, 200_000, { garbage: 30_001 })
-    const parts = [part(1, 900_000), wasteful, logPart(3)]
-    expect(planCompaction(parts, settings)).toEqual({ kind: 'merge', ids: [2, 3], graph: true })
-    expect(planCompaction([part(1, 900), part(2, 100, { garbage: 90 })], settings)).toBeNull()
+  test('a segment with too much garbage is rewritten together with the smaller ones', () => {
+    const wasteful = segment(2, 200_000, { garbage: 30_001 })
+    const segments = [segment(1, 900_000), wasteful, logSegment(3)]
+    expect(planCompaction(segments, settings)).toEqual({ kind: 'merge', ids: [2, 3], graph: true })
+    expect(planCompaction([segment(1, 900), segment(2, 100, { garbage: 90 })], settings)).toBeNull()
   })
 
-  test('a part that lost its graph is built again', () => {
-    const parts = [part(1, 900_000), part(2, 100_000, { hasGraph: false })]
-    expect(planCompaction(parts, settings)).toEqual({ kind: 'merge', ids: [2], graph: true })
+  test('a segment that lost its graph is built again', () => {
+    const segments = [segment(1, 900_000), segment(2, 100_000, { hasGraph: false })]
+    expect(planCompaction(segments, settings)).toEqual({ kind: 'merge', ids: [2], graph: true })
   })
 
   test('a merge reaches up until there are no more graphs than allowed', () => {
-    const parts = [part(1, 1_500_000), part(2, 200_000), part(3, 60_000), logPart(4), logPart(5), logPart(6)]
+    const segments = [
+      segment(1, 1_500_000),
+      segment(2, 200_000),
+      segment(3, 60_000),
+      logSegment(4),
+      logSegment(5),
+      logSegment(6),
+    ]
     const tight = { ...settings, graphs: 2, sizeRatio: 1 }
-    expect(planCompaction(parts, tight)).toMatchObject({ ids: [2, 3, 4, 5, 6] })
+    expect(planCompaction(segments, tight)).toMatchObject({ ids: [2, 3, 4, 5, 6] })
   })
 
-  test('no part is made larger than allowed, nor rewritten for nothing because of that', () => {
-    const wasteful = [part(1, 1_790_000, { garbage: 500_000 }), part(2, 1_000_000), logPart(3)]
+  test('no segment is made larger than allowed, nor rewritten for nothing because of that', () => {
+    const wasteful = [segment(1, 1_790_000, { garbage: 500_000 }), segment(2, 1_000_000), logSegment(3)]
     expect(planCompaction(wasteful, settings)).toMatchObject({ ids: [1, 3] })
-    const full = [part(1, 1_790_000), part(2, 1_000_000), logPart(3), logPart(4), logPart(5)]
+    const full = [segment(1, 1_790_000), segment(2, 1_000_000), logSegment(3), logSegment(4), logSegment(5)]
     expect(planCompaction(full, settings)).toMatchObject({ ids: [3, 4, 5] })
   })
 
-  test('a full compaction ends with one part without garbage', () => {
+  test('a full compaction ends with one segment without garbage', () => {
     const force = { ...settings, force: true }
-    expect(planCompaction([part(1, 900_000), logPart(2)], force)).toMatchObject({ ids: [1, 2], graph: true })
-    expect(planCompaction([logPart(2)], force)).toMatchObject({ ids: [2] })
-    expect(planCompaction([part(1, 900_000, { garbage: 1 })], force)).toMatchObject({ ids: [1] })
-    expect(planCompaction([part(1, 900_000)], force)).toBeNull()
+    expect(planCompaction([segment(1, 900_000), logSegment(2)], force)).toMatchObject({ ids: [1, 2], graph: true })
+    expect(planCompaction([logSegment(2)], force)).toMatchObject({ ids: [2] })
+    expect(planCompaction([segment(1, 900_000, { garbage: 1 })], force)).toMatchObject({ ids: [1] })
+    expect(planCompaction([segment(1, 900_000)], force)).toBeNull()
     expect(planCompaction([], force)).toBeNull()
   })
 })
@@ -82,16 +95,16 @@ const scaled: CompactionSettings = {
   ...settings,
   garbageRows: settings.garbageRows * rowScale,
   graphRows: settings.graphRows * rowScale,
-  partRows: settings.partRows * rowScale,
+  segmentRows: settings.segmentRows * rowScale,
 }
 
 /** Builder speed 8: a thousand rows put a second against 8,000 added to graphs, as measured. */
-function simulation(seed: number, builderSpeed: number, partRows = scaled.partRows): CompactionSimulation {
+function simulation(seed: number, builderSpeed: number, segmentRows = scaled.segmentRows): CompactionSimulation {
   return new CompactionSimulation({
     seed,
     builderSpeed,
     logRows: logRows * rowScale,
-    settings: { ...scaled, partRows },
+    settings: { ...scaled, segmentRows },
   })
 }
 
@@ -146,7 +159,7 @@ describe('simulated', () => {
   const load = record({
     seed: integer(),
     builderSpeed: constantFrom(0.5, 1, 3, 8, 30),
-    partRows: constantFrom(scaled.partRows, fewItems),
+    segmentRows: constantFrom(scaled.segmentRows, fewItems),
     phases: array(
       record({
         items: integer({ min: 1, max: manyItems }),
@@ -158,19 +171,19 @@ describe('simulated', () => {
   })
 
   test('whatever the load: never more than six graphs, and at rest hardly any garbage', () => {
-    const law = property(load, ({ seed, builderSpeed, partRows, phases }) => {
-      const shard = simulation(seed, builderSpeed, partRows)
+    const law = property(load, ({ seed, builderSpeed, segmentRows, phases }) => {
+      const shard = simulation(seed, builderSpeed, segmentRows)
       for (const { items, puts, removals } of phases) {
         for (let put = 0; put < puts; put++) shard.put(Math.floor(shard.random() * items))
         for (let item = 0; item < removals; item++) shard.remove(item)
       }
       shard.settle()
-      if (partRows === scaled.partRows) expect(shard.measures.graphs).toBeLessThanOrEqual(settings.graphs)
+      if (segmentRows === scaled.segmentRows) expect(shard.measures.graphs).toBeLessThanOrEqual(settings.graphs)
       for (const { rows, garbage } of shard.sizes) {
         expect(garbage).toBeLessThan(Math.max(0.15 * rows, scaled.garbageRows) + 1)
-        expect(rows).toBeLessThanOrEqual(partRows)
+        expect(rows).toBeLessThanOrEqual(segmentRows)
       }
-      expect(shard.sizes.filter(each => each.order === 'log').length).toBeLessThan(settings.logParts)
+      expect(shard.sizes.filter(each => each.order === 'log').length).toBeLessThan(settings.logSegments)
     })
     assert(law, { numRuns: 60 })
   })

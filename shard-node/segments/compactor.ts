@@ -4,19 +4,19 @@ import type { ShardFiles } from '../files/shard-files.ts'
 import { Builder } from './builder.ts'
 import { type CompactionStep, planCompaction, standardCompaction } from './compaction-plan.ts'
 import { graphFileName } from './graph-file.ts'
-import type { IndexPart } from './index-part.ts'
 import type { IndexRows } from './index-rows.ts'
+import type { IndexSegment } from './index-segment.ts'
 import type { IndexTuning } from './index-tuning.ts'
 import type { Merge } from './merge.ts'
-import type { PartFiles } from './part-files.ts'
 import { rowsFileName } from './rows-file.ts'
+import type { SegmentFiles } from './segment-files.ts'
 
 export interface CompactorOptions {
   readonly rows: IndexRows
   readonly files: ShardFiles
-  readonly partFiles: PartFiles
+  readonly segmentFiles: SegmentFiles
   readonly tuning: IndexTuning
-  readonly newPartId: () => number
+  readonly newSegmentId: () => number
   readonly onAlarm: (error: FreshetError) => void
 }
 
@@ -27,7 +27,7 @@ const firstPauseMs = 1_000
 const longestPauseMs = 60_000
 
 /**
- * Merges frozen parts in the background, one build at a time, until the plan is content. A build that fails is an
+ * Merges frozen segments in the background, one build at a time, until the plan is content. A build that fails is an
  * alarm and tried again after a pause; searches do not notice.
  */
 export class Compactor {
@@ -43,7 +43,7 @@ export class Compactor {
     this.#builder = new Builder({ files: options.files })
   }
 
-  /** Names of files that are being built, or built and not yet part of the index. */
+  /** Names of files that are being built, or built and not yet segment of the index. */
   get building(): ReadonlySet<string> {
     return this.#building
   }
@@ -53,7 +53,7 @@ export class Compactor {
     if (!this.#closing.signal.aborted) this.#work ??= this.#run()
   }
 
-  /** Everything into one part without garbage; resolves when done, or closed. */
+  /** Everything into one segment without garbage; resolves when done, or closed. */
   async force(): Promise<void> {
     this.#options.rows.rotate()
     this.#isForced = true
@@ -114,34 +114,34 @@ export class Compactor {
     const merge = rows.beginMerge(inputs)
     try {
       while (merge.lookAt(rowsPerTurn)) await nextTurn()
-      const part = step.kind === 'merge' && merge.keptRows > 0 ? await this.#build(merge, step.graph) : null
-      rows.endMerge(merge, part)
+      const segment = step.kind === 'merge' && merge.keptRows > 0 ? await this.#build(merge, step.graph) : null
+      rows.endMerge(merge, segment)
     } finally {
       rows.abandonMerge(merge)
       this.#building = new Set()
     }
   }
 
-  async #build(merge: Merge, withGraph: boolean): Promise<IndexPart> {
-    const { partFiles, tuning, newPartId } = this.#options
+  async #build(merge: Merge, withGraph: boolean): Promise<IndexSegment> {
+    const { segmentFiles, tuning, newSegmentId } = this.#options
     const inputs = []
-    for (const [i, part] of merge.inputs.entries())
-      inputs.push({ rows: (await partFiles.save(part, part.rows)).rows, keep: merge.keep[i]! })
-    const id = newPartId()
+    for (const [i, segment] of merge.inputs.entries())
+      inputs.push({ rows: (await segmentFiles.save(segment, segment.rows)).rows, keep: merge.keep[i]! })
+    const id = newSegmentId()
     this.#building = this.#namesOf(id)
     const { connectivity, expansionAdd } = tuning
     const saved = await this.#builder.build({ id, inputs, graph: withGraph ? { connectivity, expansionAdd } : null })
-    const { part } = await partFiles.read(saved)
-    await this.#bringUpToDate(merge, part)
-    return part
+    const { segment } = await segmentFiles.read(saved)
+    await this.#bringUpToDate(merge, segment)
+    return segment
   }
 
   /** But for the items that change in the last turn: few enough to be done in it. */
-  async #bringUpToDate(merge: Merge, part: IndexPart): Promise<void> {
+  async #bringUpToDate(merge: Merge, segment: IndexSegment): Promise<void> {
     while (merge.touched > itemsPerTurn) {
       const items = merge.takeTouched()
       for (let from = 0; from < items.length; from += itemsPerTurn) {
-        this.#options.rows.refresh(merge, part, items.slice(from, from + itemsPerTurn))
+        this.#options.rows.refresh(merge, segment, items.slice(from, from + itemsPerTurn))
         await nextTurn()
       }
     }

@@ -8,7 +8,7 @@ import { dot } from '../../schemas/unit-vector.ts'
 import { ShardFiles } from '../files/shard-files.ts'
 import { clusteredVectors } from '../testing/vectors.ts'
 import { GraphBuilder, type GraphShape, GraphView, graphFileName, graphLibrary } from './graph-file.ts'
-import type { SavedGraph } from './part.ts'
+import type { SavedGraph } from './segment.ts'
 
 const shape: GraphShape = { dims: 64, connectivity: 12, expansionAdd: 64 }
 const rows = 3_000

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { Index, MetricKind, ScalarKind } from 'usearch'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
-import type { SavedGraph } from './part.ts'
+import type { SavedGraph } from './segment.ts'
 
 export interface GraphShape {
   readonly dims: number

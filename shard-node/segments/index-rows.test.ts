@@ -6,29 +6,29 @@ import { afterAll, expect, test } from 'vitest'
 import { encodeF16 } from '../../schemas/unit-vector.ts'
 import { ShardFiles } from '../files/shard-files.ts'
 import { visibility } from '../kernel/row-memory.ts'
-import type { IndexPart } from './index-part.ts'
 import { IndexRows } from './index-rows.ts'
+import type { IndexSegment } from './index-segment.ts'
 import type { Merge } from './merge.ts'
-import { buildPart } from './part-build.ts'
-import { PartFiles } from './part-files.ts'
 import { restoreRows } from './restore-rows.ts'
 import type { RowStanding } from './row-word.ts'
+import { buildSegment } from './segment-build.ts'
+import { SegmentFiles } from './segment-files.ts'
 
 const dims = 8
 const vector = encodeF16(Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0))
 const directory = mkdtempSync(join(tmpdir(), 'freshet-rows-'))
 afterAll(() => rmSync(directory, { recursive: true }))
-let lastPartId = 0
-const newPartId = (): number => ++lastPartId
+let lastSegmentId = 0
+const newSegmentId = (): number => ++lastSegmentId
 const files = new ShardFiles(directory)
 const onAlarm = (error: Error): never => {
   throw error
 }
-const partFiles = new PartFiles({ files, threads: 1, kind: 'standard', newPartId, onAlarm })
+const segmentFiles = new SegmentFiles({ files, threads: 1, kind: 'standard', newSegmentId, onAlarm })
 
 function emptyRows(logRows: number): IndexRows {
   const restored = restoreRows([], { standing: () => 'garbage', currentRows: 0 })
-  return new IndexRows({ dims, threads: 1, logRows, newPartId, onLayout: () => {} }, restored)
+  return new IndexRows({ dims, threads: 1, logRows, newSegmentId, onLayout: () => {} }, restored)
 }
 
 function objects(count: number): Uint8Array {
@@ -44,21 +44,24 @@ function isSeen(word: number, sequence: number): boolean {
 
 /** What a search under way looks at. */
 interface View {
-  readonly parts: readonly { readonly part: IndexPart; readonly rows: number }[]
+  readonly segments: readonly { readonly segment: IndexSegment; readonly rows: number }[]
   readonly sequence: number
 }
 
 function viewOf(rows: IndexRows): View {
   const { sequence, logRows } = rows.snapshot
-  const { parts } = rows
-  return { sequence, parts: parts.map((part, i) => ({ part, rows: i === parts.length - 1 ? logRows : part.rows })) }
+  const { segments } = rows
+  return {
+    sequence,
+    segments: segments.map((segment, i) => ({ segment, rows: i === segments.length - 1 ? logRows : segment.rows })),
+  }
 }
 
-/** Objects seen, by item, in the order of parts and rows. */
-function seenIn({ parts, sequence }: View): Map<number, number[]> {
+/** Objects seen, by item, in the order of segments and rows. */
+function seenIn({ segments, sequence }: View): Map<number, number[]> {
   const seen = new Map<number, number[]>()
-  for (const { part, rows } of parts) {
-    const { words, items, objects } = part.columns
+  for (const { segment, rows } of segments) {
+    const { words, items, objects } = segment.columns
     for (let row = 0; row < rows; row++)
       if (isSeen(words[row]!, sequence)) seen.set(items[row]!, [...(seen.get(items[row]!) ?? []), objects[row]!])
   }
@@ -122,11 +125,12 @@ class ModelledRows {
     if (merge === null) return
     while (merge.lookAt(7));
     const inputs = []
-    for (const [i, part] of merge.inputs.entries())
-      inputs.push({ rows: (await partFiles.save(part, part.rows)).rows, keep: merge.keep[i]! })
-    const request = { directory, id: newPartId(), inputs, graph: null }
-    const part = merge.keptRows === 0 ? null : (await partFiles.read(await buildPart(files, request, () => {}))).part
-    this.rows.endMerge(merge, part)
+    for (const [i, segment] of merge.inputs.entries())
+      inputs.push({ rows: (await segmentFiles.save(segment, segment.rows)).rows, keep: merge.keep[i]! })
+    const request = { directory, id: newSegmentId(), inputs, graph: null }
+    const segment =
+      merge.keptRows === 0 ? null : (await segmentFiles.read(await buildSegment(files, request, () => {}))).segment
+    this.rows.endMerge(merge, segment)
   }
 
   checkHeld(): void {
@@ -144,15 +148,16 @@ class ModelledRows {
     expect(this.rows.visibleItems).toBe(expected.size)
     expect(this.rows.visibleRows).toBe([...expected.values()].flat().length)
     const held = [...this.#sets.values()].reduce((sum, { count }) => sum + count, 0)
-    expect(this.rows.parts.reduce((sum, part) => sum + part.rows - part.garbage, 0)).toBe(held)
+    expect(this.rows.segments.reduce((sum, segment) => sum + segment.rows - segment.garbage, 0)).toBe(held)
   }
 
-  /** Saves the parts and opens them again with what the map says. */
+  /** Saves the segments and opens them again with what the map says. */
   async reopened(): Promise<void> {
     const saved = []
-    for (const part of this.rows.parts) if (part.rows > 0) saved.push(await partFiles.save(part, part.rows))
+    for (const segment of this.rows.segments)
+      if (segment.rows > 0) saved.push(await segmentFiles.save(segment, segment.rows))
     const read = []
-    for (const part of saved) read.push(await partFiles.read(part))
+    for (const segment of saved) read.push(await segmentFiles.read(segment))
     const standing = (item: number, ordinal: number): RowStanding => {
       const set = this.#sets.get(item)
       if (set === undefined || ordinal < set.ordinal || ordinal >= set.ordinal + set.count) return 'garbage'
@@ -160,7 +165,7 @@ class ModelledRows {
     }
     const currentRows = [...this.#sets.values()].reduce((sum, { count }) => sum + count, 0)
     const restored = restoreRows(read, { standing, currentRows })
-    const again = new IndexRows({ dims, threads: 1, logRows: 12, newPartId, onLayout: () => {} }, restored)
+    const again = new IndexRows({ dims, threads: 1, logRows: 12, newSegmentId, onLayout: () => {} }, restored)
     expect(byItem(seenIn(viewOf(again)))).toEqual(byItem(this.#visible()))
     expect(again.visibleItems).toBe(this.rows.visibleItems)
   }
@@ -247,28 +252,28 @@ test('through changes, rotations and merges a search sees each set as it was whe
   )
 })
 
-test('a set that the registers know and no part holds whole is refused', async () => {
+test('a set that the registers know and no segment holds whole is refused', async () => {
   const rows = emptyRows(64)
   rows.put(1, { vectors: objects(2), visible: true })
   rows.put(2, { vectors: objects(1), visible: true })
-  const [part] = rows.parts
-  const saved = await partFiles.save(part!, part!.rows)
+  const [segment] = rows.segments
+  const saved = await segmentFiles.save(segment!, segment!.rows)
   for (const { currentRows, standing } of [
     { currentRows: 4, standing: (): RowStanding => 'visible' },
     { currentRows: 2, standing: (_: number, ordinal: number): RowStanding => (ordinal === 0 ? 'garbage' : 'visible') },
   ]) {
-    const read = await partFiles.read(saved)
+    const read = await segmentFiles.read(saved)
     expect(() => restoreRows([read], { standing, currentRows })).toThrow(
       expect.objectContaining({ code: 'checkpoint-corrupt' }),
     )
   }
 })
 
-test('an item number beyond the room of the log part begins a new one', () => {
+test('an item number beyond the room of the log segment begins a new one', () => {
   const rows = emptyRows(64)
   rows.put(1, { vectors: vector, visible: true })
   rows.put(100_000, { vectors: vector, visible: true })
-  expect(rows.parts.map(part => part.rows)).toEqual([1, 1])
-  expect(rows.parts[1]!.memory.shape.items).toBeGreaterThan(100_000)
+  expect(rows.segments.map(segment => segment.rows)).toEqual([1, 1])
+  expect(rows.segments[1]!.memory.shape.items).toBeGreaterThan(100_000)
   expect(rows.locate(100_000)).toMatchObject({ row: 0, count: 1 })
 })

@@ -1,8 +1,8 @@
 import { FreshetError } from '../../schemas/errors.ts'
 import type { Snapshot } from '../search/search-messages.ts'
 import type { CurrentSets } from './current-sets.ts'
-import type { IndexPart } from './index-part.ts'
-import { LogPart, rowsIn } from './log-part.ts'
+import type { IndexSegment } from './index-segment.ts'
+import { LogSegment, rowsIn } from './log-segment.ts'
 import { Merge } from './merge.ts'
 import type { RestoredRows } from './restore-rows.ts'
 import { bornAt, diedAt, hiddenAt, isGarbage, settledWords, standingOf } from './row-word.ts'
@@ -11,32 +11,32 @@ export interface IndexRowsOptions {
   readonly dims: number
   /** Threads that search. */
   readonly threads: number
-  /** Rows after which a log part is frozen. */
+  /** Rows after which a log segment is frozen. */
   readonly logRows: number
-  readonly newPartId: () => number
-  /** The list of parts has changed: the next search needs the new one. */
+  readonly newSegmentId: () => number
+  /** The list of segments has changed: the next search needs the new one. */
   readonly onLayout: () => void
 }
 
 /** The rows of an item's current set. */
 export interface LocatedSet {
-  readonly part: IndexPart
+  readonly segment: IndexSegment
   readonly row: number
   readonly count: number
 }
 
-/** How far item numbers may grow while a log part is written, in rows of it. */
+/** How far item numbers may grow while a log segment is written, in rows of it. */
 const itemHeadroom = 4
 
 /**
- * All rows of an index, in parts, and whose current sets they are: what the owner thread knows, without threads or
+ * All rows of an index, in segments, and whose current sets they are: what the owner thread knows, without threads or
  * files. Each change has a sequence; a search with the snapshot of before it does not see it.
  */
 export class IndexRows {
   readonly #options: IndexRowsOptions
   readonly #sets: CurrentSets
-  #frozen: readonly IndexPart[]
-  #log: LogPart
+  #frozen: readonly IndexSegment[]
+  #log: LogSegment
   #sequence = 1
   #visibleRows: number
   #visibleItems: number
@@ -47,26 +47,26 @@ export class IndexRows {
   constructor(options: IndexRowsOptions, restored: RestoredRows) {
     this.#options = options
     this.#sets = restored.sets
-    this.#frozen = restored.parts
+    this.#frozen = restored.segments
     this.#visibleRows = restored.visibleRows
     this.#visibleItems = restored.visibleItems
-    const mean = largest(restored.parts)?.mean ?? new Float32Array(options.dims)
+    const mean = largest(restored.segments)?.mean ?? new Float32Array(options.dims)
     this.#isCentred = mean.some(component => component !== 0)
     this.#log = this.#newLog(restored.nextOrdinal, mean)
   }
 
-  /** All parts; the last one is being written. */
-  get parts(): readonly IndexPart[] {
-    return [...this.#frozen, this.#log.part]
+  /** All segments; the last one is being written. */
+  get segments(): readonly IndexSegment[] {
+    return [...this.#frozen, this.#log.segment]
   }
 
-  /** Parts that no row is added to any more. */
-  get frozen(): readonly IndexPart[] {
+  /** Segments that no row is added to any more. */
+  get frozen(): readonly IndexSegment[] {
     return this.#frozen
   }
 
   get snapshot(): Snapshot {
-    return { sequence: this.#sequence, logRows: this.#log.part.rows }
+    return { sequence: this.#sequence, logRows: this.#log.segment.rows }
   }
 
   get visibleRows(): number {
@@ -100,7 +100,7 @@ export class IndexRows {
     const set = this.locate(item)
     if (set === null || this.isVisible(set) === visible) return
     const sequence = this.#sequence + 1
-    set.part.columns.words.fill(visible ? bornAt(sequence) : hiddenAt(sequence), set.row, set.row + set.count)
+    set.segment.columns.words.fill(visible ? bornAt(sequence) : hiddenAt(sequence), set.row, set.row + set.count)
     this.#countVisible(set.count, visible ? 1 : -1)
     this.#changed(item)
   }
@@ -114,21 +114,21 @@ export class IndexRows {
     const count = this.#sets.countOf(item)
     if (count === 0) return null
     const firstOrdinal = this.#sets.firstOrdinalOf(item)
-    const inLog = this.#log.part.rowOfSet(item, firstOrdinal)
-    if (inLog >= 0) return { part: this.#log.part, row: inLog, count }
-    for (const part of this.#frozen) {
-      const row = part.rowOfSet(item, firstOrdinal)
-      if (row >= 0) return { part, row, count }
+    const inLog = this.#log.segment.rowOfSet(item, firstOrdinal)
+    if (inLog >= 0) return { segment: this.#log.segment, row: inLog, count }
+    for (const segment of this.#frozen) {
+      const row = segment.rowOfSet(item, firstOrdinal)
+      if (row >= 0) return { segment, row, count }
     }
-    throw new FreshetError('internal', `no part holds the vectors of item ${item}`)
+    throw new FreshetError('internal', `no segment holds the vectors of item ${item}`)
   }
 
-  isVisible({ part, row }: LocatedSet): boolean {
-    return standingOf(part.columns.words[row]!) === 'visible'
+  isVisible({ segment, row }: LocatedSet): boolean {
+    return standingOf(segment.columns.words[row]!) === 'visible'
   }
 
   /** Begins to take notice of what changes in the inputs, all of them frozen; one merge at a time. */
-  beginMerge(inputs: readonly IndexPart[]): Merge {
+  beginMerge(inputs: readonly IndexSegment[]): Merge {
     this.#merge = new Merge(inputs)
     return this.#merge
   }
@@ -138,28 +138,28 @@ export class IndexRows {
     if (this.#merge === merge) this.#merge = null
   }
 
-  /** Brings the new part's visibility of these items to that of now. */
-  refresh(merge: Merge, part: IndexPart, items: Iterable<number>): void {
-    for (const item of items) this.#refreshItem(merge, part, item)
+  /** Brings the new segment's visibility of these items to that of now. */
+  refresh(merge: Merge, segment: IndexSegment, items: Iterable<number>): void {
+    for (const item of items) this.#refreshItem(merge, segment, item)
   }
 
-  /** Puts the new part, or nothing, in the place of the inputs. */
-  endMerge(merge: Merge, part: IndexPart | null): void {
-    if (part !== null) this.refresh(merge, part, merge.takeTouched())
+  /** Puts the new segment, or nothing, in the place of the inputs. */
+  endMerge(merge: Merge, segment: IndexSegment | null): void {
+    if (segment !== null) this.refresh(merge, segment, merge.takeTouched())
     const others = this.#frozen.filter(each => !merge.inputs.includes(each))
-    this.#frozen = part === null ? others : [part, ...others]
+    this.#frozen = segment === null ? others : [segment, ...others]
     this.#merge = null
     this.#options.onLayout()
   }
 
-  /** Freezes the part that is being written, if it has rows. */
+  /** Freezes the segment that is being written, if it has rows. */
   rotate(): void {
-    if (this.#log.part.rows > 0) this.#rotate(0)
+    if (this.#log.segment.rows > 0) this.#rotate(0)
   }
 
   /** Starts sequences anew. No search may be under way: what it sees would change. */
   rebase(): void {
-    for (const { columns, rows } of this.parts) {
+    for (const { columns, rows } of this.segments) {
       const { words } = columns
       for (let row = 0; row < rows; row++) if (words[row] !== 0) words[row] = settledWords[standingOf(words[row]!)]
     }
@@ -167,34 +167,34 @@ export class IndexRows {
   }
 
   #rotate(item: number): void {
-    const { part } = this.#log
-    if (part.rows > 0) this.#frozen = [...this.#frozen, part]
-    this.#log = this.#newLog(this.#log.nextOrdinal, this.#log.sampleMean() ?? part.mean, item)
+    const { segment } = this.#log
+    if (segment.rows > 0) this.#frozen = [...this.#frozen, segment]
+    this.#log = this.#newLog(this.#log.nextOrdinal, this.#log.sampleMean() ?? segment.mean, item)
     this.#options.onLayout()
   }
 
-  /** As soon as there are rows enough, not with the next part: a small index never has one. */
+  /** As soon as there are rows enough, not with the next segment: a small index never has one. */
   #centre(): void {
     const mean = this.#log.sampleMean()
     if (mean === null) return
-    this.#log = this.#log.copyCentred(this.#options.newPartId(), mean)
+    this.#log = this.#log.copyCentred(this.#options.newSegmentId(), mean)
     this.#isCentred = true
     this.#options.onLayout()
   }
 
-  #newLog(firstOrdinal: number, mean: Float32Array, item = 0): LogPart {
-    const { dims, threads, logRows, newPartId } = this.#options
+  #newLog(firstOrdinal: number, mean: Float32Array, item = 0): LogSegment {
+    const { dims, threads, logRows, newSegmentId } = this.#options
     const items = Math.max(this.#sets.limit, item + 1) + itemHeadroom * logRows
-    return new LogPart({ id: newPartId(), dims, firstOrdinal, capacity: logRows, items, mean, threads })
+    return new LogSegment({ id: newSegmentId(), dims, firstOrdinal, capacity: logRows, items, mean, threads })
   }
 
   #drop(item: number): boolean {
     const set = this.locate(item)
     if (set === null) return false
     if (this.isVisible(set)) this.#countVisible(set.count, -1)
-    const { words } = set.part.columns
+    const { words } = set.segment.columns
     words.fill(diedAt(words[set.row]!, this.#sequence + 1), set.row, set.row + set.count)
-    set.part.garbage += set.count
+    set.segment.garbage += set.count
     this.#sets.clear(item)
     return true
   }
@@ -210,22 +210,25 @@ export class IndexRows {
     this.#visibleItems += sign
   }
 
-  /** What stands of the item in the new part is garbage unless its current set is one of those that went in. */
-  #refreshItem(merge: Merge, part: IndexPart, item: number): void {
-    const row = part.firstRowOf(item)
+  /** What stands of the item in the new segment is garbage unless its current set is one of those that went in. */
+  #refreshItem(merge: Merge, segment: IndexSegment, item: number): void {
+    const row = segment.firstRowOf(item)
     if (row < 0) return
-    const { words, items } = part.columns
+    const { words, items } = segment.columns
     const set = this.locate(item)
     const standing =
-      set !== null && merge.inputs.includes(set.part) ? standingOf(set.part.columns.words[set.row]!) : 'garbage'
+      set !== null && merge.inputs.includes(set.segment) ? standingOf(set.segment.columns.words[set.row]!) : 'garbage'
     let end = row + 1
-    while (end < part.rows && items[end] === item) end++
-    if (isGarbage(words[row]!)) part.garbage -= end - row
-    if (standing === 'garbage') part.garbage += end - row
+    while (end < segment.rows && items[end] === item) end++
+    if (isGarbage(words[row]!)) segment.garbage -= end - row
+    if (standing === 'garbage') segment.garbage += end - row
     words.fill(settledWords[standing], row, end)
   }
 }
 
-function largest(parts: readonly IndexPart[]): IndexPart | undefined {
-  return parts.reduce<IndexPart | undefined>((most, part) => (most && most.rows >= part.rows ? most : part), undefined)
+function largest(segments: readonly IndexSegment[]): IndexSegment | undefined {
+  return segments.reduce<IndexSegment | undefined>(
+    (most, segment) => (most && most.rows >= segment.rows ? most : segment),
+    undefined,
+  )
 }

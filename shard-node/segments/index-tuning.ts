@@ -2,17 +2,17 @@
 export interface IndexTuning {
   /** Search threads. */
   readonly threads: number
-  /** `compressed`: vectors of item parts stay on disk, only their codes are in memory, and there are no graphs. */
+  /** `compressed`: vectors of item segments stay on disk, only their codes are in memory, and there are no graphs. */
   readonly kind: 'standard' | 'compressed'
-  /** Rows after which the part that is being written is frozen. */
+  /** Rows after which the segment that is being written is frozen. */
   readonly logRows: number
-  /** Item parts of fewer rows are scanned by their codes: that is as fast as a walk through a graph. */
+  /** Item segments of fewer rows are scanned by their codes: that is as fast as a walk through a graph. */
   readonly graphRows: number
   /** Neighbours per graph node. */
   readonly connectivity: number
   /** Candidates kept while a row is added to a graph. */
   readonly expansionAdd: number
-  /** Graph candidates asked of a part of 200,000 rows, at the start. */
+  /** Graph candidates asked of a segment of 200,000 rows, at the start. */
   readonly effort: number
   /** Sequences end below (see `visibility`); smaller only in tests. */
   readonly sequenceLimit: number

@@ -1,12 +1,12 @@
-import type { IndexPart } from './index-part.ts'
+import type { IndexSegment } from './index-segment.ts'
 import { isGarbage, standingOf } from './row-word.ts'
 
 /**
- * Parts being merged into a new one, which takes long, while their sets go on changing. Knows which rows go in, and
- * which items are to be looked at again before the new part takes the place of the old ones.
+ * Segments being merged into a new one, which takes long, while their sets go on changing. Knows which rows go in, and
+ * which items are to be looked at again before the new segment takes the place of the old ones.
  */
 export class Merge {
-  readonly inputs: readonly IndexPart[]
+  readonly inputs: readonly IndexSegment[]
   /** A bit per row of each input, least significant first: rows of current sets, once all have been looked at. */
   readonly keep: readonly Uint8Array[]
   #input = 0
@@ -14,9 +14,9 @@ export class Merge {
   #keptRows = 0
   #touched: number[] = []
 
-  constructor(inputs: readonly IndexPart[]) {
+  constructor(inputs: readonly IndexSegment[]) {
     this.inputs = inputs
-    this.keep = inputs.map(part => new Uint8Array(Math.ceil(part.rows / 8)))
+    this.keep = inputs.map(segment => new Uint8Array(Math.ceil(segment.rows / 8)))
   }
 
   get keptRows(): number {
@@ -33,12 +33,12 @@ export class Merge {
    * calls: it is touched.
    */
   lookAt(rows: number): boolean {
-    const part = this.inputs[this.#input]
-    if (part === undefined) return false
-    const to = Math.min(part.rows, this.#row + rows)
-    this.#look(part, this.keep[this.#input]!, to)
+    const segment = this.inputs[this.#input]
+    if (segment === undefined) return false
+    const to = Math.min(segment.rows, this.#row + rows)
+    this.#look(segment, this.keep[this.#input]!, to)
     this.#row = to
-    if (to < part.rows) return true
+    if (to < segment.rows) return true
     this.#input++
     this.#row = 0
     return true
@@ -54,8 +54,8 @@ export class Merge {
     return touched
   }
 
-  /** The new part begins with every row visible, so items that are hidden now are to be looked at again. */
-  #look({ columns: { words, items } }: IndexPart, keep: Uint8Array, to: number): void {
+  /** The new segment begins with every row visible, so items that are hidden now are to be looked at again. */
+  #look({ columns: { words, items } }: IndexSegment, keep: Uint8Array, to: number): void {
     for (let row = this.#row; row < to; row++) {
       const word = words[row]!
       if (isGarbage(word)) continue

@@ -1,17 +1,17 @@
 import { FreshetError } from '../../schemas/errors.ts'
 import { CurrentSets } from './current-sets.ts'
-import type { IndexPart } from './index-part.ts'
+import type { IndexSegment } from './index-segment.ts'
 import { type RowStanding, settledWords } from './row-word.ts'
 
-/** A part read from disk and the ordinals of its rows. */
+/** A segment read from disk and the ordinals of its rows. */
 export interface SavedRowsRead {
-  readonly part: IndexPart
+  readonly segment: IndexSegment
   readonly ordinals: Float64Array
 }
 
 /** Rows of an index as they are when it begins. */
 export interface RestoredRows {
-  readonly parts: readonly IndexPart[]
+  readonly segments: readonly IndexSegment[]
   readonly sets: CurrentSets
   readonly visibleRows: number
   readonly visibleItems: number
@@ -35,16 +35,16 @@ export function restoreRows(read: readonly SavedRowsRead[], { standing, currentR
   let visibleItems = 0
   let found = 0
   let nextOrdinal = 0
-  for (const { part, ordinals } of read) {
-    const { items, objects, words } = part.columns
-    nextOrdinal = Math.max(nextOrdinal, part.lastOrdinal + 1)
-    for (let row = 0; row < part.rows; row++) {
+  for (const { segment, ordinals } of read) {
+    const { items, objects, words } = segment.columns
+    nextOrdinal = Math.max(nextOrdinal, segment.lastOrdinal + 1)
+    for (let row = 0; row < segment.rows; row++) {
       const item = items[row]!
       const ordinal = ordinals[row]!
       const stands = standing(item, ordinal)
       words[row] = settledWords[stands]
       if (stands === 'garbage') {
-        part.garbage++
+        segment.garbage++
         continue
       }
       const count = sets.countOf(item)
@@ -58,7 +58,7 @@ export function restoreRows(read: readonly SavedRowsRead[], { standing, currentR
   }
   if (found !== currentRows)
     throw new FreshetError('checkpoint-corrupt', `${found} rows of current sets, the registers know ${currentRows}`)
-  return { parts: read.map(({ part }) => part), sets, visibleRows, visibleItems, nextOrdinal }
+  return { segments: read.map(({ segment }) => segment), sets, visibleRows, visibleItems, nextOrdinal }
 }
 
 function incomplete(item: number): FreshetError {

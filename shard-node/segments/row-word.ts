@@ -2,7 +2,7 @@ import { visibility } from '../kernel/row-memory.ts'
 
 const { bornBit, hiddenBit, sequenceMask } = visibility
 
-/** What a row is: part of its item's current set, searchable or not, or of none. */
+/** What a row is: segment of its item's current set, searchable or not, or of none. */
 export type RowStanding = 'visible' | 'hidden' | 'garbage'
 
 /** The word of a row that has been so for every search there is (see `visibility`). */

@@ -6,8 +6,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ShardFiles } from '../files/shard-files.ts'
 import { columnsOf, createRowMemory } from '../kernel/row-memory.ts'
 import { seededRandom } from '../testing/vectors.ts'
-import type { SavedRows } from './part.ts'
 import { type RowsToWrite, readRowNumbers, readRows, readVectors, writeRows } from './rows-file.ts'
+import type { SavedRows } from './segment.ts'
 
 let directory: string
 let files: ShardFiles

@@ -1,7 +1,7 @@
 import { FreshetError } from '../../schemas/errors.ts'
 import type { NewFile, ShardFiles } from '../files/shard-files.ts'
 import { columnsOf, createRowMemory, type RowColumns, type RowMemoryHandle } from '../kernel/row-memory.ts'
-import type { SavedRows } from './part.ts'
+import type { SavedRows } from './segment.ts'
 
 const magic = 'FRSHROW2'
 const format = 1
@@ -163,7 +163,7 @@ async function writeColumns(file: NewFile, source: RowsToWrite, described: Descr
   const { rows, dims } = described
   const { columns, mean } = source
   const places = placesOf(described)
-  const parts: readonly (readonly [at: number, bytes: Uint8Array])[] = [
+  const segments: readonly (readonly [at: number, bytes: Uint8Array])[] = [
     [0, encodeHeader(described)],
     [places.ordinals, bytesOf(encodeOrdinals(source))],
     [places.items, bytesOf(columns.items.subarray(0, rows))],
@@ -173,7 +173,7 @@ async function writeColumns(file: NewFile, source: RowsToWrite, described: Descr
     [places.vectors, bytesOf(columns.halves.subarray(0, rows * dims))],
   ]
   let end = 0
-  for (const [at, bytes] of parts) {
+  for (const [at, bytes] of segments) {
     if (at > end) await file.write(new Uint8Array(at - end))
     await file.write(bytes)
     end = at + bytes.length

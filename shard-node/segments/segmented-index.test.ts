@@ -7,14 +7,14 @@ import { decodeF16, encodeF16, normalise } from '../../schemas/unit-vector.ts'
 import { contractDims as dims, queryOf, testVectorIndex, tieKeys } from '../testing/vector-index-contract.ts'
 import { clusteredVectors } from '../testing/vectors.ts'
 import type { IndexAnswer, VectorIndex } from '../vector-index.ts'
-import type { SavedPart } from './part.ts'
 import type { RowStanding } from './row-word.ts'
+import type { SavedSegment } from './segment.ts'
 import { SegmentedIndex, type SegmentedIndexOptions } from './segmented-index.ts'
 
 const root = mkdtempSync(join(tmpdir(), 'freshet-index-'))
 afterAll(() => rmSync(root, { recursive: true }))
 
-const smallParts = { threads: 1, logRows: 64, graphRows: 256 } as const
+const smallSegments = { threads: 1, logRows: 64, graphRows: 256 } as const
 const items = 600
 
 function openIndex(options: Partial<SegmentedIndexOptions> = {}): Promise<SegmentedIndex> {
@@ -25,11 +25,11 @@ function openIndex(options: Partial<SegmentedIndexOptions> = {}): Promise<Segmen
     directory: mkdtempSync(join(root, 'shard-')),
     dims,
     ties: tieKeys(items),
-    tuning: smallParts,
+    tuning: smallSegments,
     saved: [],
     standing: () => 'garbage',
     currentRows: 0,
-    lastPartId: 0,
+    lastSegmentId: 0,
     onAlarm: fail,
     onFailure: fail,
     ...options,
@@ -40,11 +40,11 @@ const compacted = async (index: VectorIndex): Promise<void> => {
   if (index instanceof SegmentedIndex) await index.compact(true)
 }
 const ofKind = (kind: 'standard' | 'compressed', logRows = 64): Promise<SegmentedIndex> =>
-  openIndex({ ties: tieKeys(4_096), tuning: { ...smallParts, kind, logRows } })
+  openIndex({ ties: tieKeys(4_096), tuning: { ...smallSegments, kind, logRows } })
 
-testVectorIndex('of one part in memory', { open: () => ofKind('standard', 16_384) })
-testVectorIndex('of many small parts', { open: () => ofKind('standard') })
-testVectorIndex('compacted to one part with a graph', { open: () => ofKind('standard'), arrange: compacted })
+testVectorIndex('of one segment in memory', { open: () => ofKind('standard', 16_384) })
+testVectorIndex('of many small segments', { open: () => ofKind('standard') })
+testVectorIndex('compacted to one segment with a graph', { open: () => ofKind('standard'), arrange: compacted })
 testVectorIndex('compacted, vectors on disk', { open: () => ofKind('compressed'), arrange: compacted })
 
 const vectors = clusteredVectors({ seed: 23, dims, clusters: 6, spread: 0.8 })
@@ -60,12 +60,12 @@ const filled = {
   currentRows: items,
 }
 
-function namesOf(saved: readonly SavedPart[]): string[] {
+function namesOf(saved: readonly SavedSegment[]): string[] {
   return saved.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
 }
 
 describe('compaction', () => {
-  test('when settled, log parts have become parts with a graph and no row is lost', async () => {
+  test('when settled, log segments have become segments with a graph and no row is lost', async () => {
     const index = await openIndex()
     fill(index)
     await index.settled()
@@ -77,7 +77,7 @@ describe('compaction', () => {
     await index.close()
   })
 
-  test('forced, it leaves one part without garbage; with all items removed, none', async () => {
+  test('forced, it leaves one segment without garbage; with all items removed, none', async () => {
     const index = await openIndex()
     fill(index)
     fill(index, 300)
@@ -92,8 +92,8 @@ describe('compaction', () => {
     await index.close()
   })
 
-  test('while parts are frozen, merged and swapped, every search sees the versions of the moment it was sent', async () => {
-    const index = await openIndex({ tuning: { ...smallParts, threads: 2 } })
+  test('while segments are frozen, merged and swapped, every search sees the versions of the moment it was sent', async () => {
+    const index = await openIndex({ tuning: { ...smallSegments, threads: 2 } })
     const versions = new Uint32Array(150)
     const put = (item: number): void => {
       versions[item]!++
@@ -166,15 +166,15 @@ describe('checkpoints', () => {
     await index.compact(true)
     const query = queryOf(vectors.query(2), { exact: true })
     const before = await index.search(query)
-    const saving = index.partsForCheckpoint()
+    const saving = index.segmentsForCheckpoint()
     fill(index)
     const saved = await saving
     await index.settled()
     for (const name of readdirSync(directory))
-      if (!index.partsInUse().has(name) && !namesOf(saved).includes(name)) rmSync(join(directory, name))
+      if (!index.segmentsInUse().has(name) && !namesOf(saved).includes(name)) rmSync(join(directory, name))
     expect((await index.search(query)).hits).toHaveLength(10)
     await index.close()
-    const again = await openIndex({ directory, saved, ...filled, lastPartId: 100 })
+    const again = await openIndex({ directory, saved, ...filled, lastSegmentId: 100 })
     expect((await again.search(query)).hits).toEqual(before.hits)
     expect(again.statistics()).toMatchObject({ rows: items, tombstones: 0, graphs: 1, segments: 1 })
     expect(again.put(0, { vectors: vectors.bytes(0), visible: true })).toBe(items)
@@ -185,12 +185,12 @@ describe('checkpoints', () => {
     const steps: string[] = []
     const index = await openIndex({ onDiskStep: (step, file) => steps.push(`${step} ${file}`) })
     fill(index, 40)
-    const first = await index.partsForCheckpoint()
+    const first = await index.segmentsForCheckpoint()
     steps.length = 0
-    expect(await index.partsForCheckpoint()).toEqual(first)
+    expect(await index.segmentsForCheckpoint()).toEqual(first)
     expect(steps).toEqual([])
     index.put(40, { vectors: vectors.bytes(0), visible: true })
-    const [second] = await index.partsForCheckpoint()
+    const [second] = await index.segmentsForCheckpoint()
     expect(second?.rows.rows).toBe(41)
     expect(second?.rows.file).not.toBe(first[0]?.rows.file)
     await index.close()
@@ -204,7 +204,7 @@ describe('checkpoints', () => {
     const index = await openIndex({ directory })
     fill(index)
     await index.compact(true)
-    const saved = await index.partsForCheckpoint()
+    const saved = await index.segmentsForCheckpoint()
     await index.close()
     spoil(join(directory, saved[0]!.graph!.file))
     const alarms: string[] = []
@@ -212,7 +212,7 @@ describe('checkpoints', () => {
       directory,
       saved,
       ...filled,
-      lastPartId: 100,
+      lastSegmentId: 100,
       onAlarm: ({ code }) => alarms.push(code),
     })
     expect(alarms).toEqual(['checkpoint-corrupt'])
@@ -227,7 +227,7 @@ describe('checkpoints', () => {
     const directory = mkdtempSync(join(root, 'shard-'))
     const index = await openIndex({ directory })
     fill(index, 50)
-    const saved = await index.partsForCheckpoint()
+    const saved = await index.segmentsForCheckpoint()
     await index.close()
     writeFileSync(join(directory, saved[0]!.rows.file), new Uint8Array(saved[0]!.rows.bytes))
     await expect(openIndex({ directory, saved, ...filled, currentRows: 50 })).rejects.toMatchObject({
@@ -237,7 +237,7 @@ describe('checkpoints', () => {
 })
 
 test('sequences begin anew while nothing is searched, and no search notices', async () => {
-  const index = await openIndex({ tuning: { ...smallParts, sequenceLimit: 50 } })
+  const index = await openIndex({ tuning: { ...smallSegments, sequenceLimit: 50 } })
   const versions = new Uint32Array(40)
   const expectVersions = async (answer: Promise<IndexAnswer>): Promise<void> => {
     const expected = new Map([...versions].map((version, item) => [item, markOf(version)]))
@@ -263,7 +263,7 @@ test('sequences begin anew while nothing is searched, and no search notices', as
 })
 
 test('vectors that have much in common are told apart as soon as their mean is known', async () => {
-  const index = await openIndex({ ties: tieKeys(2_000), tuning: { ...smallParts, logRows: 16_384 } })
+  const index = await openIndex({ ties: tieKeys(2_000), tuning: { ...smallSegments, logRows: 16_384 } })
   const shifted = (cluster: number): Float32Array =>
     normalise(vectors.query(cluster).map((value, d) => value + (d % 2 === 0 ? 0.5 : -0.5)))
   const put = (item: number): void => {
@@ -295,7 +295,7 @@ test('queries are audited when asked for, exact ones never', async () => {
     asked++
     return true
   }
-  const index = await openIndex({ shouldAudit, onAudit: resolve, tuning: { ...smallParts, effort: 57 } })
+  const index = await openIndex({ shouldAudit, onAudit: resolve, tuning: { ...smallSegments, effort: 57 } })
   fill(index, 100)
   await index.search(queryOf(vectors.query(0), { exact: true }))
   expect(asked).toBe(0)

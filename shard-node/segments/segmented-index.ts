@@ -7,12 +7,12 @@ import type { Audit, WireQuery } from '../search/search-messages.ts'
 import { SearchPool } from '../search/search-pool.ts'
 import type { IndexAnswer, IndexQuery, IndexStatistics, VectorIndex } from '../vector-index.ts'
 import { Compactor } from './compactor.ts'
-import type { IndexPart } from './index-part.ts'
 import { IndexRows } from './index-rows.ts'
+import type { IndexSegment } from './index-segment.ts'
 import { type IndexTuning, standardTuning } from './index-tuning.ts'
-import type { SavedPart } from './part.ts'
-import { PartFiles } from './part-files.ts'
 import { type Registers, type RestoredRows, restoreRows, type SavedRowsRead } from './restore-rows.ts'
+import type { SavedSegment } from './segment.ts'
+import { SegmentFiles } from './segment-files.ts'
 
 export interface SegmentedIndexOptions extends Registers {
   /** Holds row files and graphs. */
@@ -23,10 +23,10 @@ export interface SegmentedIndexOptions extends Registers {
   readonly ties: Uint32Array
   /** What is left out is as in `standardTuning`. */
   readonly tuning?: Partial<IndexTuning>
-  /** Parts of the checkpoint; empty: a new index. */
-  readonly saved: readonly SavedPart[]
-  /** New parts get larger ids: at least the largest of any file in the directory. */
-  readonly lastPartId: number
+  /** Segments of the checkpoint; empty: a new index. */
+  readonly saved: readonly SavedSegment[]
+  /** New segments get larger ids: at least the largest of any file in the directory. */
+  readonly lastSegmentId: number
   /** Something is wrong and being mended; searches go on. */
   readonly onAlarm: (error: FreshetError) => void
   /** Once: no search is possible any more. */
@@ -40,70 +40,70 @@ export interface SegmentedIndexOptions extends Registers {
 interface Opened {
   readonly tuning: IndexTuning
   readonly files: ShardFiles
-  readonly partFiles: PartFiles
-  readonly newPartId: () => number
+  readonly segmentFiles: SegmentFiles
+  readonly newSegmentId: () => number
   readonly restored: RestoredRows
 }
 
 /** Garbage is looked at for compaction once per so many changes. */
 const changesPerLook = 1_024
 const rebasePollMs = 1
-/** Memory of dropped parts may lie about up to this, and up to this share of what is in use: collecting it takes 10 to 30 ms. */
+/** Memory of dropped segments may lie about up to this, and up to this share of what is in use: collecting it takes 10 to 30 ms. */
 const collectedFromBytes = 16 * 2 ** 20
 const collectedRatio = 0.15
 
 /**
- * The index as a list of parts: rows are written to one in memory, searched by threads that read the same memory, and
- * merged in the background into ever larger parts with graphs.
+ * The index as a list of segments: rows are written to one in memory, searched by threads that read the same memory, and
+ * merged in the background into ever larger segments with graphs.
  */
 export class SegmentedIndex implements VectorIndex {
   readonly #options: SegmentedIndexOptions
   readonly #tuning: IndexTuning
   readonly #files: ShardFiles
-  readonly #partFiles: PartFiles
+  readonly #segmentFiles: SegmentFiles
   readonly #rows: IndexRows
   readonly #pool: SearchPool
   readonly #compactor: Compactor
-  /** Layouts that some search thread may not have opened yet, oldest first; the parts of each. */
-  #opening: (readonly IndexPart[])[] = []
+  /** Layouts that some search thread may not have opened yet, oldest first; the segments of each. */
+  #opening: (readonly IndexSegment[])[] = []
   #effort: number
   #changes = 0
-  /** Memory of parts that were let go since garbage was collected last. */
+  /** Memory of segments that were let go since garbage was collected last. */
   #droppedBytes = 0
   /** Searches wait for it. */
   #rebasing: Promise<void> | null = null
   #isClosed = false
 
   /**
-   * Reads and verifies the saved parts.
+   * Reads and verifies the saved segments.
    * @throws FreshetError `checkpoint-corrupt` | `storage-failed` when their rows cannot be used
    */
   static async open(options: SegmentedIndexOptions): Promise<SegmentedIndex> {
     const tuning = { ...standardTuning, ...options.tuning }
     const { threads, kind } = tuning
     const files = new ShardFiles(options.directory, options.onDiskStep)
-    let lastPartId = Math.max(options.lastPartId, ...options.saved.map(({ id }) => id))
-    const newPartId = (): number => ++lastPartId
-    const partFiles = new PartFiles({ files, threads, kind, newPartId, onAlarm: options.onAlarm })
+    let lastSegmentId = Math.max(options.lastSegmentId, ...options.saved.map(({ id }) => id))
+    const newSegmentId = (): number => ++lastSegmentId
+    const segmentFiles = new SegmentFiles({ files, threads, kind, newSegmentId, onAlarm: options.onAlarm })
     const read: SavedRowsRead[] = []
-    for (const saved of options.saved) read.push(await partFiles.read(saved))
+    for (const saved of options.saved) read.push(await segmentFiles.read(saved))
     const restored = restoreRows(read, options)
-    const index = new SegmentedIndex(options, { tuning, files, partFiles, newPartId, restored })
+    const index = new SegmentedIndex(options, { tuning, files, segmentFiles, newSegmentId, restored })
     await index.#begin()
     return index
   }
 
-  private constructor(options: SegmentedIndexOptions, { tuning, files, partFiles, newPartId, restored }: Opened) {
+  private constructor(options: SegmentedIndexOptions, { tuning, files, segmentFiles, newSegmentId, restored }: Opened) {
     const { dims, ties, onAlarm, onAudit = () => {} } = options
     const { threads, logRows } = tuning
     this.#options = options
     this.#tuning = tuning
     this.#files = files
-    this.#partFiles = partFiles
+    this.#segmentFiles = segmentFiles
     this.#effort = tuning.effort
     const onLayout = (): void => this.#layoutChanged()
-    this.#rows = new IndexRows({ dims, threads, logRows, newPartId, onLayout }, restored)
-    this.#compactor = new Compactor({ rows: this.#rows, files, partFiles, tuning, newPartId, onAlarm })
+    this.#rows = new IndexRows({ dims, threads, logRows, newSegmentId, onLayout }, restored)
+    this.#compactor = new Compactor({ rows: this.#rows, files, segmentFiles, tuning, newSegmentId, onAlarm })
     this.#pool = new SearchPool({
       dims,
       threads,
@@ -112,7 +112,7 @@ export class SegmentedIndex implements VectorIndex {
     })
   }
 
-  /** Graph candidates asked of a part of 200,000 rows. */
+  /** Graph candidates asked of a segment of 200,000 rows. */
   get effort(): number {
     return this.#effort
   }
@@ -155,24 +155,26 @@ export class SegmentedIndex implements VectorIndex {
   vectorOf(item: number, object: number): Float32Array | null {
     const set = this.#rows.locate(item)
     if (set === null || object >= set.count || !this.#rows.isVisible(set)) return null
-    return set.part.vectorAt(set.row + object, this.#files)
+    return set.segment.vectorAt(set.row + object, this.#files)
   }
 
   statistics(): IndexStatistics {
-    const parts = this.#rows.parts.filter(part => part.rows > 0)
-    const sum = (of: (part: IndexPart) => number): number => parts.reduce((total, part) => total + of(part), 0)
-    const rows = sum(part => part.rows - part.garbage)
+    const segments = this.#rows.segments.filter(segment => segment.rows > 0)
+    const sum = (of: (segment: IndexSegment) => number): number =>
+      segments.reduce((total, segment) => total + of(segment), 0)
+    const rows = sum(segment => segment.rows - segment.garbage)
     return {
       rows: this.#rows.visibleRows,
-      tombstones: sum(part => part.garbage),
-      graphs: sum(part => (part.graph === null ? 0 : 1)),
-      segments: parts.length,
-      scannedRows: sum(part => (part.graph === null ? part.rows : 0)),
-      memoryBytes: this.#rows.tableBytes + this.#rows.parts.reduce((total, part) => total + part.memoryBytes, 0),
-      diskBytes: sum(part => part.diskBytes),
-      normMin: parts.reduce((least, { norms }) => Math.min(least, norms.min), parts[0]?.norms.min ?? 0),
-      normMax: parts.reduce((most, { norms }) => Math.max(most, norms.max), 0),
-      normMean: sum(part => (part.rows - part.garbage) * part.norms.mean) / Math.max(1, rows),
+      tombstones: sum(segment => segment.garbage),
+      graphs: sum(segment => (segment.graph === null ? 0 : 1)),
+      segments: segments.length,
+      scannedRows: sum(segment => (segment.graph === null ? segment.rows : 0)),
+      memoryBytes:
+        this.#rows.tableBytes + this.#rows.segments.reduce((total, segment) => total + segment.memoryBytes, 0),
+      diskBytes: sum(segment => segment.diskBytes),
+      normMin: segments.reduce((least, { norms }) => Math.min(least, norms.min), segments[0]?.norms.min ?? 0),
+      normMax: segments.reduce((most, { norms }) => Math.max(most, norms.max), 0),
+      normMean: sum(segment => (segment.rows - segment.garbage) * segment.norms.mean) / Math.max(1, rows),
     }
   }
 
@@ -181,22 +183,24 @@ export class SegmentedIndex implements VectorIndex {
    * resolves. One call at a time. The caller keeps the files while a manifest names them.
    * @throws FreshetError `storage-failed` | `storage-full`
    */
-  partsForCheckpoint(): Promise<readonly SavedPart[]> {
-    const picture = this.#rows.parts.filter(part => part.rows > 0).map(part => ({ part, rows: part.rows }))
-    return Promise.all(picture.map(({ part, rows }) => this.#partFiles.save(part, rows)))
+  segmentsForCheckpoint(): Promise<readonly SavedSegment[]> {
+    const picture = this.#rows.segments
+      .filter(segment => segment.rows > 0)
+      .map(segment => ({ segment, rows: segment.rows }))
+    return Promise.all(picture.map(({ segment, rows }) => this.#segmentFiles.save(segment, rows)))
   }
 
   /**
    * Names of files that the running index reads, writes or is about to read: not to be removed, whatever manifests
    * say. True only until other work of this thread goes on: ask after listing the directory.
    */
-  partsInUse(): ReadonlySet<string> {
-    const parts = new Set([...this.#rows.parts, ...this.#opening.flat()])
-    const saved = [...parts].flatMap(part => (part.saved === null ? [] : filesOf(part.saved)))
-    return new Set([...saved, ...this.#partFiles.writing, ...this.#compactor.building])
+  segmentsInUse(): ReadonlySet<string> {
+    const segments = new Set([...this.#rows.segments, ...this.#opening.flat()])
+    const saved = [...segments].flatMap(segment => (segment.saved === null ? [] : filesOf(segment.saved)))
+    return new Set([...saved, ...this.#segmentFiles.writing, ...this.#compactor.building])
   }
 
-  /** Merges everything into one part without garbage; `false`: what is worth it. Resolves when done. */
+  /** Merges everything into one segment without garbage; `false`: what is worth it. Resolves when done. */
   async compact(force = false): Promise<void> {
     if (force) return this.#compactor.force()
     this.#compactor.wake()
@@ -266,28 +270,30 @@ export class SegmentedIndex implements VectorIndex {
     this.#compactor.wake()
   }
 
-  /** Tells the search threads the parts; files of former ones may go once all threads have opened these. */
+  /** Tells the search threads the segments; files of former ones may go once all threads have opened these. */
   async #layOut(): Promise<void> {
-    const { parts } = this.#rows
-    this.#opening.push(parts)
-    const last = parts.length - 1
-    const views = parts.map((part, i) => part.view(this.#files, i === last ? part.memory.shape.capacity : part.rows))
+    const { segments } = this.#rows
+    this.#opening.push(segments)
+    const last = segments.length - 1
+    const views = segments.map((segment, i) =>
+      segment.view(this.#files, i === last ? segment.memory.shape.capacity : segment.rows),
+    )
     await this.#pool.setLayout(views)
-    const former = this.#opening.slice(0, this.#opening.indexOf(parts))
+    const former = this.#opening.slice(0, this.#opening.indexOf(segments))
     this.#opening = this.#opening.slice(former.length)
     const kept = new Set(this.#opening.flat())
-    this.#letGo(new Set(former.flat().filter(part => !kept.has(part))))
+    this.#letGo(new Set(former.flat().filter(segment => !kept.has(segment))))
   }
 
   /** Row memory is given back by the garbage collector alone, which does not come for it by itself. */
-  #letGo(parts: ReadonlySet<IndexPart>): void {
-    for (const part of parts) this.#droppedBytes += part.memoryBytes
+  #letGo(segments: ReadonlySet<IndexSegment>): void {
+    for (const segment of segments) this.#droppedBytes += segment.memoryBytes
     if (this.#droppedBytes < Math.max(collectedFromBytes, collectedRatio * this.statistics().memoryBytes)) return
     this.#droppedBytes = 0
     setImmediate(collectGarbage)
   }
 }
 
-function filesOf({ rows, graph }: SavedPart): readonly string[] {
+function filesOf({ rows, graph }: SavedSegment): readonly string[] {
   return graph === null ? [rows.file] : [rows.file, graph.file]
 }

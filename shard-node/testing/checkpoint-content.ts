@@ -8,8 +8,8 @@ import { attributesPut, itemRemoved, objectsPut, type ShardOnLog, workFailed } f
 
 const items = 300
 
-/** Parts so small that `fill` makes some with a graph. */
-export const smallParts = { tuning: { index: { threads: 1, logRows: 64, graphRows: 128 } } } as const
+/** Segments so small that `fill` makes some with a graph. */
+export const smallSegments = { tuning: { index: { threads: 1, logRows: 64, graphRows: 128 } } } as const
 
 /** Appends 300 items of every standing, with offsets from `from` on. */
 export async function fill(shard: ShardOnLog, from: number): Promise<void> {
@@ -26,14 +26,14 @@ export async function fill(shard: ShardOnLog, from: number): Promise<void> {
   await shard.watermark(from)
 }
 
-/** Waits until the rows are merged into a part with a graph, and writes a checkpoint of it. */
+/** Waits until the rows are merged into a segment with a graph, and writes a checkpoint of it. */
 export async function checkpointWithGraph(shard: ShardOnLog): Promise<void> {
   await shard.node.settled()
   await shard.node.checkpoint()
   const manifest = decodeManifest(await readFile(join(shard.checkpointDirectory, 'MANIFEST'), 'utf8'))
   assert(
-    manifest.parts.some(({ graph }) => graph !== null),
-    'no part has a graph',
+    manifest.segments.some(({ graph }) => graph !== null),
+    'no segment has a graph',
   )
 }
 

@@ -1,4 +1,4 @@
-import { type CompactionSettings, type PartSize, planCompaction } from '../segments/compaction-plan.ts'
+import { type CompactionSettings, planCompaction, type SegmentSize } from '../segments/compaction-plan.ts'
 import { seededRandom } from './clustered-vectors.ts'
 
 /** Rows of the simulation for each row of a shard: a shard of a million rows is simulated with a few thousand. */
@@ -8,12 +8,12 @@ export interface SimulatedLoad {
   readonly seed: number
   /** Rows that the builder adds to graphs while one row is put. */
   readonly builderSpeed: number
-  /** Rows of a log part. */
+  /** Rows of a log segment. */
   readonly logRows: number
   readonly settings: CompactionSettings
 }
 
-interface Part {
+interface Segment {
   readonly id: number
   readonly order: 'log' | 'item'
   readonly hasGraph: boolean
@@ -22,7 +22,7 @@ interface Part {
 }
 
 interface Build {
-  readonly inputs: readonly Part[]
+  readonly inputs: readonly Segment[]
   readonly kept: readonly number[]
   readonly graph: boolean
   /** Rows put until it is done. */
@@ -39,20 +39,20 @@ const graphRowBytes = 404
 export interface SimulatedMeasures {
   puts: number
   graphs: number
-  parts: number
+  segments: number
   rowsBuilt: number
-  /** Of frozen parts without a graph. */
+  /** Of frozen segments without a graph. */
   scannedRows: number
-  /** Bytes on disk ÷ those of the same live rows in one part with a graph. */
+  /** Bytes on disk ÷ those of the same live rows in one segment with a graph. */
   diskRatio: number
 }
 
-/** Items with one row each, put into log parts that a builder of limited speed compacts as planned. */
+/** Items with one row each, put into log segments that a builder of limited speed compacts as planned. */
 export class CompactionSimulation {
   readonly random: () => number
   readonly #load: SimulatedLoad
-  readonly #parts = new Map<number, Part>()
-  readonly #partOf = new Map<number, Part>()
+  readonly #segments = new Map<number, Segment>()
+  readonly #segmentOf = new Map<number, Segment>()
   #log: number[] = []
   #build: Build | null = null
   #nextId = 1
@@ -64,11 +64,11 @@ export class CompactionSimulation {
   }
 
   get liveRows(): number {
-    return this.#partOf.size
+    return this.#segmentOf.size
   }
 
-  get sizes(): PartSize[] {
-    return [...this.#parts.values()].map(part => ({ ...part, rows: part.items.length }))
+  get sizes(): SegmentSize[] {
+    return [...this.#segments.values()].map(segment => ({ ...segment, rows: segment.items.length }))
   }
 
   startMeasuring(): void {
@@ -78,7 +78,7 @@ export class CompactionSimulation {
   put(item: number): void {
     this.remove(item)
     this.#log.push(item)
-    this.#partOf.set(item, activeLog)
+    this.#segmentOf.set(item, activeLog)
     this.measures.puts++
     if (this.#log.length >= this.#load.logRows) this.#freeze()
     this.#work(1)
@@ -91,19 +91,19 @@ export class CompactionSimulation {
   }
 
   remove(item: number): void {
-    const part = this.#partOf.get(item)
-    if (part !== undefined) part.garbage++
-    this.#partOf.delete(item)
+    const segment = this.#segmentOf.get(item)
+    if (segment !== undefined) segment.garbage++
+    this.#segmentOf.delete(item)
   }
 
   #freeze(): void {
     const newest = new Map(this.#log.map((item, row) => [item, row]))
-    const part: Part = { id: this.#nextId++, order: 'log', hasGraph: false, items: this.#log, garbage: 0 }
+    const segment: Segment = { id: this.#nextId++, order: 'log', hasGraph: false, items: this.#log, garbage: 0 }
     for (const [row, item] of this.#log.entries()) {
-      if (newest.get(item) === row && this.#partOf.get(item) === activeLog) this.#partOf.set(item, part)
-      else part.garbage++
+      if (newest.get(item) === row && this.#segmentOf.get(item) === activeLog) this.#segmentOf.set(item, segment)
+      else segment.garbage++
     }
-    this.#parts.set(part.id, part)
+    this.#segments.set(segment.id, segment)
     this.#log = []
   }
 
@@ -114,34 +114,36 @@ export class CompactionSimulation {
     while (this.#build === null) {
       const step = planCompaction(this.sizes, this.#load.settings)
       if (step === null) return
-      if (step.kind === 'drop') for (const id of step.ids) this.#parts.delete(id)
+      if (step.kind === 'drop') for (const id of step.ids) this.#segments.delete(id)
       else this.#start(step.ids, step.graph)
     }
     this.#measure()
   }
 
   #start(ids: readonly number[], graph: boolean): void {
-    const inputs = ids.map(id => this.#parts.get(id)!)
-    const kept = inputs.flatMap(part => part.items.filter((item, row) => this.#isLive(part, item, row)))
+    const inputs = ids.map(id => this.#segments.get(id)!)
+    const kept = inputs.flatMap(segment => segment.items.filter((item, row) => this.#isLive(segment, item, row)))
     this.measures.rowsBuilt += kept.length
     const speed = this.#load.builderSpeed * (graph ? 1 : codesSpeedup)
     this.#build = { inputs, kept, graph, restPuts: kept.length / speed }
   }
 
-  #isLive(part: Part, item: number, row: number): boolean {
-    return this.#partOf.get(item) === part && (part.order === 'item' || part.items.lastIndexOf(item) === row)
+  #isLive(segment: Segment, item: number, row: number): boolean {
+    return (
+      this.#segmentOf.get(item) === segment && (segment.order === 'item' || segment.items.lastIndexOf(item) === row)
+    )
   }
 
   #finish({ inputs, kept, graph }: Build): void {
-    const part: Part = { id: this.#nextId++, order: 'item', hasGraph: graph, items: kept, garbage: 0 }
+    const segment: Segment = { id: this.#nextId++, order: 'item', hasGraph: graph, items: kept, garbage: 0 }
     const replaced = new Set(inputs)
     for (const item of kept) {
-      const now = this.#partOf.get(item)
-      if (now !== undefined && replaced.has(now)) this.#partOf.set(item, part)
-      else part.garbage++
+      const now = this.#segmentOf.get(item)
+      if (now !== undefined && replaced.has(now)) this.#segmentOf.set(item, segment)
+      else segment.garbage++
     }
-    for (const input of inputs) this.#parts.delete(input.id)
-    this.#parts.set(part.id, part)
+    for (const input of inputs) this.#segments.delete(input.id)
+    this.#segments.set(segment.id, segment)
     this.#build = null
   }
 
@@ -149,22 +151,22 @@ export class CompactionSimulation {
     const { measures } = this
     let bytes = this.#log.length * rowBytes
     let [graphs, scanned] = [0, 0]
-    for (const { hasGraph, items } of this.#parts.values()) {
+    for (const { hasGraph, items } of this.#segments.values()) {
       bytes += items.length * (rowBytes + (hasGraph ? graphRowBytes : 0))
       if (hasGraph) graphs++
       else scanned += items.length
     }
     if (this.#build !== null) bytes += this.#build.kept.length * (rowBytes + (this.#build.graph ? graphRowBytes : 0))
     measures.graphs = Math.max(measures.graphs, graphs)
-    measures.parts = Math.max(measures.parts, this.#parts.size)
+    measures.segments = Math.max(measures.segments, this.#segments.size)
     measures.scannedRows = Math.max(measures.scannedRows, scanned)
     measures.diskRatio = Math.max(measures.diskRatio, bytes / (this.liveRows * (rowBytes + graphRowBytes)))
   }
 }
 
-/** Stands for the part that is being written: its rows are counted when it is frozen. */
-const activeLog: Part = { id: 0, order: 'log', hasGraph: false, items: [], garbage: 0 }
+/** Stands for the segment that is being written: its rows are counted when it is frozen. */
+const activeLog: Segment = { id: 0, order: 'log', hasGraph: false, items: [], garbage: 0 }
 
 function noMeasures(): SimulatedMeasures {
-  return { puts: 0, graphs: 0, parts: 0, rowsBuilt: 0, scannedRows: 0, diskRatio: 0 }
+  return { puts: 0, graphs: 0, segments: 0, rowsBuilt: 0, scannedRows: 0, diskRatio: 0 }
 }

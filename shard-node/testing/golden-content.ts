@@ -3,7 +3,7 @@ import { clusteredVectors } from './clustered-vectors.ts'
 import { attributesPut, itemRemoved, objectsPut, type ShardOnLog, workFailed } from './shard-on-log.ts'
 
 export const goldenDims = 8
-/** Parts so small that the content fills some of every kind. */
+/** Segments so small that the content fills some of every kind. */
 export const goldenTuning = { index: { threads: 1, logRows: 16, graphRows: 32 } } as const
 /** Chairs besides the items of which something special is to be said. */
 export const goldenChairs = 80
@@ -12,7 +12,7 @@ export function axis(at: number): Float32Array {
   return Float32Array.from({ length: goldenDims }, (_, i) => (i === at ? 1 : 0))
 }
 
-/** Items of every standing, in parts of every kind: with a graph, frozen and being written. */
+/** Items of every standing, in segments of every kind: with a graph, frozen and being written. */
 export async function fillGolden(shard: ShardOnLog): Promise<void> {
   await shard.append([
     attributesPut('lamp', 1, {

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { decodeF16, dot } from '../../schemas/unit-vector.ts'
 import { ExactIndex } from '../exact-index.ts'
 import type { IndexTuning } from '../segments/index-tuning.ts'
-import type { SavedPart } from '../segments/part.ts'
+import type { SavedSegment } from '../segments/segment.ts'
 import { SegmentedIndex } from '../segments/segmented-index.ts'
 import type { IndexAnswer, IndexHit, IndexQuery } from '../vector-index.ts'
 import { bitsOf, joined, queryOf, tieKeys } from './vector-index-contract.ts'
@@ -46,8 +46,8 @@ interface PendingSearch {
 
 const dims = 64
 const clusters = 12
-/** Small parts, so that there are many; sequences that begin anew every few hundred changes. */
-const smallParts: Partial<IndexTuning> = { threads: 2, logRows: 64, graphRows: 256, sequenceLimit: 200 }
+/** Small segments, so that there are many; sequences that begin anew every few hundred changes. */
+const smallSegments: Partial<IndexTuning> = { threads: 2, logRows: 64, graphRows: 256, sequenceLimit: 200 }
 
 /**
  * A random walk over everything an index does, held against the oracle: exact answers are equal to the oracle's of
@@ -99,14 +99,14 @@ class IndexWalk {
     this.#oracle = new ExactIndex({ dims, ties: this.#ties })
   }
 
-  async open(saved: readonly SavedPart[]): Promise<void> {
+  async open(saved: readonly SavedSegment[]): Promise<void> {
     const sets = this.#sets
     const numbers = (await readdir(this.#directory)).map(name => Number(/-(\d+)/.exec(name)?.[1] ?? 0))
     this.#index = await SegmentedIndex.open({
       directory: this.#directory,
       dims,
       ties: this.#ties,
-      tuning: { ...smallParts, ...this.#options.tuning },
+      tuning: { ...smallSegments, ...this.#options.tuning },
       saved,
       standing: (item, ordinal) => {
         const set = sets.get(item)
@@ -114,7 +114,7 @@ class IndexWalk {
         return set.visible ? 'visible' : 'hidden'
       },
       currentRows: [...sets.values()].reduce((sum, set) => sum + countOf(set), 0),
-      lastPartId: Math.max(0, ...numbers),
+      lastSegmentId: Math.max(0, ...numbers),
       onAlarm: error => this.#alarms.push(error),
       onFailure: error => this.#alarms.push(error),
     })
@@ -229,7 +229,7 @@ class IndexWalk {
   /** A checkpoint, changes after it that are lost, and the index opened again as of the checkpoint. */
   async #reopen(): Promise<void> {
     await this.#checkPending()
-    const saving = this.#open.partsForCheckpoint()
+    const saving = this.#open.segmentsForCheckpoint()
     const sets = new Map(this.#sets)
     for (let i = this.#below(40); i > 0; i--) this.#put(this.#anyItem(), true)
     const saved = await saving
@@ -242,9 +242,9 @@ class IndexWalk {
   }
 
   /** As a shard does after publishing its manifest. */
-  async #prune(saved: readonly SavedPart[]): Promise<void> {
+  async #prune(saved: readonly SavedSegment[]): Promise<void> {
     const names = await readdir(this.#directory)
-    const needed = new Set(this.#open.partsInUse())
+    const needed = new Set(this.#open.segmentsInUse())
     for (const { rows, graph } of saved) {
       needed.add(rows.file)
       if (graph !== null) needed.add(graph.file)

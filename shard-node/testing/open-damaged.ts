@@ -37,7 +37,7 @@ for (const { name: damage, apply } of damages) {
 }
 await shard.dispose()
 
-/** A former checkpoint, and a newest one with a graph, parts without one, and rows of the part being written. */
+/** A former checkpoint, and a newest one with a graph, segments without one, and rows of the segment being written. */
 async function fill(node: ShardNode): Promise<void> {
   await shard.writeEvents(150)
   await shard.caughtUp(node)

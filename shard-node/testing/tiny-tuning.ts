@@ -1,7 +1,7 @@
 import type { ShardTuning } from '../shard-node-options.ts'
 
 /**
- * Parts and files so small that a few hundred items pass through every transition: rotation, builds, graphs, merges,
+ * Segments and files so small that a few hundred items pass through every transition: rotation, builds, graphs, merges,
  * renumbering, compaction of the item log.
  */
 export const tinyTuning = {

@@ -2,7 +2,7 @@ import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { IndexTuning } from '../../../shard-node/segments/index-tuning.ts'
-import type { SavedPart } from '../../../shard-node/segments/part.ts'
+import type { SavedSegment } from '../../../shard-node/segments/segment.ts'
 import { SegmentedIndex } from '../../../shard-node/segments/segmented-index.ts'
 import type { AllowedBits, IndexAnswer, IndexStatistics } from '../../../shard-node/vector-index.ts'
 import { note } from '../scratch.ts'
@@ -28,9 +28,9 @@ export interface LiveRows {
 const savedName = 'bench-saved.json'
 const none = 0xffffffff
 
-/** What the bench keeps so that an index can be opened again: the registers' part. */
+/** What the bench keeps so that an index can be opened again: the registers' segment. */
 interface Saved {
-  readonly parts: readonly SavedPart[]
+  readonly segments: readonly SavedSegment[]
   readonly limit: number
   readonly nextRow: number
   /** Base64 of u32s by item. */
@@ -81,10 +81,10 @@ export class BenchIndex {
       dims,
       ties,
       ...(tuning === undefined ? {} : { tuning }),
-      saved: known.parts,
+      saved: known.segments,
       standing: (item, ordinal) => (known.ordinals[item] === ordinal ? 'visible' : 'garbage'),
       currentRows,
-      lastPartId: Math.max(0, ...known.parts.map(({ id }) => id)),
+      lastSegmentId: Math.max(0, ...known.segments.map(({ id }) => id)),
       onAlarm: error => note(`alarm: ${error.message}`),
       onFailure: error => {
         throw error
@@ -167,28 +167,28 @@ export class BenchIndex {
   }
 
   /** Makes everything durable and removes the files that neither the checkpoint nor the running index needs. */
-  async checkpoint(): Promise<readonly SavedPart[]> {
+  async checkpoint(): Promise<readonly SavedSegment[]> {
     const picture = {
       limit: this.#limit,
       nextRow: this.#supply.nextRow,
       rows: base64(this.#rows),
       ordinals: base64(this.#ordinals),
     }
-    const parts = await this.index.partsForCheckpoint()
-    writeFileSync(join(this.#directory, savedName), JSON.stringify({ parts, ...picture } satisfies Saved))
-    const named = parts.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
+    const segments = await this.index.segmentsForCheckpoint()
+    writeFileSync(join(this.#directory, savedName), JSON.stringify({ segments, ...picture } satisfies Saved))
+    const named = segments.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
     const listed = readdirSync(this.#directory)
-    const keep = new Set([savedName, ...named, ...this.index.partsInUse()])
+    const keep = new Set([savedName, ...named, ...this.index.segmentsInUse()])
     for (const file of listed) if (!keep.has(file)) rmSync(join(this.#directory, file), { recursive: true })
-    return parts
+    return segments
   }
 
   /** Checkpoints as time would bring them, until they give no more space back: searches hold on to files for a while. */
-  async reclaim(): Promise<readonly SavedPart[]> {
+  async reclaim(): Promise<readonly SavedSegment[]> {
     for (let before = Number.POSITIVE_INFINITY; ; ) {
-      const parts = await this.checkpoint()
+      const segments = await this.checkpoint()
       const bytes = this.diskBytes()
-      if (bytes >= before) return parts
+      if (bytes >= before) return segments
       before = bytes
       await delay(300)
     }
@@ -207,7 +207,7 @@ export class BenchIndex {
 }
 
 interface Known {
-  readonly parts: readonly SavedPart[]
+  readonly segments: readonly SavedSegment[]
   readonly limit: number
   readonly nextRow: number
   readonly rows: Uint32Array
@@ -217,11 +217,11 @@ interface Known {
 function readSaved(directory: string, capacity: number): Known {
   const rows = new Uint32Array(capacity).fill(none)
   const ordinals = new Uint32Array(capacity).fill(none)
-  if (!readdirSync(directory).includes(savedName)) return { parts: [], limit: 0, nextRow: 0, rows, ordinals }
+  if (!readdirSync(directory).includes(savedName)) return { segments: [], limit: 0, nextRow: 0, rows, ordinals }
   const saved = JSON.parse(readFileSync(join(directory, savedName), 'utf8')) as Saved
   rows.set(words(saved.rows).subarray(0, capacity))
   ordinals.set(words(saved.ordinals).subarray(0, capacity))
-  return { parts: saved.parts, limit: saved.limit, nextRow: saved.nextRow, rows, ordinals }
+  return { segments: saved.segments, limit: saved.limit, nextRow: saved.nextRow, rows, ordinals }
 }
 
 function base64(words: Uint32Array): string {

@@ -11,9 +11,9 @@ const dims = 64
 test('a row depends on the seed and its number alone', () => {
   const data = new ClusteredData({ seed: 7, dims })
   const whole = data.block(0, 40)
-  const part = new ClusteredData({ seed: 7, dims }).block(30, 10)
-  expect(part.vectors).toEqual(whole.vectors.subarray(30 * dims))
-  expect(part.clusters).toEqual(whole.clusters.subarray(30))
+  const segment = new ClusteredData({ seed: 7, dims }).block(30, 10)
+  expect(segment.vectors).toEqual(whole.vectors.subarray(30 * dims))
+  expect(segment.clusters).toEqual(whole.clusters.subarray(30))
   expect(data.block(0, 40, 'queries').vectors).not.toEqual(whole.vectors)
   expect(new ClusteredData({ seed: 8, dims }).block(0, 40).vectors).not.toEqual(whole.vectors)
 })

@@ -15,7 +15,7 @@ interface Pace {
   readonly seconds: number
 }
 
-/** As a shard would; it also removes the files of parts that were merged. */
+/** As a shard would; it also removes the files of segments that were merged. */
 const checkpointEverySeconds = 30
 
 const pacesOf: Readonly<Record<BenchLength, readonly Pace[]>> = {
@@ -113,7 +113,7 @@ async function sustained(scene: Scene, { perSecond, seconds }: Pace): Promise<re
   return [
     measure(`${name}: applied / due`, mutations.done / mutations.due, '', { atLeast: 0.99 }),
     measure(`${name}: most graphs`, most('graphs'), '', { atMost: 6 }),
-    measure(`${name}: most parts`, most('segments'), ''),
+    measure(`${name}: most segments`, most('segments'), ''),
     measure(`${name}: most rows scanned`, most('scannedRows'), ''),
     measure(`${name}: sealed when it ended / put`, 1 - (unsealed.after - unsealed.before) / mutations.done, '', {
       atLeast: 0.5,

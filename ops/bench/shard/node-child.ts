@@ -76,7 +76,7 @@ class NodeProcess {
     return searchWindow(query => node.search(query, k), querySet(node.data, 200), options)
   }
 
-  /** Resolves when the parts have not changed for a while; with how long that took, the while not counted. */
+  /** Resolves when the segments have not changed for a while; with how long that took, the while not counted. */
   async settled(quietMs: number): Promise<number> {
     const began = performance.now()
     let changedAt = began

@@ -43,7 +43,7 @@ export function dataText({ rows, seed }: ShardBenchOptions): string {
   return `${rows.toLocaleString('en')} × ${dims} unit vectors of ${ClusteredData.clusters.toLocaleString('en')} unequal Gaussian clusters in 32 dimensions, projected, with noise (seed ${seed}); queries by the same law; k = ${k}`
 }
 
-/** The product's own tuning; with fewer rows than it is made for, parts shrink so that the layout stays the same. */
+/** The product's own tuning; with fewer rows than it is made for, segments shrink so that the layout stays the same. */
 export function tuningFor(rows: number): Pick<IndexTuning, 'logRows' | 'graphRows'> {
   const logRows = Math.min(standardTuning.logRows, 2 ** Math.floor(Math.log2(rows / 12)))
   return { logRows, graphRows: (standardTuning.graphRows / standardTuning.logRows) * logRows }
@@ -127,5 +127,5 @@ export const searchOfBare =
     bare.search(query, k)
 
 export function layoutText({ rows, tombstones, graphs, segments, scannedRows }: IndexStatistics): string {
-  return `${rows} rows, ${tombstones} tombstones, ${segments} parts, ${graphs} with graphs, ${scannedRows} rows scanned`
+  return `${rows} rows, ${tombstones} tombstones, ${segments} segments, ${graphs} with graphs, ${scannedRows} rows scanned`
 }

@@ -56,7 +56,7 @@ export async function shardChurnBench(options: ShardBenchOptions): Promise<Repor
           measure('memory, churned', memory.churned / options.rows, 'B/item'),
           measure('memory, fresh', memory.fresh / options.rows, 'B/item'),
           measure('tombstones / rows once settled', tombstones / (rows + tombstones), ''),
-          measure('parts once settled', segments, ''),
+          measure('segments once settled', segments, ''),
         ],
       }
     } finally {

@@ -138,7 +138,7 @@ async function tailAgainstBare(scene: Scene, index: BenchIndex): Promise<readonl
   }
 }
 
-/** Each round everything is merged into one part: the longest work that a builder can have. */
+/** Each round everything is merged into one segment: the longest work that a builder can have. */
 async function whileCompacting(scene: Scene, index: BenchIndex): Promise<readonly Measure[]> {
   const { pairs: rounds, windowMs } = sizesOf[scene.options.length]
   const [idle, compacting]: [number[], number[]] = [[], []]

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { crc32 } from 'node:zlib'
-import type { SavedFile, SavedPart } from '../../../shard-node/segments/part.ts'
+import type { SavedFile, SavedSegment } from '../../../shard-node/segments/segment.ts'
 import { median, quantile } from '../figures.ts'
 import { hardware, type Measure, measure, type Report } from '../report.ts'
 import { note } from '../scratch.ts'
@@ -107,7 +107,7 @@ async function openingMeasures(scene: Scene, pairs: number): Promise<readonly Me
   const index = await openIndex(scene, { name: 'opened', capacity: rows })
   await index.fill(rows)
   await index.index.compact(true)
-  const parts = await index.reclaim()
+  const segments = await index.reclaim()
   await index.close()
   const openMs = async (name: string): Promise<number> => {
     const opened = await openIndex(scene, { name, capacity: rows })
@@ -119,7 +119,7 @@ async function openingMeasures(scene: Scene, pairs: number): Promise<readonly Me
   }
   const bareMs = async (): Promise<number> => {
     const began = performance.now()
-    checkAndView(join(scene.directory, 'opened'), parts, query)
+    checkAndView(join(scene.directory, 'opened'), segments, query)
     return performance.now() - began
   }
   const empty: number[] = []
@@ -144,8 +144,8 @@ async function openingMeasures(scene: Scene, pairs: number): Promise<readonly Me
 const pieceBytes = 1 << 20
 
 /** What the bare library's user would do: check every file, view the graphs, ask once. */
-function checkAndView(directory: string, parts: readonly SavedPart[], query: Float32Array): void {
-  for (const { rows, graph } of parts) {
+function checkAndView(directory: string, segments: readonly SavedSegment[], query: Float32Array): void {
+  for (const { rows, graph } of segments) {
     for (const saved of graph === null ? [rows] : [rows, graph]) checkFile(directory, saved)
     if (graph !== null) new BareUsearch({ path: join(directory, graph.file), dims }, 16).search(query, k)
   }

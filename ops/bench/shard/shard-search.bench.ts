@@ -86,7 +86,7 @@ async function sealedSegment(scene: Scene, bare: BareUsearch, sizes: Sizes): Pro
   return [...measured, measure('two search threads / one', ratio, '', { atLeast: 1.7 })]
 }
 
-/** One large segment, a small one, a log part half full and a tenth of tombstones; then the heaviest ingest on top. */
+/** One large segment, a small one, a log segment half full and a tenth of tombstones; then the heaviest ingest on top. */
 async function settledState(scene: Scene, bare: BareUsearch, sizes: Sizes): Promise<readonly Measure[]> {
   const { rows } = scene.options
   const capacity = rows + 2 * sizes.heavySeconds * heavyPerSecond
@@ -116,7 +116,7 @@ async function settledState(scene: Scene, bare: BareUsearch, sizes: Sizes): Prom
 
 /**
  * Mutations at the highest rate asked of the engine, without a pause, while searches by us and by the bare library
- * take turns in the same process; so parts and graphs pile up as they do in earnest.
+ * take turns in the same process; so segments and graphs pile up as they do in earnest.
  */
 async function heavyIngest(
   scene: Scene,
@@ -148,7 +148,7 @@ async function heavyIngest(
     measure('heavy ingest: recall@10 when it ends', recall, '', { atLeast: recallFloor }),
     measure('heavy ingest: applied / due', ingest.done / ingest.due, ''),
     measure('heavy ingest: most graphs', most('graphs'), '', { atMost: 6 }),
-    measure('heavy ingest: most parts', most('segments'), ''),
+    measure('heavy ingest: most segments', most('segments'), ''),
     measure('heavy ingest: most rows scanned', most('scannedRows'), ''),
   ]
 }

@@ -2,9 +2,9 @@ import { FreshetError } from '../../schemas/errors.ts'
 import { decodeF16, norm } from '../../schemas/unit-vector.ts'
 import { columnsOf, createRowMemory } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
-import { IndexPart } from './index-part.ts'
+import { IndexSegment } from './index-segment.ts'
 
-export interface LogPartOptions {
+export interface LogSegmentOptions {
   readonly id: number
   readonly dims: number
   readonly firstOrdinal: number
@@ -23,21 +23,21 @@ const sampledRows = 1_000
 /** `CurrentSets` counts a set's rows in a byte. */
 const mostRows = 255
 
-/** Writes the log part that is being written: rows in the order they are put. */
-export class LogPart {
-  readonly part: IndexPart
-  readonly #options: LogPartOptions
+/** Writes the log segment that is being written: rows in the order they are put. */
+export class LogSegment {
+  readonly segment: IndexSegment
+  readonly #options: LogSegmentOptions
   readonly #kernel: WasmKernel
   readonly #bytes: Uint8Array
   readonly #decoded: Float32Array
 
-  constructor(options: LogPartOptions) {
+  constructor(options: LogSegmentOptions) {
     const { id, dims, firstOrdinal, capacity, items, mean, threads } = options
     this.#options = options
     const shape = { dims, capacity, items: Math.ceil(items / 32) * 32, vectors: true, threads: threads + 1 }
     const memory = createRowMemory(shape)
     const columns = columnsOf(memory)
-    this.part = new IndexPart({ id, order: 'log', rows: 0, firstOrdinal, memory, columns, mean, saved: null })
+    this.segment = new IndexSegment({ id, order: 'log', rows: 0, firstOrdinal, memory, columns, mean, saved: null })
     // The scratch area behind those of the search threads is the writer's.
     this.#kernel = new WasmKernel(memory, threads)
     this.#bytes = new Uint8Array(columns.halves.buffer, columns.halves.byteOffset, columns.halves.byteLength)
@@ -46,17 +46,17 @@ export class LogPart {
 
   /** Ordinal that the next row gets. */
   get nextOrdinal(): number {
-    return this.part.firstOrdinal + this.part.rows
+    return this.segment.firstOrdinal + this.segment.rows
   }
 
   hasRoom(item: number, rows: number): boolean {
-    const { capacity, items } = this.part.memory.shape
-    return this.part.rows + rows <= capacity && item < items
+    const { capacity, items } = this.segment.memory.shape
+    return this.segment.rows + rows <= capacity && item < items
   }
 
   /** Appends an item's set, each row with the visibility word; there is room. Returns the ordinal of its first row. */
   append(item: number, vectors: Uint8Array, word: number): number {
-    const { columns, norms, memory, mean, rows: from } = this.part
+    const { columns, norms, memory, mean, rows: from } = this.segment
     const rowBytes = memory.shape.dims * 2
     const count = vectors.length / rowBytes
     const ordinal = this.nextOrdinal
@@ -68,13 +68,13 @@ export class LogPart {
       norms.add(norm(decodeF16(vectors.subarray(object * rowBytes, (object + 1) * rowBytes), this.#decoded)))
     }
     this.#kernel.encode(from, from + count, mean)
-    this.part.rows += count
+    this.segment.rows += count
     return ordinal
   }
 
   /** Of an even sample of the rows; null while there are too few. */
   sampleMean(): Float32Array | null {
-    const { rows } = this.part
+    const { rows } = this.segment
     if (rows < sampledRows) return null
     const { dims } = this.#options
     const sum = new Float64Array(dims)
@@ -88,22 +88,22 @@ export class LogPart {
   }
 
   /** The same rows again, with codes centred on another mean: searches under way go on with the codes they know. */
-  copyCentred(id: number, mean: Float32Array): LogPart {
-    const copy = new LogPart({ ...this.#options, id, mean })
-    const { columns, rows, garbage, norms } = this.part
+  copyCentred(id: number, mean: Float32Array): LogSegment {
+    const copy = new LogSegment({ ...this.#options, id, mean })
+    const { columns, rows, garbage, norms } = this.segment
     copy.#bytes.set(this.#bytes)
-    copy.part.columns.items.set(columns.items)
-    copy.part.columns.objects.set(columns.objects)
-    copy.part.columns.words.set(columns.words)
-    copy.part.rows = rows
-    copy.part.garbage = garbage
-    copy.part.norms = norms
+    copy.segment.columns.items.set(columns.items)
+    copy.segment.columns.objects.set(columns.objects)
+    copy.segment.columns.words.set(columns.words)
+    copy.segment.rows = rows
+    copy.segment.garbage = garbage
+    copy.segment.norms = norms
     copy.#kernel.encode(0, rows, mean)
     return copy
   }
 }
 
-/** @throws FreshetError `internal` when it is no whole number of rows, or more than a part has room for */
+/** @throws FreshetError `internal` when it is no whole number of rows, or more than a segment has room for */
 export function rowsIn(vectors: Uint8Array, dims: number, capacity: number): number {
   const rows = vectors.length / (dims * 2)
   if (Number.isInteger(rows) && rows > 0 && rows <= Math.min(capacity, mostRows)) return rows

@@ -1,27 +1,27 @@
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import { graphLibrary } from './graph-file.ts'
-import { IndexPart } from './index-part.ts'
-import type { SavedGraph, SavedPart } from './part.ts'
+import { IndexSegment } from './index-segment.ts'
 import type { SavedRowsRead } from './restore-rows.ts'
 import { readRows, rowsFileName, writeRows } from './rows-file.ts'
+import type { SavedGraph, SavedSegment } from './segment.ts'
 
-export interface PartFilesOptions {
+export interface SegmentFilesOptions {
   readonly files: ShardFiles
   /** Threads that search. */
   readonly threads: number
   readonly kind: 'standard' | 'compressed'
-  readonly newPartId: () => number
+  readonly newSegmentId: () => number
   readonly onAlarm: (error: FreshetError) => void
 }
 
-/** Reads parts from their files, and writes log parts to such. */
-export class PartFiles {
-  readonly #options: PartFilesOptions
+/** Reads segments from their files, and writes log segments to such. */
+export class SegmentFiles {
+  readonly #options: SegmentFilesOptions
   readonly #writing = new Set<string>()
   #lastWrite: Promise<unknown> = Promise.resolve()
 
-  constructor(options: PartFilesOptions) {
+  constructor(options: SegmentFilesOptions) {
     this.#options = options
   }
 
@@ -31,11 +31,11 @@ export class PartFiles {
   }
 
   /**
-   * The part as it was saved, every row visible. A graph that is damaged or of another version of its library is left
+   * The segment as it was saved, every row visible. A graph that is damaged or of another version of its library is left
    * out, with an alarm.
    * @throws FreshetError `checkpoint-corrupt` | `storage-failed`: the rows cannot be had
    */
-  async read(saved: SavedPart): Promise<SavedRowsRead> {
+  async read(saved: SavedSegment): Promise<SavedRowsRead> {
     const { files, threads, kind } = this.#options
     const { id, rows } = saved
     const vectors = kind === 'standard' || rows.order === 'log'
@@ -43,7 +43,7 @@ export class PartFiles {
     const graph = kind === 'standard' ? await this.#usable(saved) : null
     const { memory, columns, mean, ordinals } = read
     const { order, firstOrdinal } = rows
-    const part = new IndexPart({
+    const segment = new IndexSegment({
       id,
       order,
       rows: rows.rows,
@@ -53,39 +53,39 @@ export class PartFiles {
       mean,
       saved: { id, rows, graph },
     })
-    part.sampleNorms(files)
-    return { part, ordinals }
+    segment.sampleNorms(files)
+    return { segment, ordinals }
   }
 
   /**
-   * The first `count` rows of a part, as of now, durable once this resolves. One write at a time.
+   * The first `count` rows of a segment, as of now, durable once this resolves. One write at a time.
    * @throws FreshetError `storage-failed` | `storage-full`
    */
-  save(part: IndexPart, count: number): Promise<SavedPart> {
-    const write = this.#lastWrite.then(() => this.#save(part, count))
+  save(segment: IndexSegment, count: number): Promise<SavedSegment> {
+    const write = this.#lastWrite.then(() => this.#save(segment, count))
     this.#lastWrite = write.catch(() => undefined)
     return write
   }
 
-  async #save(part: IndexPart, count: number): Promise<SavedPart> {
-    if (part.saved?.rows.rows === count) return part.saved
-    const { files, newPartId } = this.#options
-    const id = newPartId()
+  async #save(segment: IndexSegment, count: number): Promise<SavedSegment> {
+    if (segment.saved?.rows.rows === count) return segment.saved
+    const { files, newSegmentId } = this.#options
+    const id = newSegmentId()
     const names = [rowsFileName(id), files.unfinishedName(rowsFileName(id))]
     for (const name of names) this.#writing.add(name)
     try {
-      const { columns, mean, firstOrdinal: ordinals } = part
+      const { columns, mean, firstOrdinal: ordinals } = segment
       const items = columns.items.subarray(0, count).reduce((limit, item) => Math.max(limit, item + 1), 0)
       const rows = await writeRows(files, id, { order: 'log', rows: count, columns, mean, ordinals, items })
       const saved = { id, rows, graph: null }
-      part.saved = saved
+      segment.saved = saved
       return saved
     } finally {
       for (const name of names) this.#writing.delete(name)
     }
   }
 
-  async #usable({ rows, graph }: SavedPart): Promise<SavedGraph | null> {
+  async #usable({ rows, graph }: SavedSegment): Promise<SavedGraph | null> {
     if (graph === null) return null
     try {
       await this.#verify(graph, rows.rows)

@@ -6,7 +6,7 @@ import { columnsOf, createRowMemory } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
 import type { WireQuery } from '../search/search-messages.ts'
 import { GraphBuilder } from '../segments/graph-file.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 import type { IndexHit } from '../vector-index.ts'
 
 /** A row as a test makes it: `word` as of `visibility`. */
@@ -18,12 +18,12 @@ export interface TestRow {
   readonly word: number
 }
 
-export interface TestPart {
-  readonly view: PartView
+export interface TestSegment {
+  readonly view: SegmentView
   readonly rows: readonly TestRow[]
 }
 
-export interface TestPartOptions {
+export interface TestSegmentOptions {
   readonly id: number
   readonly order: 'log' | 'item'
   readonly rows: readonly TestRow[]
@@ -40,11 +40,11 @@ export interface TestPartOptions {
   readonly isCompressed?: boolean
 }
 
-/** Bytes before the vectors of a compressed part's file. */
+/** Bytes before the vectors of a compressed segment's file. */
 const vectorsAt = 128
 
-/** A part as the owner would hand it to search threads; rows of an `item` part are sorted here. */
-export async function buildPart(options: TestPartOptions): Promise<TestPart> {
+/** A segment as the owner would hand it to search threads; rows of an `item` segment are sorted here. */
+export async function buildSegment(options: TestSegmentOptions): Promise<TestSegment> {
   const { id, order, dims, items, threads, directory, expansionAdd = 64 } = options
   const rows = order === 'log' ? options.rows : options.rows.toSorted((a, b) => a.item - b.item || a.object - b.object)
   const capacity = rows.length
@@ -58,7 +58,7 @@ export async function buildPart(options: TestPartOptions): Promise<TestPart> {
   })
   const mean = meanOf(rows, dims)
   new WasmKernel(memory, threads).encode(0, capacity, mean)
-  const view: PartView = { id, memory, order, rows: capacity, mean, graph: null, vectors: null }
+  const view: SegmentView = { id, memory, order, rows: capacity, mean, graph: null, vectors: null }
   if (options.isCompressed) return { rows, view: compressed(view, join(directory, `vectors-${id}`)) }
   if (!options.hasGraph) return { rows, view }
   const builder = new GraphBuilder({ dims, connectivity: 12, expansionAdd })
@@ -72,8 +72,8 @@ export async function buildPart(options: TestPartOptions): Promise<TestPart> {
   return { rows, view: { ...view, graph: { path: files.path(file), size } } }
 }
 
-/** The same part with its vectors in a file. */
-function compressed(view: PartView, path: string): PartView {
+/** The same segment with its vectors in a file. */
+function compressed(view: SegmentView, path: string): SegmentView {
   const { shape } = view.memory
   const memory = createRowMemory({ ...shape, vectors: false })
   const from = columnsOf(view.memory)

@@ -2,12 +2,12 @@ import type { RowKernel } from '../kernel/row-kernel.ts'
 import { visibility } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
 import { GraphView } from '../segments/graph-file.ts'
-import type { PartView } from '../segments/part.ts'
+import type { SegmentView } from '../segments/segment.ts'
 import type { AllowedItems } from './allowed-items.ts'
 import { ItemDirectory } from './item-directory.ts'
 import { StoredVectors, type VectorScratch } from './stored-vectors.ts'
 
-export interface PartOpening {
+export interface SegmentOpening {
   readonly dims: number
   readonly thread: number
   /** Asked when vectors lie on disk. */
@@ -17,25 +17,25 @@ export interface PartOpening {
 /** Rows are counted again after one change per so many of them: their unseen share is wrong by no more. */
 const rowsPerRecount = 64
 
-/** A part as one search thread sees it: the rows it shares with all others, and its own view of the graph. */
-export class PartSearch {
+/** A segment as one search thread sees it: the rows it shares with all others, and its own view of the graph. */
+export class SegmentSearch {
   readonly kernel: RowKernel
   readonly graph: GraphView | null
-  readonly #view: PartView
+  readonly #view: SegmentView
   readonly #stored: StoredVectors | null
   #directory: ItemDirectory | null = null
   #unseen = { share: 0, since: 0, until: 0 }
 
   /** @throws FreshetError `checkpoint-corrupt` | `storage-failed` when the graph or the vectors cannot be opened */
-  constructor(view: PartView, { dims, thread, scratch }: PartOpening) {
+  constructor(view: SegmentView, { dims, thread, scratch }: SegmentOpening) {
     this.#view = view
     this.kernel = new WasmKernel(view.memory, thread)
     this.graph = view.graph && GraphView.open(view.graph.path, { size: view.graph.size, dims })
     this.#stored = view.vectors && new StoredVectors(view.vectors, dims, scratch())
   }
 
-  /** Whether it can stand for a view of the same id: a part may get a graph, or a rebuilt one. */
-  serves({ graph }: PartView): boolean {
+  /** Whether it can stand for a view of the same id: a segment may get a graph, or a rebuilt one. */
+  serves({ graph }: SegmentView): boolean {
     return graph?.path === this.#view.graph?.path
   }
 
@@ -87,9 +87,9 @@ export class PartSearch {
   }
 }
 
-/** A part of a layout, as far as a snapshot has it. */
-export interface SearchedPart {
-  readonly part: PartSearch
+/** A segment of a layout, as far as a snapshot has it. */
+export interface SearchedSegment {
+  readonly segment: SegmentSearch
   readonly rows: number
 }
 

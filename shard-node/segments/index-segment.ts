@@ -3,11 +3,11 @@ import { FreshetError } from '../../schemas/errors.ts'
 import { decodeF16, norm } from '../../schemas/unit-vector.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import { type RowColumns, type RowMemoryHandle, rowMemoryBytes } from '../kernel/row-memory.ts'
-import type { PartView, SavedGraph, SavedPart } from './part.ts'
 import { RowNorms } from './row-norms.ts'
 import { isGarbage } from './row-word.ts'
+import type { SavedGraph, SavedSegment, SegmentView } from './segment.ts'
 
-export interface IndexPartOptions {
+export interface IndexSegmentOptions {
   readonly id: number
   readonly order: 'log' | 'item'
   readonly rows: number
@@ -16,14 +16,14 @@ export interface IndexPartOptions {
   readonly columns: RowColumns
   readonly mean: Float32Array
   /** The files that hold all of it; null: none yet. */
-  readonly saved: SavedPart | null
+  readonly saved: SavedSegment | null
 }
 
-/** Lengths of so many of a saved part's vectors stand for all of them. */
+/** Lengths of so many of a saved segment's vectors stand for all of them. */
 const sampledNorms = 256
 
-/** A part as its owner has it: the only one to write its visibility words. */
-export class IndexPart {
+/** A segment as its owner has it: the only one to write its visibility words. */
+export class IndexSegment {
   readonly id: number
   readonly order: 'log' | 'item'
   readonly firstOrdinal: number
@@ -31,14 +31,14 @@ export class IndexPart {
   readonly columns: RowColumns
   readonly mean: Float32Array
   norms = new RowNorms()
-  /** The files that hold its rows; of the log part that is being written maybe not all. */
-  saved: SavedPart | null
-  /** Rows written; grows only in the log part that is being written. */
+  /** The files that hold its rows; of the log segment that is being written maybe not all. */
+  saved: SavedSegment | null
+  /** Rows written; grows only in the log segment that is being written. */
   rows: number
   /** Rows of no current set. */
   garbage = 0
 
-  constructor(options: IndexPartOptions) {
+  constructor(options: IndexSegmentOptions) {
     this.id = options.id
     this.order = options.order
     this.firstOrdinal = options.firstOrdinal
@@ -75,7 +75,7 @@ export class IndexPart {
     return row >= 0 && !isGarbage(this.columns.words[row]!) ? row : -1
   }
 
-  /** First row of the item in a part sorted by item; -1: none. */
+  /** First row of the item in a segment sorted by item; -1: none. */
   firstRowOf(item: number): number {
     const { items } = this.columns
     let low = 0
@@ -100,13 +100,13 @@ export class IndexPart {
     return decodeF16(readBytes(files.path(file), vectorsAt + row * dims * 2, dims * 2))
   }
 
-  /** Of a saved part: a sample, because reading every vector takes longer than opening the part. */
+  /** Of a saved segment: a sample, because reading every vector takes longer than opening the segment. */
   sampleNorms(files: ShardFiles): void {
     const step = Math.max(1, Math.floor(this.rows / sampledNorms))
     for (let row = 0; row < this.rows; row += step) this.norms.add(norm(this.vectorAt(row, files)))
   }
 
-  view(files: ShardFiles, rows: number): PartView {
+  view(files: ShardFiles, rows: number): SegmentView {
     const { id, memory, order, mean, graph } = this
     return {
       id,

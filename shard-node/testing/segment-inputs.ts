@@ -20,27 +20,29 @@ export interface WrittenInputs {
   readonly kept: readonly InputRow[]
 }
 
-/** Log parts 1 to `parts` of sets of one to three rows; sets that were replaced later are not to be kept. */
+/** Log segments 1 to `segments` of sets of one to three rows; sets that were replaced later are not to be kept. */
 export async function writeInputs(
   files: ShardFiles,
-  options: { readonly seed: number; readonly parts: number; readonly rows: number; readonly items: number },
+  options: { readonly seed: number; readonly segments: number; readonly rows: number; readonly items: number },
 ): Promise<WrittenInputs> {
-  const { seed, parts, rows, items } = options
+  const { seed, segments, rows, items } = options
   const random = seededRandom(seed)
   const source = clusteredVectors({ seed, dims: inputDims, clusters: 8, spread: 0.5 })
   const all: InputRow[] = []
-  while (all.length < parts * rows) {
+  while (all.length < segments * rows) {
     const item = Math.floor(random() * items)
     const objects = 1 + Math.floor(random() * 3)
-    for (let object = 0; object < objects && all.length < parts * rows; object++)
+    for (let object = 0; object < objects && all.length < segments * rows; object++)
       all.push({ item, object, ordinal: 1_000 + all.length, halves: halvesOf(source.bytes(item % 8)) })
   }
   const firstOfSet = (row: InputRow): number => row.ordinal - row.object
   const current = new Map(all.map(row => [row.item, firstOfSet(row)]))
   const isKept = (row: InputRow): boolean => current.get(row.item) === firstOfSet(row)
   const inputs: BuildInput[] = []
-  for (let part = 0; part < parts; part++)
-    inputs.push(await writeInput(files, part + 1, { rows: all.slice(part * rows, (part + 1) * rows), items, isKept }))
+  for (let segment = 0; segment < segments; segment++)
+    inputs.push(
+      await writeInput(files, segment + 1, { rows: all.slice(segment * rows, (segment + 1) * rows), items, isKept }),
+    )
   const kept = all.filter(isKept).sort((a, b) => a.item - b.item || a.object - b.object)
   return { inputs, kept }
 }
@@ -48,9 +50,9 @@ export async function writeInputs(
 async function writeInput(
   files: ShardFiles,
   id: number,
-  part: { readonly rows: readonly InputRow[]; readonly items: number; readonly isKept: (row: InputRow) => boolean },
+  segment: { readonly rows: readonly InputRow[]; readonly items: number; readonly isKept: (row: InputRow) => boolean },
 ): Promise<BuildInput> {
-  const { rows, items, isKept } = part
+  const { rows, items, isKept } = segment
   const memory = createRowMemory({ dims: inputDims, capacity: rows.length, items: 32, vectors: true, threads: 1 })
   const columns = columnsOf(memory)
   const keep = new Uint8Array(Math.ceil(rows.length / 8))

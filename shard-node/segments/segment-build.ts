@@ -6,8 +6,8 @@ import { columnsOf, createRowMemory, type RowColumns, type RowMemoryHandle } fro
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
 import type { BuildInput, BuildRequest } from './build-messages.ts'
 import { GraphBuilder } from './graph-file.ts'
-import type { SavedGraph, SavedPart } from './part.ts'
 import { type RowNumbers, readRowNumbers, readVectors, writeRows } from './rows-file.ts'
+import type { SavedGraph, SavedSegment } from './segment.ts'
 
 /** Rows added to the graph between two turns of the event loop: 30 to 60 ms. */
 const rowsPerTurn = 256
@@ -17,14 +17,14 @@ const dropped = 0xffffffff
 export type OnBuildProgress = (rows: number, of: number) => void
 
 /**
- * Merges the kept rows of the inputs, sorted by item, then object, into a part with a mean and codes of its own; the
- * same request gives the same rows file. Holds the new part's vectors in memory once, and of the inputs only numbers.
+ * Merges the kept rows of the inputs, sorted by item, then object, into a segment with a mean and codes of its own; the
+ * same request gives the same rows file. Holds the new segment's vectors in memory once, and of the inputs only numbers.
  */
-export async function buildPart(
+export async function buildSegment(
   files: ShardFiles,
   request: BuildRequest,
   onProgress: OnBuildProgress,
-): Promise<SavedPart> {
+): Promise<SavedSegment> {
   const merge = await RowMerge.of(files, request.inputs)
   const mean = await merge.copyVectors(files)
   new WasmKernel(merge.memory, 0).encode(0, merge.rows, mean)
@@ -49,7 +49,7 @@ class RowMerge {
   readonly columns: RowColumns
   readonly ordinals: Float64Array
   readonly #inputs: readonly BuildInput[]
-  /** By input and row: the row's place in the new part, or `dropped`. */
+  /** By input and row: the row's place in the new segment, or `dropped`. */
   readonly #places: readonly Uint32Array[]
 
   static async of(files: ShardFiles, inputs: readonly BuildInput[]): Promise<RowMerge> {

@@ -7,12 +7,12 @@ import { decodeF16 } from '../../schemas/unit-vector.ts'
 import type { DiskStep } from '../files/disk-steps.ts'
 import { ShardFiles } from '../files/shard-files.ts'
 import { PlainKernel } from '../kernel/plain-kernel.ts'
-import { type InputRow, inputDims, writeInputs } from '../testing/part-inputs.ts'
+import { type InputRow, inputDims, writeInputs } from '../testing/segment-inputs.ts'
 import type { BuildInput } from './build-messages.ts'
 import { GraphView } from './graph-file.ts'
-import type { SavedPart } from './part.ts'
-import { buildPart } from './part-build.ts'
 import { type RowsInMemory, readRows } from './rows-file.ts'
+import type { SavedSegment } from './segment.ts'
+import { buildSegment } from './segment-build.ts'
 
 let directory: string
 let files: ShardFiles
@@ -23,9 +23,10 @@ beforeEach(async () => {
 afterEach(() => rm(directory, { recursive: true }))
 
 const graph = { connectivity: 12, expansionAdd: 64 }
-const build = (inputs: readonly BuildInput[], id = 100, withGraph = false): Promise<SavedPart> =>
-  buildPart(files, { directory, id, inputs, graph: withGraph ? graph : null }, () => {})
-const read = (part: SavedPart): Promise<RowsInMemory> => readRows(files, part.rows, { threads: 1, vectors: true })
+const build = (inputs: readonly BuildInput[], id = 100, withGraph = false): Promise<SavedSegment> =>
+  buildSegment(files, { directory, id, inputs, graph: withGraph ? graph : null }, () => {})
+const read = (segment: SavedSegment): Promise<RowsInMemory> =>
+  readRows(files, segment.rows, { threads: 1, vectors: true })
 
 function rowsOf({ columns, ordinals }: RowsInMemory): InputRow[] {
   return Array.from(columns.items, (item, row) => ({
@@ -36,21 +37,21 @@ function rowsOf({ columns, ordinals }: RowsInMemory): InputRow[] {
   }))
 }
 
-describe('a part', () => {
+describe('a segment', () => {
   test('holds the kept rows of all inputs, sorted by item and object, with codes about their mean', async () => {
     const shapes = record({
       seed: integer(),
-      parts: integer({ min: 1, max: 4 }),
+      segments: integer({ min: 1, max: 4 }),
       rows: integer({ min: 1, max: 200 }),
       items: integer({ min: 1, max: 400 }),
     })
     const law = asyncProperty(shapes, async shape => {
       const { inputs, kept } = await writeInputs(files, shape)
-      const part = await build(inputs)
-      const built = await read(part)
+      const segment = await build(inputs)
+      const built = await read(segment)
       expect(rowsOf(built)).toEqual(kept)
       const ordinals = kept.map(row => row.ordinal)
-      expect(part.rows).toMatchObject({
+      expect(segment.rows).toMatchObject({
         order: 'item',
         items: shape.items,
         firstOrdinal: Math.min(...ordinals),
@@ -66,29 +67,29 @@ describe('a part', () => {
     await assert(law, { numRuns: 25 })
   })
 
-  test('is built of parts that were built, and the same request gives the same rows file', async () => {
-    const { inputs, kept } = await writeInputs(files, { seed: 3, parts: 3, rows: 100, items: 120 })
+  test('is built of segments that were built, and the same request gives the same rows file', async () => {
+    const { inputs, kept } = await writeInputs(files, { seed: 3, segments: 3, rows: 100, items: 120 })
     const all = (rows: number): Uint8Array => new Uint8Array(Math.ceil(rows / 8)).fill(255)
     const [first, second] = [await build(inputs.slice(0, 2), 100), await build(inputs.slice(2), 101)]
     const whole = await build(inputs, 102)
     const merged = await build(
-      [first, second].map(part => ({ rows: part.rows, keep: all(part.rows.rows) })),
+      [first, second].map(segment => ({ rows: segment.rows, keep: all(segment.rows.rows) })),
       103,
     )
     expect(rowsOf(await read(merged))).toEqual(kept)
-    const bytes = await Promise.all([whole, merged].map(part => readFile(files.path(part.rows.file))))
+    const bytes = await Promise.all([whole, merged].map(segment => readFile(files.path(segment.rows.file))))
     expect(bytes[0]!.equals(bytes[1]!)).toBe(true)
   })
 
   test('has a graph when one is asked for, whose keys are its rows', async () => {
-    const { inputs } = await writeInputs(files, { seed: 5, parts: 3, rows: 300, items: 700 })
+    const { inputs } = await writeInputs(files, { seed: 5, segments: 3, rows: 300, items: 700 })
     const progress: number[] = []
-    const part = await buildPart(files, { directory, id: 9, inputs, graph }, rows => progress.push(rows))
-    expect(progress).toEqual([256, 512, part.rows.rows])
-    await files.verify(part.graph!)
-    const view = GraphView.open(files.path(part.graph!.file), part.graph!)
-    const { columns } = await read(part)
-    for (let row = 0; row < part.rows.rows; row += 50) {
+    const segment = await buildSegment(files, { directory, id: 9, inputs, graph }, rows => progress.push(rows))
+    expect(progress).toEqual([256, 512, segment.rows.rows])
+    await files.verify(segment.graph!)
+    const view = GraphView.open(files.path(segment.graph!.file), segment.graph!)
+    const { columns } = await read(segment)
+    for (let row = 0; row < segment.rows.rows; row += 50) {
       const halves = columns.halves.slice(row * inputDims, (row + 1) * inputDims)
       expect([...view.search(decodeF16(new Uint8Array(halves.buffer)), 10)]).toContain(row)
     }
@@ -98,14 +99,14 @@ describe('a part', () => {
 
 describe('what cannot be built', () => {
   test('nothing is to be kept, or two rows of one object', async () => {
-    const { inputs } = await writeInputs(files, { seed: 1, parts: 1, rows: 10, items: 4 })
+    const { inputs } = await writeInputs(files, { seed: 1, segments: 1, rows: 10, items: 4 })
     const none = { ...inputs[0]!, keep: new Uint8Array(2) }
     await expect(build([none])).rejects.toMatchObject({ code: 'internal' })
     await expect(build([inputs[0]!, inputs[0]!])).rejects.toThrow(/two rows of object/)
   })
 
   test('an input that is damaged or missing', async () => {
-    const { inputs } = await writeInputs(files, { seed: 1, parts: 2, rows: 50, items: 40 })
+    const { inputs } = await writeInputs(files, { seed: 1, segments: 2, rows: 50, items: 40 })
     const path = files.path(inputs[1]!.rows.file)
     const bytes = await readFile(path)
     bytes[bytes.length - 7]! ^= 4
@@ -117,11 +118,11 @@ describe('what cannot be built', () => {
   })
 
   test('a full disk at any step', async () => {
-    const { inputs } = await writeInputs(files, { seed: 2, parts: 2, rows: 50, items: 40 })
+    const { inputs } = await writeInputs(files, { seed: 2, segments: 2, rows: 50, items: 40 })
     const request = { directory, id: 100, inputs, graph }
     const steps: string[] = []
     const recording = new ShardFiles(directory, (step, file) => steps.push(`${step} ${file}`.trim()))
-    await buildPart(recording, request, () => {})
+    await buildSegment(recording, request, () => {})
     const distinct = steps.filter((step, i) => step !== steps[i - 1])
     const ofFile = (file: string): string[] => ['create', 'write', 'sync', 'rename'].map(step => `${step} ${file}`)
     expect(distinct).toEqual([...ofFile('rows-100'), 'sync-directory', ...ofFile('graph-100'), 'sync-directory'])
@@ -130,7 +131,7 @@ describe('what cannot be built', () => {
       const filling = new ShardFiles(directory, (_step: DiskStep) => {
         if (step++ === full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
       })
-      await expect(buildPart(filling, request, () => {})).rejects.toMatchObject({ code: 'storage-full' })
+      await expect(buildSegment(filling, request, () => {})).rejects.toMatchObject({ code: 'storage-full' })
       expect((await files.list()).filter(name => name.endsWith('.tmp'))).toEqual([])
     }
   })

@@ -35,20 +35,20 @@ export interface SavedGraph extends SavedFile {
   readonly library: string
 }
 
-/** A part of the index as manifests name it. */
-export interface SavedPart {
+/** A segment of the index as manifests name it. */
+export interface SavedSegment {
   /** Never used again in a directory. */
   readonly id: number
   readonly rows: SavedRows
   readonly graph: SavedGraph | null
 }
 
-/** A part as search threads are told of it. */
-export interface PartView {
+/** A segment as search threads are told of it. */
+export interface SegmentView {
   readonly id: number
   readonly memory: RowMemoryHandle
   readonly order: 'log' | 'item'
-  /** Rows in it; of the part that is being written, its capacity: each query says how far to look. */
+  /** Rows in it; of the segment that is being written, its capacity: each query says how far to look. */
   readonly rows: number
   /** Mean the codes are centred on, f32. */
   readonly mean: Float32Array
