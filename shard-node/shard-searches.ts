@@ -3,7 +3,7 @@ import { FreshetError } from '../schemas/errors.ts'
 import type { Partition } from '../schemas/ids.ts'
 import type { ShardHit, ShardSearchRequest } from '../schemas/shard-api.ts'
 import type { SavedWatermark } from './index-age.ts'
-import { hitsOf } from './items/item-answers.ts'
+import { type Hits, hitsOf } from './items/item-answers.ts'
 import { LatencyWindow } from './latency-window.ts'
 import type { SegmentedIndex } from './segments/segmented-index.ts'
 import type { ShardState } from './shard-state.ts'
@@ -22,9 +22,9 @@ export interface FoundItems {
   readonly watermarks: ReadonlyMap<Partition, SavedWatermark>
 }
 
-interface JoinedAnswer extends FoundItems {
-  /** Hits of the index that are none any more. */
-  readonly dropped: number
+interface JoinedAnswer extends FoundItems, Hits {
+  /** No further item could come out with a larger k. */
+  readonly isComplete: boolean
 }
 
 interface Asked {
@@ -94,13 +94,13 @@ export class ShardSearches {
   }
 
   /**
-   * Asks again, for more, while items dropped in the meantime leave fewer than k: others may take their places, and
-   * one that was removed and came back is there again, by a set that the search before could not see.
+   * Asks again, for more, while fewer than k are left of the index's answer: others may take the places of those that
+   * were dropped, and one that was removed and came back is there again, by a set that the search before could not see.
    */
   async #untilEnough(first: JoinedAnswer, { request, query, signal }: Asked): Promise<FoundItems> {
     const { k } = request
     let answer = first
-    while (answer.hits.length < k && answer.dropped > 0)
+    while (answer.hits.length < k && (answer.returned > 0 || (answer.dropped > 0 && !answer.isComplete)))
       [answer] = (await this.#ask([request], [{ ...query, k: k + 2 * answer.dropped }], signal)) as [JoinedAnswer]
     const { hits, plan, watermarks } = answer
     return { hits: hits.slice(0, k), plan, watermarks }
@@ -119,9 +119,9 @@ export class ShardSearches {
     const view = items.view()
     try {
       const answers = await index.searchBatch(queries, signal)
-      return answers.map(({ hits, plan }, at) => {
+      return answers.map(({ hits, plan, complete }, at) => {
         const { filter } = requests[at]!
-        return { ...hitsOf(hits, { items, view, filter }), plan, watermarks }
+        return { ...hitsOf(hits, { items, view, filter }), plan, watermarks, isComplete: complete }
       })
     } finally {
       view.end()

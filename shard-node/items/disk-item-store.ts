@@ -242,13 +242,19 @@ export class DiskItemStore implements ItemStore {
   /** The objects of items as of now, for the answers of searches sent now; `end` it when they are answered. */
   view(): ItemView {
     const view = this.#replaced.begin()
+    const isGone = (item: number, replaced: ReplacedObjects): boolean =>
+      replaced.offset <= this.at(item).removalOffset || !this.#log.holds(replaced.at)
     return {
       objectsOf: item => {
         if (!this.#table.columns.isUsed(item)) return null
         const replaced = this.#replaced.find(item, view)
         if (replaced === null) return this.objectsOf(item)
-        if (replaced.offset <= this.at(item).removalOffset || !this.#log.holds(replaced.at)) return null
-        return this.#contents.read(replaced)
+        return isGone(item, replaced) ? null : this.#contents.read(replaced)
+      },
+      hasReturned: item => {
+        if (!this.#table.columns.isUsed(item)) return false
+        const replaced = this.#replaced.find(item, view)
+        return replaced !== null && isGone(item, replaced) && this.at(item).standing === 'searchable'
       },
       end: () => this.#replaced.end(view),
     }

@@ -11,20 +11,24 @@ export interface HitsOptions {
   readonly filter: SearchFilter | undefined
 }
 
-/**
- * Hits with what is known of their items. An item that was removed since the search, or no longer passes the filter,
- * is dropped.
- */
-export function hitsOf(
-  found: readonly IndexHit[],
-  options: HitsOptions,
-): { readonly hits: readonly ShardHit[]; readonly dropped: number } {
+export interface Hits {
+  readonly hits: readonly ShardHit[]
+  /** Found items that were removed since the search, or do not pass the filter. */
+  readonly dropped: number
+  /** Those of them that a search sent now finds, by other objects. */
+  readonly returned: number
+}
+
+/** Hits with what is known of their items. */
+export function hitsOf(found: readonly IndexHit[], options: HitsOptions): Hits {
   const hits: ShardHit[] = []
+  let returned = 0
   for (const each of found) {
     const hit = hitOf(each, options)
     if (hit !== null) hits.push(hit)
+    else if (options.view.hasReturned(each.item)) returned++
   }
-  return { hits, dropped: found.length - hits.length }
+  return { hits, dropped: found.length - hits.length, returned }
 }
 
 export function registersOf(

@@ -46,6 +46,8 @@ export interface RowsOfItems {
 export interface ItemView {
   /** Objects that were current when the view began. Null when they do not count any more: removed, or never there. */
   objectsOf(item: number): ObjectsContent | null
+  /** The item can be found, but not by the objects that were current when the view began: those do not count any more. */
+  hasReturned(item: number): boolean
   end(): void
 }
 
