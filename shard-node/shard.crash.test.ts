@@ -13,12 +13,10 @@ import { ModelledShard } from './testing/modelled-shard.ts'
 import { compareWhole } from './testing/shard-comparison.ts'
 import { Spectator } from './testing/spectator.ts'
 import { tinyTuning } from './testing/tiny-tuning.ts'
-import { until } from './testing/until.ts'
 
 const program = join(import.meta.dirname, 'testing/shard-until-killed.ts')
 const seed = 4_711
 const kills = 12
-const tuning = tinyTuning
 
 let directory: string
 
@@ -48,7 +46,7 @@ async function runUntilKilled(round: number, lines: number): Promise<readonly st
 async function verify(after: string): Promise<void> {
   const environment = await EmbeddedEnvironment.open({ directory: join(directory, 'log'), clock: () => 1_000_000 })
   const log = new EmbeddedEventLog(environment)
-  const shard = await ModelledShard.create({ seed, dims: 16, items: 400, tuning, log })
+  const shard = await ModelledShard.create({ seed, dims: 16, items: 400, tuning: tinyTuning, log })
   try {
     await shard.readLog()
     const copy = shard.newDirectory()
@@ -85,7 +83,7 @@ function builds(): number[] {
 }
 
 test('a build that is killed costs no answer, and is done again', async () => {
-  const shard = await ModelledShard.create({ seed, dims: 16, items: 400, tuning })
+  const shard = await ModelledShard.create({ seed, dims: 16, items: 400, tuning: tinyTuning })
   try {
     await shard.serve(await shard.open(shard.newDirectory()))
     const spectator = new Spectator(shard)
@@ -98,11 +96,12 @@ test('a build that is killed costs no answer, and is done again', async () => {
         killed++
       }
     }
-    await until(async () => (await shard.node.status()).storage.graphs > 0, 'a graph')
+    await shard.node.settled()
     await spectator.stop()
     expect(spectator.searches).toBeGreaterThan(10)
     expect(shard.node.state).toBe('ready')
     await compareWhole(shard, shard.node)
+    expect(shard.alarms.map(({ code }) => code)).toEqual(Array(killed).fill('internal'))
     expect(shard.failures).toEqual([])
   } finally {
     await shard.dispose()

@@ -74,12 +74,17 @@ export class CheckpointDirectory {
       if (dataFile.test(name) && !named.has(name) && !used.has(name)) await this.files.remove(name)
   }
 
-  /** Sets a damaged checkpoint aside for people to look at: its manifest and those of its files that are damaged. */
+  /**
+   * Sets a damaged checkpoint aside for people to look at: its manifest and those of its files that are damaged. Not
+   * those that another checkpoint names: the damage may lie behind what that one reads.
+   */
   async quarantine(found: FoundCheckpoint): Promise<void> {
     const files = 'manifest' in found ? filesOf(found.manifest) : []
     const present = new Set(await this.files.list())
+    const others = (await this.find()).filter(({ name }) => name !== found.name)
+    const needed = new Set(others.flatMap(other => ('manifest' in other ? filesOf(other.manifest) : [])).map(nameOf))
     for (const saved of files) {
-      if (!present.has(saved.file) || (await this.#isIntact(saved))) continue
+      if (!present.has(saved.file) || needed.has(saved.file) || (await this.#isIntact(saved))) continue
       await this.files.rename(saved.file, `${saved.file}.corrupt`)
     }
     await this.files.rename(found.name, `${found.name}.corrupt`)
@@ -138,6 +143,10 @@ export class CheckpointDirectory {
       throw thrown
     }
   }
+}
+
+function nameOf({ file }: { readonly file: string }): string {
+  return file
 }
 
 /** Whether the former checkpoint needs little that the newer one does not need. */

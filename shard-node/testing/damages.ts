@@ -26,7 +26,6 @@ export const damages: readonly Damage[] = [
   { name: 'missing', apply: path => rmSync(path) },
   { name: 'swapped with another', apply: swap },
   { name: 'overwritten by text', apply: path => writeFileSync(path, 'text '.repeat(Math.ceil(sizeOf(path) / 5))) },
-  { name: 'zeroed from the middle on', apply: path => zeroHalf(path) },
 ]
 
 /** Files of a kind, the largest first. */
@@ -41,11 +40,6 @@ function flipBit(path: string, at: number): void {
   const bytes = readFileSync(path)
   bytes[Math.min(bytes.length - 1, Math.floor(bytes.length * at))]! ^= 4
   writeFileSync(path, bytes)
-}
-
-function zeroHalf(path: string): void {
-  const bytes = readFileSync(path)
-  writeFileSync(path, bytes.fill(0, bytes.length >> 1))
 }
 
 function swap(path: string, other: string): void {

@@ -61,6 +61,7 @@ const weights = {
   compactLog: 2,
 } as const
 type Operation = keyof typeof weights
+export const operationKinds = Object.keys(weights) as readonly Operation[]
 
 /**
  * Random operations on a shard, each answer compared with the model's, while a spectator searches without pause. The
@@ -265,11 +266,14 @@ class ShardModelRun {
     await rm(directory, { recursive: true })
   }
 
+  /** By weight; before long each kind at least once. */
   #draw(): Operation {
-    let draw = this.#random() * Object.values(weights).reduce((sum, weight) => sum + weight, 0)
-    for (const [operation, weight] of Object.entries(weights) as [Operation, number][]) {
-      draw -= weight
-      if (draw < 0) return operation
+    const undone = operationKinds.find(kind => !this.#counts.has(kind))
+    if (undone !== undefined && this.#random() < 0.25) return undone
+    let draw = this.#random() * operationKinds.reduce((sum, kind) => sum + weights[kind], 0)
+    for (const kind of operationKinds) {
+      draw -= weights[kind]
+      if (draw < 0) return kind
     }
     return 'whole'
   }

@@ -5,6 +5,6 @@ import type { ShardTuning } from '../shard-node-options.ts'
  * renumbering, compaction of the item log.
  */
 export const tinyTuning = {
-  index: { logRows: 64, graphRows: 256, sequenceLimit: 400 },
+  index: { threads: 1, logRows: 64, graphRows: 256, sequenceLimit: 400 },
   items: { logFileBytes: 40_000, logGarbageBytes: 20_000, contentsKept: 50 },
 } as const satisfies Partial<ShardTuning>
