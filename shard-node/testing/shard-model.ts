@@ -133,10 +133,8 @@ export class ShardModel {
   ): Generator<readonly [ItemId, number]> {
     for (const item of this.#items.values()) {
       if (item.id === excludeItem || !isShown(item.now)) continue
-      const moments = item.now.from <= from ? [item.now] : momentsOf(item, from)
-      const passed = moments.filter(isShown).filter(({ attributes }) => passes(attributes, filter))
-      if (passed.length < moments.length) continue
-      yield [item.id, Math.min(...passed.map(({ objects }) => bestScore(objects, vector)))]
+      const score = lowestScore(item.now.from <= from ? [item.now] : momentsOf(item, from), vector, filter)
+      if (score !== null) yield [item.id, score]
     }
   }
 
@@ -303,8 +301,20 @@ function momentsOf({ moments }: ModelItem, from: number): readonly ItemMoment[] 
   )
 }
 
+/** Null when the item did not match at one of the moments. */
+function lowestScore(moments: readonly ItemMoment[], query: Float32Array, filter: SearchFilter): number | null {
+  let lowest = Number.POSITIVE_INFINITY
+  for (const moment of moments) {
+    if (!isShown(moment) || !passes(moment.attributes, filter)) return null
+    lowest = Math.min(lowest, bestScore(moment.objects, query))
+  }
+  return lowest
+}
+
 function bestScore({ vectors }: ModelObjects, query: Float32Array): number {
-  return Math.max(...vectors.map(vector => dotOf(query, vector)))
+  let best = Number.NEGATIVE_INFINITY
+  for (const vector of vectors) best = Math.max(best, dotOf(query, vector))
+  return best
 }
 
 function isNewer(mutation: RegisterMutation, held: RegisterMutation | null): boolean {
