@@ -15,6 +15,8 @@ export interface BuildRequest {
   readonly id: number
   /** At most one set of rows of an item is kept in all of them together. */
   readonly inputs: readonly BuildInput[]
+  /** Runs at normal priority; else at the lowest. */
+  readonly isUrgent?: boolean
   /** Null: codes only. */
   readonly graph: { readonly connectivity: number; readonly expansionAdd: number } | null
 }

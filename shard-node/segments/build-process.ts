@@ -7,16 +7,16 @@ import type { BuildReply, BuildRequest } from './build-messages.ts'
 import { buildSegment } from './segment-build.ts'
 
 /**
- * A process of the lowest priority that answers one build request of its parent, and ends when the parent lets go of
- * it or dies. Signals end it at once, whatever it does: nothing it leaves is named by a manifest.
+ * A process that answers one build request of its parent, at the lowest priority unless it is urgent, and ends when the
+ * parent lets go of it or dies. Signals end it at once, whatever it does: nothing it leaves is named by a manifest.
  */
 export function answerBuild(onStep?: OnDiskStep): void {
-  setPriority(constants.priority.PRIORITY_LOW)
   process.once('disconnect', () => process.exit())
   process.once('message', (request: BuildRequest) => void answer(request, onStep))
 }
 
 async function answer(request: BuildRequest, onStep?: OnDiskStep): Promise<void> {
+  if (!request.isUrgent) setPriority(constants.priority.PRIORITY_LOW)
   try {
     const files = new ShardFiles(request.directory, onStep)
     const segment = await buildSegment(files, request, (rows, of) => reply({ type: 'progress', rows, of }))

@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { stat } from 'node:fs/promises'
+import { setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
@@ -64,6 +65,16 @@ export class Builder {
       return await done
     } finally {
       this.#run = null
+    }
+  }
+
+  /** Raises a running build to normal priority, where the operating system lets this process do so: root as a rule. */
+  hurry(): void {
+    if (this.pid === null) return
+    try {
+      setPriority(this.pid, 0)
+    } catch {
+      // Not allowed, or the build has just ended: the next urgent one begins at that priority.
     }
   }
 

@@ -27,6 +27,7 @@ describe('a step', () => {
       kind: 'merge',
       ids: [7, 8, 9],
       graph: true,
+      isUrgent: false,
     })
     const small = logs.map(each => ({ ...each, rows: 1_000 }))
     expect(planCompaction(small, settings)).toMatchObject({ kind: 'merge', graph: false })
@@ -52,13 +53,27 @@ describe('a step', () => {
   test('a segment with too much garbage is rewritten together with the smaller ones', () => {
     const wasteful = segment(2, 200_000, { garbage: 30_001 })
     const segments = [segment(1, 900_000), wasteful, logSegment(3)]
-    expect(planCompaction(segments, settings)).toEqual({ kind: 'merge', ids: [2, 3], graph: true })
+    expect(planCompaction(segments, settings)).toEqual({ kind: 'merge', ids: [2, 3], graph: true, isUrgent: false })
     expect(planCompaction([segment(1, 900), segment(2, 100, { garbage: 90 })], settings)).toBeNull()
   })
 
   test('a segment that lost its graph is built again', () => {
     const segments = [segment(1, 900_000), segment(2, 100_000, { hasGraph: false })]
-    expect(planCompaction(segments, settings)).toEqual({ kind: 'merge', ids: [2], graph: true })
+    expect(planCompaction(segments, settings)).toEqual({ kind: 'merge', ids: [2], graph: true, isUrgent: false })
+  })
+
+  test('when there is too much to scan, log segments are merged alone and at once; what else is wanted waits', () => {
+    const logs = [4, 5, 6, 7, 8].map(id => logSegment(id))
+    const wasteful = segment(1, 200_000, { garbage: 100_000 })
+    expect(planCompaction([wasteful, ...logs.slice(1)], settings)).toMatchObject({ ids: [1, 5, 6, 7, 8] })
+    expect(planCompaction([wasteful, ...logs], settings)).toEqual({
+      kind: 'merge',
+      ids: [4, 5, 6, 7, 8],
+      graph: true,
+      isUrgent: true,
+    })
+    const compressed = { ...settings, graphRows: Number.POSITIVE_INFINITY }
+    expect(planCompaction([wasteful, ...logs], compressed)).toMatchObject({ ids: [1, 4, 5, 6, 7, 8], isUrgent: false })
   })
 
   test('a merge reaches up until there are no more graphs than allowed', () => {

@@ -19,6 +19,8 @@ export interface CompactionSettings {
   /** Item segments of so many rows have a graph (infinity: none has); at most `graphs` of them. */
   readonly graphRows: number
   readonly graphs: number
+  /** With so many rows in log segments these are merged before anything else: every search compares their codes. */
+  readonly urgentRows: number
   /** A segment has at most so many rows: as many as fit into the memory of one. */
   readonly segmentRows: number
   /** Until there is one segment without garbage. */
@@ -39,6 +41,7 @@ export const standardCompaction: CompactionSettings = {
   garbageRows: 1_024,
   graphRows: 32_768,
   graphs: 6,
+  urgentRows: 81_920,
   segmentRows: 1_800_000,
   force: false,
 }
@@ -47,7 +50,13 @@ export type CompactionStep =
   /** They hold nothing but garbage. */
   | { readonly kind: 'drop'; readonly ids: readonly number[] }
   /** Rows that are no garbage become one item segment in their place. */
-  | { readonly kind: 'merge'; readonly ids: readonly number[]; readonly graph: boolean }
+  | {
+      readonly kind: 'merge'
+      readonly ids: readonly number[]
+      readonly graph: boolean
+      /** Searches suffer until it is done. */
+      readonly isUrgent: boolean
+    }
 
 /**
  * What to do next, or null. `segments` are all but the one that is being written.
@@ -60,7 +69,8 @@ export type CompactionStep =
  * | large enough for a graph, without one         | its graph was lost |
  * | the largest of `logSegments` log segments or more   | rows without a graph are scanned |
  * and once there is one, reaches up to the largest that is smaller than `sizeRatio` times all below it together, and
- * further when there would be more than `graphs`, as far as the result fits into one segment.
+ * further when there would be more than `graphs`, as far as the result fits into one segment. When log segments hold
+ * `urgentRows`, they alone call for a merge, and it reaches up for the sake of `graphs` only.
  */
 export function planCompaction(segments: readonly SegmentSize[], settings: CompactionSettings): CompactionStep | null {
   const empty = segments.filter(segment => liveRows(segment) === 0)
@@ -73,6 +83,7 @@ export function planCompaction(segments: readonly SegmentSize[], settings: Compa
     kind: 'merge',
     ids: merged.map(segment => segment.id).sort((a, b) => a - b),
     graph: sumOf(merged) >= settings.graphRows,
+    isUrgent: isUrgent(segments, settings),
   }
 }
 
@@ -81,18 +92,26 @@ function firstOfAll(falling: readonly SegmentSize[]): number {
   return falling.length === 0 || isDone ? -1 : 0
 }
 
+/** Whether there are so many rows to scan that merging them comes first. */
+export function isUrgent(segments: readonly SegmentSize[], settings: CompactionSettings): boolean {
+  const unmerged = segments.reduce((rows, segment) => rows + (segment.order === 'log' ? segment.rows : 0), 0)
+  return unmerged >= settings.urgentRows && settings.graphRows < Number.POSITIVE_INFINITY
+}
+
 /** Index of the largest segment to merge, or -1. */
 function firstOfMerge(falling: readonly SegmentSize[], settings: CompactionSettings): number {
   const isLogMergeDue = falling.filter(segment => segment.order === 'log').length >= settings.logSegments
+  const onlyLogs = isUrgent(falling, settings)
   const calling = falling.findIndex(
     segment =>
-      isWasteful(segment, settings) || isGraphLost(segment, settings) || (isLogMergeDue && segment.order === 'log'),
+      (isLogMergeDue && segment.order === 'log') ||
+      (!onlyLogs && (isWasteful(segment, settings) || isGraphLost(segment, settings))),
   )
   if (calling <= 0) return calling
   const mayReach = (first: number): boolean => first >= 0 && sumOf(falling.slice(first)) <= settings.segmentRows
   const isCrowded = (segment: SegmentSize, i: number): boolean =>
     liveRows(segment) < settings.sizeRatio * sumOf(falling.slice(i + 1))
-  const crowded = falling.findIndex((segment, i) => isCrowded(segment, i) && mayReach(i))
+  const crowded = onlyLogs ? -1 : falling.findIndex((segment, i) => isCrowded(segment, i) && mayReach(i))
   let first = crowded === -1 ? calling : Math.min(calling, crowded)
   while (graphsAfter(falling, first, settings) > settings.graphs && mayReach(first - 1)) first--
   return first

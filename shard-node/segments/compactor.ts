@@ -2,7 +2,14 @@ import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promi
 import { asFreshetError, type FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import { Builder } from './builder.ts'
-import { type CompactionStep, planCompaction, standardCompaction } from './compaction-plan.ts'
+import {
+  type CompactionSettings,
+  type CompactionStep,
+  isUrgent,
+  planCompaction,
+  type SegmentSize,
+  standardCompaction,
+} from './compaction-plan.ts'
 import { graphFileName } from './graph-file.ts'
 import type { IndexRows } from './index-rows.ts'
 import type { IndexSegment } from './index-segment.ts'
@@ -23,6 +30,8 @@ export interface CompactorOptions {
 /** Between two turns of the event loop: rows looked at, items brought up to date; each about 1 ms. */
 const rowsPerTurn = 65_536
 const itemsPerTurn = 1_024
+/** As `standardCompaction` has it for log segments of the standard size. */
+const urgentLogSegments = 5
 const firstPauseMs = 1_000
 const longestPauseMs = 60_000
 
@@ -43,14 +52,16 @@ export class Compactor {
     this.#builder = new Builder({ files: options.files })
   }
 
-  /** Names of files that are being built, or built and not yet segment of the index. */
+  /** Names of files that are being built, or built and not yet part of the index. */
   get building(): ReadonlySet<string> {
     return this.#building
   }
 
   /** Looks for something to do, unless it does already. */
   wake(): void {
-    if (!this.#closing.signal.aborted) this.#work ??= this.#run()
+    if (this.#closing.signal.aborted) return
+    if (this.#work === null) this.#work = this.#run()
+    else if (this.#building.size > 0 && isUrgent(this.#sizes(), this.#settings(false))) this.#builder.hurry()
   }
 
   /** Everything into one segment without garbage; resolves when done, or closed. */
@@ -78,7 +89,7 @@ export class Compactor {
     let failures = 0
     while (!this.#closing.signal.aborted) {
       const force = this.#isForced
-      const step = this.#plan(force)
+      const step = planCompaction(this.#sizes(), this.#settings(force))
       if (step === null) break
       try {
         await this.#do(step)
@@ -95,17 +106,20 @@ export class Compactor {
     this.#work = null
   }
 
-  #plan(force: boolean): CompactionStep | null {
-    const { rows, tuning } = this.#options
-    const sizes = rows.frozen.map(({ id, order, rows: count, garbage, graph }) => ({
+  #sizes(): readonly SegmentSize[] {
+    return this.#options.rows.frozen.map(({ id, order, rows, garbage, graph }) => ({
       id,
       order,
-      rows: count,
+      rows,
       garbage,
       hasGraph: graph !== null,
     }))
-    const graphRows = tuning.kind === 'standard' ? tuning.graphRows : Number.POSITIVE_INFINITY
-    return planCompaction(sizes, { ...standardCompaction, graphRows, force })
+  }
+
+  #settings(force: boolean): CompactionSettings {
+    const { kind, graphRows, logRows } = this.#options.tuning
+    const graphs = { graphRows: kind === 'standard' ? graphRows : Number.POSITIVE_INFINITY }
+    return { ...standardCompaction, ...graphs, urgentRows: urgentLogSegments * logRows, force }
   }
 
   async #do(step: CompactionStep): Promise<void> {
@@ -114,7 +128,7 @@ export class Compactor {
     const merge = rows.beginMerge(inputs)
     try {
       while (merge.lookAt(rowsPerTurn)) await nextTurn()
-      const segment = step.kind === 'merge' && merge.keptRows > 0 ? await this.#build(merge, step.graph) : null
+      const segment = step.kind === 'merge' && merge.keptRows > 0 ? await this.#build(merge, step) : null
       rows.endMerge(merge, segment)
     } finally {
       rows.abandonMerge(merge)
@@ -122,7 +136,7 @@ export class Compactor {
     }
   }
 
-  async #build(merge: Merge, withGraph: boolean): Promise<IndexSegment> {
+  async #build(merge: Merge, { graph, isUrgent }: Extract<CompactionStep, { kind: 'merge' }>): Promise<IndexSegment> {
     const { segmentFiles, tuning, newSegmentId } = this.#options
     const inputs = []
     for (const [i, segment] of merge.inputs.entries())
@@ -130,7 +144,8 @@ export class Compactor {
     const id = newSegmentId()
     this.#building = this.#namesOf(id)
     const { connectivity, expansionAdd } = tuning
-    const saved = await this.#builder.build({ id, inputs, graph: withGraph ? { connectivity, expansionAdd } : null })
+    const shape = graph ? { connectivity, expansionAdd } : null
+    const saved = await this.#builder.build({ id, inputs, isUrgent, graph: shape })
     const { segment } = await segmentFiles.read(saved)
     await this.#bringUpToDate(merge, segment)
     return segment
