@@ -1,6 +1,6 @@
-import { cpSync } from 'node:fs'
 import { afterEach, expect, test } from 'vitest'
 import type { RegisterMutation } from '../schemas/mutation.ts'
+import { copyAsCrashed } from './testing/crash-images.ts'
 import { ModelledShard } from './testing/modelled-shard.ts'
 import { compareExact, compareWhole } from './testing/shard-comparison.ts'
 import { attributesPut, itemRemoved, objectsPut } from './testing/shard-on-log.ts'
@@ -24,7 +24,7 @@ async function openShard(tombstoneRetentionMs: number): Promise<void> {
 async function crash(): Promise<void> {
   const left = directory
   directory = shard.newDirectory()
-  cpSync(left, directory, { recursive: true })
+  copyAsCrashed(left, directory)
   await shard.close(shard.node)
   await shard.serve(await shard.open(directory))
 }

@@ -1,4 +1,4 @@
-import { cpSync, existsSync, statSync, truncateSync } from 'node:fs'
+import { copyFileSync, existsSync, mkdirSync, readdirSync, statSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import type { DiskStep, OnDiskStep } from '../files/disk-steps.ts'
 
@@ -64,7 +64,7 @@ export class CrashImages {
 
   #take(name: string, unsynced: Unsynced): void {
     const directory = join(this.#target, `image-${this.steps}`)
-    cpSync(this.#source, directory, { recursive: true })
+    copyAsCrashed(this.#source, directory)
     if (unsynced !== 'kept') this.#damage(directory, unsynced)
     this.images.push({ directory, before: `step ${this.steps} (${name}), unsynced bytes ${unsynced}` })
   }
@@ -108,6 +108,20 @@ export class CrashImages {
     const file = newestOf(this.#source, name)
     return file === null ? 0 : statSync(join(this.#source, file)).size
   }
+}
+
+/**
+ * The files of a running shard as they lie now. What other threads and processes remove meanwhile is in no manifest:
+ * the owner's thread, which publishes them, waits for this.
+ */
+export function copyAsCrashed(source: string, target: string): void {
+  mkdirSync(target, { recursive: true })
+  for (const file of readdirSync(source))
+    try {
+      copyFileSync(join(source, file), join(target, file))
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+    }
 }
 
 /** The file that writes to this name go to: its new version while there is one, else itself. */

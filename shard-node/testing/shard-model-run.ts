@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { cpSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import type { ShardNode } from '../shard-node.ts'
 import type { ShardNodeOptions } from '../shard-node-options.ts'
 import { seededRandom } from './clustered-vectors.ts'
+import { copyAsCrashed } from './crash-images.ts'
 import { ModelledShard } from './modelled-shard.ts'
 import {
   compareApproximate,
@@ -225,7 +225,7 @@ class ShardModelRun {
     for (let turns = Math.floor(this.#random() * 6); turns > 0; turns--) await new Promise(setImmediate)
     const left = this.#directory
     this.#directory = this.#shard.newDirectory()
-    cpSync(left, this.#directory, { recursive: true })
+    copyAsCrashed(left, this.#directory)
     await this.#shard.serve(await this.#shard.open(this.#directory))
     await checkpoint
     await this.#abandon(crashed, left)
