@@ -151,7 +151,9 @@ describe('a search', () => {
     expectShape(SearchAnswer, answer)
     expect(answer.searched).toEqual({ box: null, object: null })
     expect(answer.results[0]!.explain).toEqual({ similarity: 0.9, plan: 'exact', shard: 0, replica: 'r0' })
-    expect(answer.explain?.shards).toMatchObject([{ shard: 0, replica: 'r0', kind: 'graph', parts: [{ by: 'graph' }] }])
+    expect(answer.explain?.shards).toMatchObject([
+      { shard: 0, replica: 'r0', kind: 'graph', segments: [{ by: 'graph' }] },
+    ])
   })
 
   test('passes filters on, single values as lists', async () => {
