@@ -60,6 +60,11 @@ describe('rows scored of a scan', () => {
     expect(rowsToScore({ ...near, rows: 1_000_000 }, 1_000)).toBe(8_192)
   })
 
+  test('are all rows of a small index', () => {
+    expect(rowsToScore({ rows: 1_640, share: 1, isFar: false }, 10)).toBe(1_640)
+    expect(rowsToScore({ rows: 1_640, share: 0.9, isFar: false }, 10)).toBeLessThan(180)
+  })
+
   test('are fewer of a small segment of all, and never few where results may be far', () => {
     expect(rowsToScore({ rows: 16_384, share: 0.1, isFar: false }, 10)).toBe(90)
     expect(rowsToScore({ rows: 100, share: 0.1, isFar: true }, 10)).toBe(500)

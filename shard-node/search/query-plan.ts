@@ -123,8 +123,15 @@ export interface ScanOf {
   readonly isFar: boolean
 }
 
+/**
+ * An index of so few rows is scored row by row, which takes about 0.1 ms: of 1,640 rows with real embeddings, scoring
+ * the 180 nearest by code lost one other view in a hundred from the first five.
+ */
+const scoredWhole = 2_048
+
 /** How many rows to score of those that the scan finds nearest by code. */
 export function rowsToScore({ rows, share, isFar }: ScanOf, k: number): number {
+  if (share === 1 && rows <= scoredWhole) return rows
   const alone = (scored.base + scored.perResult * k) * Math.max(0.5, rows / scannedRows) ** scoredGrowth
   const near = alone * Math.max(leastShareScored, share)
   const far = isFar ? scoredFar.base + scoredFar.perResult * k : 0

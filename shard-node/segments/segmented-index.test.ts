@@ -263,7 +263,7 @@ test('sequences begin anew while nothing is searched, and no search notices', as
 })
 
 test('vectors that have much in common are told apart as soon as their mean is known', async () => {
-  const index = await openIndex({ ties: tieKeys(2_000), tuning: { ...smallSegments, logRows: 16_384 } })
+  const index = await openIndex({ ties: tieKeys(4_000), tuning: { ...smallSegments, logRows: 16_384 } })
   const shifted = (cluster: number): Float32Array =>
     normalise(vectors.query(cluster).map((value, d) => value + (d % 2 === 0 ? 0.5 : -0.5)))
   const put = (item: number): void => {
@@ -279,12 +279,10 @@ test('vectors that have much in common are told apart as soon as their mean is k
     }
     return found / 400
   }
-  for (let item = 0; item < 999; item++) put(item)
-  const before = await recall()
-  for (let item = 999; item < 1_500; item++) put(item)
+  // More than an index has that is scored row by row.
+  for (let item = 0; item < 3_000; item++) put(item)
   expect(await recall()).toBeGreaterThan(0.95)
-  expect(before).toBeLessThan(0.9)
-  expect(index.statistics()).toMatchObject({ rows: 1_500, segments: 1 })
+  expect(index.statistics()).toMatchObject({ rows: 3_000, segments: 1 })
   await index.close()
 })
 
