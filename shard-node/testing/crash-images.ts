@@ -56,7 +56,7 @@ export class CrashImages {
     try {
       return await work()
     } finally {
-      for (const name of this.#synced.keys()) this.#synced.set(name, this.#sizeOf(name))
+      for (const name of readdirSync(this.#source)) this.#synced.set(name, this.#sizeOf(name))
       this.#written.clear()
       this.#follows = true
     }
