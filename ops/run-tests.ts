@@ -24,6 +24,12 @@ const stages: readonly Stage[] = [
   { name: 'lint', what: 'lint and format', command: ['biome', 'check', '--error-on-warnings'] },
   { name: 'unit', what: 'tests that need nothing', command: vitest('unit'), project: 'unit' },
   { name: 'e2e', what: 'tests against a real server', command: vitest('e2e'), project: 'e2e' },
+  {
+    name: 'servers',
+    what: 'tests against real Kafka, Redis and registry',
+    command: vitest('servers'),
+    project: 'servers',
+  },
   { name: 'crash', what: 'tests that kill processes', command: vitest('crash'), project: 'crash' },
   { name: 'browser', what: 'tests in a real browser', command: vitest('browser'), project: 'browser' },
 ]

@@ -144,6 +144,24 @@ export const errorCodes = {
     'The position lies below the start of the log; rebuild from the beginning.',
   ),
   'record-too-large': described(false, 413, 'The record is over the limit of the log.'),
+  'log-unavailable': described(
+    true,
+    503,
+    'No broker of the log answers or takes the write now; it is tried again. Look at the brokers.',
+  ),
+  'queue-unavailable': described(true, 503, 'The work queue does not answer now; it is tried again. Look at Redis.'),
+  'feature-store-unavailable': described(true, 503, 'The feature store does not answer now. Look at Redis.'),
+  'registry-unavailable': described(true, 503, 'The schema registry does not answer now; it is tried again.'),
+  'replica-unavailable': described(
+    true,
+    503,
+    'A shard replica did not answer; others of its shard are asked. Look at that process and its address.',
+  ),
+  'access-denied': described(
+    false,
+    500,
+    'A server refused our credentials or rights; mend user, password, certificates or the access rules.',
+  ),
   'storage-full': described(true, 507, 'The disk is full; reads go on, writes are refused until there is space.'),
   'blob-store-full': described(
     true,

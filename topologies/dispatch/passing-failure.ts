@@ -4,6 +4,10 @@ import type { ErrorCode, FreshetError } from '../../schemas/errors.ts'
 const passing: ReadonlySet<ErrorCode> = new Set([
   'storage-full',
   'storage-failed',
+  'log-unavailable',
+  'queue-unavailable',
+  'feature-store-unavailable',
+  'registry-unavailable',
   'timeout',
   'overloaded',
   'not-ready',
