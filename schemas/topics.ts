@@ -14,5 +14,6 @@ export const subjects = {
   control: 'freshet.control-value',
   engagement: 'freshet.engagement-value',
   deadLetters: 'freshet.dead-letters-value',
+  heartbeats: 'freshet.heartbeats-value',
 } as const
 export type Subject = (typeof subjects)[keyof typeof subjects]

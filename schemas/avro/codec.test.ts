@@ -10,6 +10,7 @@ import {
   arbitraryControlRecord,
   arbitraryDeadLetter,
   arbitraryEngagementRecord,
+  arbitraryHeartbeat,
   arbitraryItemUpserted,
   arbitraryMutation,
   arbitraryObjectsPut,
@@ -36,6 +37,7 @@ describe('a record comes back as it was', () => {
   test('control', () => returns(codecs.control, arbitraryControlRecord))
   test('engagement', () => returns(codecs.engagement, arbitraryEngagementRecord))
   test('dead letters', () => returns(codecs.deadLetters, arbitraryDeadLetter))
+  test('heartbeats', () => returns(codecs.heartbeats, arbitraryHeartbeat))
 
   test('with an attribute called __proto__', () => {
     const attributes = JSON.parse('{"__proto__":"a","constructor":true}')

@@ -3,6 +3,7 @@ import type { ControlRecord } from '../control.ts'
 import type { DeadLetter } from '../dead-letter.ts'
 import type { EngagementRecord } from '../engagement.ts'
 import { FreshetError } from '../errors.ts'
+import type { Heartbeat } from '../heartbeat.ts'
 import type { Mutation } from '../mutation.ts'
 import type { RecordCodec, SchemaSource } from '../record-codec.ts'
 import type { Subject } from '../topics.ts'
@@ -13,6 +14,7 @@ import {
   controlFamily,
   deadLetterFamily,
   engagementFamily,
+  heartbeatFamily,
   mutationFamily,
   type RecordFamily,
 } from './record-families.ts'
@@ -34,9 +36,10 @@ export interface Codecs {
   readonly control: RecordCodec<ControlRecord>
   readonly engagement: RecordCodec<EngagementRecord>
   readonly deadLetters: RecordCodec<DeadLetter>
+  readonly heartbeats: RecordCodec<Heartbeat>
 }
 
-const families = [catalogFamily, mutationFamily, controlFamily, engagementFamily, deadLetterFamily]
+const families = [catalogFamily, mutationFamily, controlFamily, engagementFamily, deadLetterFamily, heartbeatFamily]
 
 /** The schemas this program writes, as JSON text, with their subjects. */
 export const writtenSchemas: readonly { readonly subject: Subject; readonly schema: string }[] = families.map(
@@ -50,14 +53,15 @@ export async function registerSchemas(registry: SchemaRegistrar): Promise<void> 
 
 /** @throws FreshetError `schema-unknown` when the deploy step has not been run */
 export async function openCodecs(directory: SchemaDirectory): Promise<Codecs> {
-  const [catalog, mutations, control, engagement, deadLetters] = await Promise.all([
+  const [catalog, mutations, control, engagement, deadLetters, heartbeats] = await Promise.all([
     openCatalogCodec(directory),
     openMutationCodec(directory),
     openControlCodec(directory),
     openEngagementCodec(directory),
     openDeadLetterCodec(directory),
+    openHeartbeatCodec(directory),
   ])
-  return { catalog, mutations, control, engagement, deadLetters }
+  return { catalog, mutations, control, engagement, deadLetters, heartbeats }
 }
 
 export const openCatalogCodec = (directory: SchemaDirectory) => openCodec(catalogFamily, directory)
@@ -65,6 +69,7 @@ export const openMutationCodec = (directory: SchemaDirectory) => openCodec(mutat
 export const openControlCodec = (directory: SchemaDirectory) => openCodec(controlFamily, directory)
 export const openEngagementCodec = (directory: SchemaDirectory) => openCodec(engagementFamily, directory)
 export const openDeadLetterCodec = (directory: SchemaDirectory) => openCodec(deadLetterFamily, directory)
+export const openHeartbeatCodec = (directory: SchemaDirectory) => openCodec(heartbeatFamily, directory)
 
 /** A registry may reformat what it is given, so schemas are compared by what they write. */
 async function openCodec<T extends { readonly type: string }>(

@@ -4,8 +4,10 @@ import type { ControlRecord } from '../control.ts'
 import type { DeadLetter } from '../dead-letter.ts'
 import type { Engaged, EngagementAction, EngagementRecord } from '../engagement.ts'
 import { type ErrorCode, FreshetError, isErrorCode } from '../errors.ts'
+import type { Heartbeat } from '../heartbeat.ts'
 import { parseItemId } from '../ids.ts'
 import type { ItemObject, Mutation, ObjectsPut } from '../mutation.ts'
+import type { ReplicaState } from '../shard-api.ts'
 import { type Subject, subjects } from '../topics.ts'
 
 /**
@@ -92,6 +94,12 @@ export const deadLetterFamily: RecordFamily<DeadLetter> = {
   },
 }
 
+export const heartbeatFamily: RecordFamily<Heartbeat> = {
+  subject: subjects.heartbeats,
+  schema: schemaFile('heartbeats'),
+  kinds: { Heartbeat: { toAvro: heartbeat => heartbeat, fromAvro: heartbeatFromAvro } },
+}
+
 function schemaFile(name: string): string {
   return readFileSync(new URL(`./${name}.avsc`, import.meta.url), 'utf8')
 }
@@ -142,6 +150,20 @@ function engaged(fields: Omit<Engaged, 'type'>): Engaged {
   if (!engagementActions.has(fields.action))
     throw new FreshetError('bad-request', `there is no engagement action ${fields.action}`)
   return { type: 'Engaged', ...fields }
+}
+
+const replicaStates: ReadonlySet<string> = new Set<ReplicaState>([
+  'starting',
+  'catching-up',
+  'ready',
+  'refusing',
+  'stopped',
+])
+
+/** A state that a newer version added is not one to send queries to. */
+function heartbeatFromAvro(fields: Omit<Heartbeat, 'type'>): Heartbeat {
+  if (fields.role !== 'shard') throw new FreshetError('bad-request', `there is no role ${fields.role}`)
+  return { type: 'Heartbeat', ...fields, state: replicaStates.has(fields.state) ? fields.state : 'refusing' }
 }
 
 /** A code that a newer version added reads as `internal`; the message beside it is kept. */

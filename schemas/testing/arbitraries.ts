@@ -5,7 +5,19 @@ import type { DeadLetter } from '../dead-letter.ts'
 import type { EmbedJob } from '../embed-job.ts'
 import type { EngagementAction, EngagementRecord } from '../engagement.ts'
 import { type ErrorCode, errorCodes } from '../errors.ts'
-import type { Fingerprint, Generation, ImageDigest, ItemId, Offset, Partition, TopicEpoch, Version } from '../ids.ts'
+import type { Heartbeat } from '../heartbeat.ts'
+import type {
+  Fingerprint,
+  Generation,
+  ImageDigest,
+  ItemId,
+  Offset,
+  Partition,
+  ReplicaId,
+  ShardId,
+  TopicEpoch,
+  Version,
+} from '../ids.ts'
 import { itemIdMaxBytes } from '../ids.ts'
 import type {
   AttributesPut,
@@ -18,6 +30,7 @@ import type {
   WorkFailed,
   WorkStage,
 } from '../mutation.ts'
+import type { ReplicaState } from '../shard-api.ts'
 import { encodeF16, normalise } from '../unit-vector.ts'
 
 /** Records and their parts for property tests: every value is one that a reader must take. */
@@ -270,4 +283,36 @@ export const arbitraryDeadLetter: fc.Arbitrary<DeadLetter> = plain({
   key: fc.option(fc.uint8Array()),
   value: fc.option(fc.uint8Array()),
   job: fc.option(arbitraryEmbedJob),
+})
+
+/** Offsets by partition. */
+export const arbitraryOffsets: fc.Arbitrary<Readonly<Record<string, Offset>>> = fc.dictionary(
+  fc.nat(1023).map(String),
+  arbitraryOffset,
+  { maxKeys: 4, noNullPrototype: true },
+)
+
+export const arbitraryReplicaState: fc.Arbitrary<ReplicaState> = fc.constantFrom<ReplicaState[]>(
+  'starting',
+  'catching-up',
+  'ready',
+  'refusing',
+  'stopped',
+)
+
+export const arbitraryHeartbeat: fc.Arbitrary<Heartbeat> = plain({
+  type: fc.constant('Heartbeat' as const),
+  role: fc.constant('shard' as const),
+  replica: text.map(name => name as ReplicaId),
+  shard: count.map(number => number as ShardId),
+  generation: arbitraryGeneration,
+  address: fc.webUrl(),
+  partitions: fc.array(arbitraryPartition),
+  state: arbitraryReplicaState,
+  applied: arbitraryOffsets,
+  watermarks: arbitraryOffsets,
+  indexAgeMs: fc.double(),
+  startedAtMs: timeMs,
+  sequence: long,
+  writtenAtMs: timeMs,
 })

@@ -14,7 +14,7 @@ export interface CodecOptions {
 /** The codec of one subject under a schema id of the caller's choice, without a registry. */
 export async function codecOfSubject(options: CodecOptions): Promise<RecordCodec<{ readonly type: string }>> {
   const { subject, schemaId, learnable = new Map() } = options
-  const { catalog, mutations, control, engagement, deadLetters } = await openCodecs({
+  const { catalog, mutations, control, engagement, deadLetters, heartbeats } = await openCodecs({
     versions: async wanted =>
       writtenSchemas.flatMap(({ subject: has, schema }) => (has === wanted ? [{ id: schemaId, schema }] : [])),
     byId: async id => {
@@ -34,5 +34,7 @@ export async function codecOfSubject(options: CodecOptions): Promise<RecordCodec
       return engagement
     case subjects.deadLetters:
       return deadLetters
+    case subjects.heartbeats:
+      return heartbeats
   }
 }

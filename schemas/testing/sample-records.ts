@@ -2,7 +2,18 @@ import type { CatalogEvent } from '../catalog-event.ts'
 import type { ControlRecord } from '../control.ts'
 import type { DeadLetter } from '../dead-letter.ts'
 import type { EngagementRecord } from '../engagement.ts'
-import type { Fingerprint, Generation, ImageDigest, ItemId, Offset, Partition, TopicEpoch } from '../ids.ts'
+import type { Heartbeat } from '../heartbeat.ts'
+import type {
+  Fingerprint,
+  Generation,
+  ImageDigest,
+  ItemId,
+  Offset,
+  Partition,
+  ReplicaId,
+  ShardId,
+  TopicEpoch,
+} from '../ids.ts'
 import type { Mutation } from '../mutation.ts'
 import { subjects } from '../topics.ts'
 import { encodeF16 } from '../unit-vector.ts'
@@ -122,6 +133,25 @@ const deadLetters: readonly DeadLetter[] = [
   },
 ]
 
+const heartbeats: readonly Heartbeat[] = [
+  {
+    type: 'Heartbeat',
+    role: 'shard',
+    replica: 'v2-2026-1-b' as ReplicaId,
+    shard: 1 as ShardId,
+    generation,
+    address: 'https://shard-1-b.example.com:7490',
+    partitions: [1 as Partition, 3 as Partition],
+    state: 'catching-up',
+    applied: { 1: 4_294_967_300 as Offset, 3: 0 as Offset },
+    watermarks: { 1: 4_294_967_297 as Offset, 3: -1 as Offset },
+    indexAgeMs: 812.5,
+    startedAtMs: atMs,
+    sequence: 42,
+    writtenAtMs: atMs + 42_250,
+  },
+]
+
 /** A record of each type of each subject, no field at its default: what golden files are made of. */
 export const sampleRecords: Readonly<Record<string, readonly { readonly type: string }[]>> = {
   [subjects.catalog]: catalog,
@@ -129,4 +159,5 @@ export const sampleRecords: Readonly<Record<string, readonly { readonly type: st
   [subjects.control]: control,
   [subjects.engagement]: engagement,
   [subjects.deadLetters]: deadLetters,
+  [subjects.heartbeats]: heartbeats,
 }
