@@ -21,7 +21,7 @@ export function schemaRegistryContract(
       const registered = await registry.register(catalog, first)
       expect(registered).toMatchObject({ subject: catalog, version: 1 })
       expect(fieldsOf(registered.schema)).toEqual(fieldsOf(first))
-      expect(await registry.byId(registered.id)).toEqual(registered)
+      expect(await registry.byId(registered.id)).toMatchObject({ id: registered.id, schema: registered.schema })
       expect(await registry.versions(catalog)).toEqual([registered])
     })
 

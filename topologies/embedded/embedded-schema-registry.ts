@@ -2,7 +2,7 @@ import { incompatibilities } from '../../schemas/avro/compatibility.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { Subject } from '../../schemas/topics.ts'
 import type { KeyValueStore } from '../key-value-store.ts'
-import type { RegisteredSchema, SchemaRegistry } from '../schema-registry.ts'
+import { incompatibleSchema, isSameSchema, type RegisteredSchema, type SchemaRegistry } from '../schema-registry.ts'
 
 /**
  * The registry of the one-machine form, in the key-value store of the data directory:
@@ -45,15 +45,12 @@ export class EmbeddedSchemaRegistry implements SchemaRegistry {
 
   async #register(subject: Subject, schema: string): Promise<RegisteredSchema> {
     const versions = this.#versions(subject)
-    const known = versions.find(version => canonical(version.schema) === canonical(schema))
+    const known = versions.find(version => isSameSchema(version.schema, schema))
     if (known) return known
     const reasons = incompatibilities(schema, versions)
-    if (reasons.length > 0)
-      throw new FreshetError('schema-incompatible', `the schema does not fit ${subject}: ${reasons[0]}`, {
-        details: reasons,
-      })
+    if (reasons.length > 0) throw incompatibleSchema(subject, reasons)
     const all = this.#all(idPrefix)
-    const elsewhere = all.find(registered => canonical(registered.schema) === canonical(schema))
+    const elsewhere = all.find(registered => isSameSchema(registered.schema, schema))
     const id = elsewhere?.id ?? Math.max(0, ...all.map(registered => registered.id)) + 1
     const version = (versions.at(-1)?.version ?? 0) + 1
     const registered = { id, subject, version, schema }
@@ -78,13 +75,4 @@ const subjectPrefix = (subject: Subject): string => `schema:subject:${subject}:`
 
 function parse(value: Uint8Array): RegisteredSchema {
   return JSON.parse(Buffer.from(value).toString()) as RegisteredSchema
-}
-
-/** The schema without its layout, to tell whether two are the same. Text that is no JSON stays: the check refuses it. */
-function canonical(schema: string): string {
-  try {
-    return JSON.stringify(JSON.parse(schema))
-  } catch {
-    return schema
-  }
 }
