@@ -1,0 +1,175 @@
+import type { CatalogEvent } from '../schemas/catalog-event.ts'
+import type { ControlRecord } from '../schemas/control.ts'
+import type { Generation, TopicEpoch } from '../schemas/ids.ts'
+import type { RecordCodec } from '../schemas/record-codec.ts'
+import {
+  catalogTopic,
+  controlTopic,
+  deadLetterTopic,
+  engagementTopic,
+  heartbeatTopic,
+  mutationTopic,
+} from '../schemas/topics.ts'
+import { ControlLog } from '../topologies/control/control-log.ts'
+import { initialControlState } from '../topologies/control/control-state.ts'
+import type { EventLog, TopicSpec } from '../topologies/event-log.ts'
+import type { Config } from './config.ts'
+import { ensureTopicEpoch } from './topic-epoch.ts'
+
+/** The options that decide how topics are kept. */
+export type TopicConfig = Pick<Config, 'partitions'> & {
+  readonly log: Pick<Config['log'], 'compactionLagMs'>
+  readonly dispatch: Pick<Config['dispatch'], 'tombstoneRetentionMs'>
+}
+
+export interface TopicDifference {
+  readonly setting: keyof TopicSpec
+  readonly wanted: string
+  readonly present: string
+  /** For a person, who decides. */
+  readonly whatToDo: string
+}
+
+export interface TopicFinding {
+  readonly topic: string
+  readonly state: 'missing' | 'fits' | 'differs'
+  /** Empty unless it differs. */
+  readonly differences: readonly TopicDifference[]
+}
+
+export interface AppliedTopic extends Omit<TopicFinding, 'state'> {
+  readonly state: 'created' | 'fits' | 'differs'
+}
+
+export interface AppliedTopics {
+  readonly topics: readonly AppliedTopic[]
+  /** Of the catalog topic; null while that differs. */
+  readonly topicEpoch: TopicEpoch | null
+}
+
+/** Started by the first roles that find none. */
+export const firstGeneration = 'g1' as Generation
+
+const hourMs = 3_600_000
+const engagementRetentionMs = 7 * 24 * hourMs
+const heartbeatRetentionMs = hourMs
+
+/** Topics of every installation; those of mutations come with their generations. */
+export function topicSpecs({ partitions, log, dispatch }: TopicConfig): readonly TopicSpec[] {
+  const kept = { compacted: false, retentionMs: null, minCompactionLagMs: 0, tombstoneRetentionMs: 0 }
+  return [
+    {
+      name: catalogTopic,
+      partitions,
+      compacted: true,
+      retentionMs: null,
+      minCompactionLagMs: log.compactionLagMs,
+      tombstoneRetentionMs: dispatch.tombstoneRetentionMs,
+    },
+    { ...kept, name: controlTopic, partitions: 1 },
+    { ...kept, name: deadLetterTopic, partitions },
+    { ...kept, name: engagementTopic, partitions, retentionMs: engagementRetentionMs },
+    { ...kept, name: heartbeatTopic, partitions: 1, retentionMs: heartbeatRetentionMs },
+  ]
+}
+
+/** Nulls in a mutation topic collect beaten records and tell a reader nothing, so they need not outlive them. */
+export function mutationTopicSpec({ partitions, log }: TopicConfig, generation: Generation): TopicSpec {
+  return {
+    name: mutationTopic(generation),
+    partitions,
+    compacted: true,
+    retentionMs: null,
+    minCompactionLagMs: log.compactionLagMs,
+    tombstoneRetentionMs: 0,
+  }
+}
+
+/**
+ * Generations that have a mutation topic: those started and not retired, and the first, which starts by itself where
+ * there was none yet.
+ */
+export async function liveGenerations(
+  log: EventLog,
+  codec: RecordCodec<ControlRecord>,
+): Promise<readonly Generation[]> {
+  const isControlThere = (await log.topicSpec(controlTopic)) !== null
+  const { generations } = isControlThere ? await new ControlLog({ log, codec }).refresh() : initialControlState
+  if (generations.size === 0) return [firstGeneration]
+  return [...generations].filter(([, { state }]) => state !== 'retired').map(([generation]) => generation)
+}
+
+/** Holds each wanted topic against what the log has. Changes nothing. */
+export async function checkTopics(log: EventLog, wanted: readonly TopicSpec[]): Promise<readonly TopicFinding[]> {
+  return Promise.all(wanted.map(async spec => compareTopic(spec, await log.topicSpec(spec.name))))
+}
+
+/**
+ * Creates what is missing and changes nothing that is there: a repetition does nothing. A catalog topic that fits
+ * gets its epoch markers where it is empty.
+ * @throws FreshetError `topic-epoch` when the catalog begins with something else; errors of the log
+ */
+export async function applyTopics(
+  log: EventLog,
+  wanted: readonly TopicSpec[],
+  codec: RecordCodec<CatalogEvent>,
+): Promise<AppliedTopics> {
+  const topics: AppliedTopic[] = []
+  for (const spec of wanted) {
+    const finding = compareTopic(spec, await log.topicSpec(spec.name))
+    if (finding.state === 'missing') await log.ensureTopic(spec)
+    topics.push({ ...finding, state: finding.state === 'missing' ? 'created' : finding.state })
+  }
+  const catalog = topics.find(({ topic }) => topic === catalogTopic)
+  const isCatalogReady = catalog !== undefined && catalog.state !== 'differs'
+  return { topics, topicEpoch: isCatalogReady ? await ensureTopicEpoch(log, codec) : null }
+}
+
+/** Settings without effect are not compared: those of log compaction on a topic that has none. */
+export function compareTopic(wanted: TopicSpec, present: TopicSpec | null): TopicFinding {
+  const topic = wanted.name
+  if (present === null) return { topic, state: 'missing', differences: [] }
+  const areBothCompacted = wanted.compacted && present.compacted
+  const settings: readonly (keyof typeof explanations)[] = areBothCompacted
+    ? ['partitions', 'retentionMs', 'minCompactionLagMs', 'tombstoneRetentionMs']
+    : ['partitions', 'compacted', 'retentionMs']
+  const differences = settings
+    .filter(setting => wanted[setting] !== present[setting])
+    .map(setting => ({
+      setting,
+      wanted: shown(wanted[setting]),
+      present: shown(present[setting]),
+      whatToDo: explanations[setting](wanted, present),
+    }))
+  return { topic, state: differences.length === 0 ? 'fits' : 'differs', differences }
+}
+
+const explanations = {
+  partitions: explainPartitions,
+  compacted: wanted =>
+    wanted.compacted
+      ? `Records may already have been deleted by age. If none were: ${alter(wanted, 'cleanup.policy=compact')}`
+      : `Records may already have been compacted away. If none were: ${alter(wanted, 'cleanup.policy=delete')}`,
+  retentionMs: wanted => alter(wanted, `retention.ms=${wanted.retentionMs ?? -1}`),
+  minCompactionLagMs: wanted =>
+    `${alter(wanted, `min.compaction.lag.ms=${wanted.minCompactionLagMs}`)}, or set log.compactionLagMs to what the topic has`,
+  tombstoneRetentionMs: wanted => alter(wanted, `delete.retention.ms=${wanted.tombstoneRetentionMs}`),
+} as const satisfies Partial<Record<keyof TopicSpec, (wanted: TopicSpec, present: TopicSpec) => string>>
+
+/** An item's partition follows from their number, so that it can not be changed while the topic lives. */
+function explainPartitions(wanted: TopicSpec, present: TopicSpec): string {
+  if (wanted.partitions === 1)
+    return 'Its records have one order, so it has one partition. Delete it, if nothing is in it, and apply again.'
+  return (
+    `Partitions are fixed for the life of the topics. Set partitions to ${present.partitions}; or delete all topics, ` +
+    'apply again, and publish the whole catalogue anew.'
+  )
+}
+
+function alter({ name }: TopicSpec, setting: string): string {
+  return `kafka-configs.sh --alter --entity-type topics --entity-name ${name} --add-config ${setting}`
+}
+
+function shown(value: string | number | boolean | null): string {
+  return value === null ? 'for ever' : String(value)
+}
