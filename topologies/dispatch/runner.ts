@@ -29,6 +29,11 @@ export interface DispatchPorts extends EffectPorts {
 
 export interface DispatchRunnerOptions {
   readonly settings: DispatchSettings
+  /**
+   * `all`: the one dispatcher of its generation. `group` (of the distributed form): one of any number; the consumer
+   * group of the generation says which partitions are this one's now.
+   */
+  readonly partitions?: 'all' | 'group'
   /** Called once, when the runner cannot go on; it has stopped by itself then. Codes: `topic-epoch`, `topic-mismatch`, final storage errors, `internal`. */
   readonly onFailure: (error: FreshetError) => void
   /** Records taken from a reader at once. */
@@ -40,6 +45,8 @@ export interface DispatchRunnerOptions {
 
 export interface DispatchPartitionStatus {
   readonly partition: Partition
+  /** The mutation log is read to where it ended at the assignment; no event of the partition is read before that is done. */
+  readonly catchingUp: boolean
   /** Catalog offset up to which everything is applied, inclusive; -1 before the first. */
   readonly watermark: Offset
   readonly position: Offset
@@ -57,6 +64,9 @@ export interface DispatchStatus {
   readonly error: FreshetError | null
   /** Reading the catalog is paused by backpressure. */
   readonly paused: boolean
+  /** Grows with each reassignment followed; 0 before the first. */
+  readonly assignmentEpoch: number
+  /** Those assigned to this process, no others: of each partition only the owner tells the watermark. */
   readonly partitions: readonly DispatchPartitionStatus[]
   /** Since the start of this process. */
   readonly counts: {
@@ -95,7 +105,7 @@ export class DispatchRunner {
 
   constructor(ports: DispatchPorts, options: DispatchRunnerOptions) {
     this.#ports = ports
-    this.#options = { batchRecords: 256, hintTtlMs: 24 * 3_600_000, tickMs: 100, ...options }
+    this.#options = { partitions: 'all', batchRecords: 256, hintTtlMs: 24 * 3_600_000, tickMs: 100, ...options }
     const { generation } = options.settings
     this.#table = new ItemTable(ports.table, generation)
     this.#state = newDispatchState(options.settings, itemId => this.#table.lookup(itemId))
@@ -172,8 +182,10 @@ export class DispatchRunner {
       state: this.#phase,
       error: this.#failure ?? this.#writer.passingFailure,
       paused,
+      assignmentEpoch: this.#state.partitions.size > 0 ? 1 : 0,
       partitions: Array.from(partitions.values(), partition => ({
         partition: partition.partition,
+        catchingUp: false,
         watermark: partition.window.watermark,
         position: partition.window.position,
         endOffset: partition.end,
