@@ -1,6 +1,4 @@
-import { FreshetError } from '../../schemas/errors.ts'
 import type { Snapshot } from '../search/search-messages.ts'
-import type { CurrentSets } from './current-sets.ts'
 import type { IndexSegment } from './index-segment.ts'
 import { LogSegment, rowsIn } from './log-segment.ts'
 import { Merge } from './merge.ts'
@@ -34,7 +32,8 @@ const itemHeadroom = 4
  */
 export class IndexRows {
   readonly #options: IndexRowsOptions
-  readonly #sets: CurrentSets
+  /** Item numbers lie below. */
+  #itemLimit: number
   #frozen: readonly IndexSegment[]
   #log: LogSegment
   #sequence = 1
@@ -46,7 +45,7 @@ export class IndexRows {
 
   constructor(options: IndexRowsOptions, restored: RestoredRows) {
     this.#options = options
-    this.#sets = restored.sets
+    this.#itemLimit = restored.itemLimit
     this.#frozen = restored.segments
     this.#visibleRows = restored.visibleRows
     this.#visibleItems = restored.visibleItems
@@ -77,11 +76,6 @@ export class IndexRows {
     return this.#visibleItems
   }
 
-  /** Of the table of current sets. */
-  get tableBytes(): number {
-    return this.#sets.memoryBytes
-  }
-
   /** See `VectorIndex`. */
   put(item: number, { vectors, visible }: { readonly vectors: Uint8Array; readonly visible: boolean }): number {
     const { dims, logRows } = this.#options
@@ -89,7 +83,7 @@ export class IndexRows {
     if (!this.#log.hasRoom(item, count)) this.#rotate(item)
     this.#drop(item)
     const ordinal = this.#log.append(item, vectors, settledWords[visible ? 'visible' : 'hidden'])
-    this.#sets.set(item, ordinal, count)
+    this.#itemLimit = Math.max(this.#itemLimit, item + 1)
     if (visible) this.#countVisible(count, 1)
     this.#changed(item)
     if (!this.#isCentred) this.#centre()
@@ -111,16 +105,8 @@ export class IndexRows {
 
   /** Null: the item has no set. */
   locate(item: number): LocatedSet | null {
-    const count = this.#sets.countOf(item)
-    if (count === 0) return null
-    const firstOrdinal = this.#sets.firstOrdinalOf(item)
-    const inLog = this.#log.segment.rowOfSet(item, firstOrdinal)
-    if (inLog >= 0) return { segment: this.#log.segment, row: inLog, count }
-    for (const segment of this.#frozen) {
-      const row = segment.rowOfSet(item, firstOrdinal)
-      if (row >= 0) return { segment, row, count }
-    }
-    throw new FreshetError('internal', `no segment holds the vectors of item ${item}`)
+    if (item >= this.#itemLimit) return null
+    return located(this.#log.segment, item) ?? firstLocated(this.#frozen, item)
   }
 
   isVisible({ segment, row }: LocatedSet): boolean {
@@ -184,7 +170,7 @@ export class IndexRows {
 
   #newLog(firstOrdinal: number, mean: Float32Array, item = 0): LogSegment {
     const { dims, threads, logRows, newSegmentId } = this.#options
-    const items = Math.max(this.#sets.limit, item + 1) + itemHeadroom * logRows
+    const items = Math.max(this.#itemLimit, item + 1) + itemHeadroom * logRows
     return new LogSegment({ id: newSegmentId(), dims, firstOrdinal, capacity: logRows, items, mean, threads })
   }
 
@@ -195,7 +181,6 @@ export class IndexRows {
     const { words } = set.segment.columns
     words.fill(diedAt(words[set.row]!, this.#sequence + 1), set.row, set.row + set.count)
     set.segment.garbage += set.count
-    this.#sets.clear(item)
     return true
   }
 
@@ -224,6 +209,19 @@ export class IndexRows {
     if (standing === 'garbage') segment.garbage += end - row
     words.fill(settledWords[standing], row, end)
   }
+}
+
+function located(segment: IndexSegment, item: number): LocatedSet | null {
+  const row = segment.rowOfCurrentSet(item)
+  return row < 0 ? null : { segment, row, count: segment.rowsOfSet(row) }
+}
+
+function firstLocated(segments: readonly IndexSegment[], item: number): LocatedSet | null {
+  for (const segment of segments) {
+    const set = located(segment, item)
+    if (set !== null) return set
+  }
+  return null
 }
 
 function largest(segments: readonly IndexSegment[]): IndexSegment | undefined {

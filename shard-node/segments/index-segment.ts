@@ -3,6 +3,7 @@ import { FreshetError } from '../../schemas/errors.ts'
 import { decodeF16, norm } from '../../schemas/unit-vector.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import { type RowColumns, type RowMemoryHandle, rowMemoryBytes } from '../kernel/row-memory.ts'
+import { LogDirectory } from './log-directory.ts'
 import { RowNorms } from './row-norms.ts'
 import { isGarbage } from './row-word.ts'
 import type { SavedGraph, SavedSegment, SegmentView } from './segment.ts'
@@ -30,6 +31,8 @@ export class IndexSegment {
   readonly memory: RowMemoryHandle
   readonly columns: RowColumns
   readonly mean: Float32Array
+  /** Of a log segment. */
+  readonly #directory: LogDirectory | null
   norms = new RowNorms()
   /** The files that hold its rows; of the log segment that is being written maybe not all. */
   saved: SavedSegment | null
@@ -47,6 +50,8 @@ export class IndexSegment {
     this.mean = options.mean
     this.saved = options.saved
     this.rows = options.rows
+    this.#directory = options.order === 'log' ? new LogDirectory(options.columns) : null
+    for (let row = 0; row < options.rows; row++) if (options.columns.objects[row] === 0) this.#directory?.add(row)
   }
 
   get graph(): SavedGraph | null {
@@ -60,19 +65,31 @@ export class IndexSegment {
 
   /** Bytes of its memory and of its graph. */
   get memoryBytes(): number {
-    return rowMemoryBytes(this.memory.shape) + (this.graph?.bytes ?? 0)
+    return rowMemoryBytes(this.memory.shape) + (this.#directory?.memoryBytes ?? 0) + (this.graph?.bytes ?? 0)
   }
 
   get diskBytes(): number {
     return this.saved === null ? 0 : this.saved.rows.bytes + (this.saved.graph?.bytes ?? 0)
   }
 
-  /** First row of the item's set if that set is the one with this first ordinal and it lies here; else -1. */
-  rowOfSet(item: number, firstOrdinal: number): number {
-    if (firstOrdinal < this.firstOrdinal || firstOrdinal > this.lastOrdinal) return -1
-    if (this.order === 'log') return firstOrdinal - this.firstOrdinal
-    const row = this.firstRowOf(item)
+  /** First row of the item's current set if it lies here; else -1. */
+  rowOfCurrentSet(item: number): number {
+    const row = this.#directory === null ? this.firstRowOf(item) : this.#directory.rowOf(item)
     return row >= 0 && !isGarbage(this.columns.words[row]!) ? row : -1
+  }
+
+  /** Of the set that begins at this row. */
+  rowsOfSet(row: number): number {
+    const { items, objects } = this.columns
+    let count = 1
+    while (row + count < this.rows && items[row + count] === items[row] && objects[row + count] === count) count++
+    return count
+  }
+
+  /** A set has been written from this row on. */
+  addSet(row: number, count: number): void {
+    this.rows += count
+    this.#directory?.add(row)
   }
 
   /** First row of the item in a segment sorted by item; -1: none. */

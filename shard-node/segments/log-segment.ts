@@ -20,7 +20,7 @@ export interface LogSegmentOptions {
 
 /** Rows that a mean is taken of; fewer say little. */
 const sampledRows = 1_000
-/** `CurrentSets` counts a set's rows in a byte. */
+/** `objects` counts a set's rows in a byte. */
 const mostRows = 255
 
 /** Writes the log segment that is being written: rows in the order they are put. */
@@ -68,7 +68,7 @@ export class LogSegment {
       norms.add(norm(decodeF16(vectors.subarray(object * rowBytes, (object + 1) * rowBytes), this.#decoded)))
     }
     this.#kernel.encode(from, from + count, mean)
-    this.segment.rows += count
+    this.segment.addSet(from, count)
     return ordinal
   }
 
@@ -95,7 +95,11 @@ export class LogSegment {
     copy.segment.columns.items.set(columns.items)
     copy.segment.columns.objects.set(columns.objects)
     copy.segment.columns.words.set(columns.words)
-    copy.segment.rows = rows
+    for (let row = 0; row < rows; ) {
+      const count = this.segment.rowsOfSet(row)
+      copy.segment.addSet(row, count)
+      row += count
+    }
     copy.segment.garbage = garbage
     copy.segment.norms = norms
     copy.#kernel.encode(0, rows, mean)

@@ -39,9 +39,10 @@ export class SegmentFiles {
     const { files, threads, kind } = this.#options
     const { id, rows } = saved
     const vectors = kind === 'standard' || rows.order === 'log'
-    const read = await readRows(files, rows, { threads, vectors })
-    const graph = kind === 'standard' ? await this.#usable(saved) : null
-    const { memory, columns, mean, ordinals } = read
+    // Side by side: one is read while the other is summed. The graph's part does not reject.
+    const usable = kind === 'standard' ? this.#usable(saved) : null
+    const { memory, columns, mean, ordinals } = await readRows(files, rows, { threads, vectors }).finally(() => usable)
+    const graph = await usable
     const { order, firstOrdinal } = rows
     const segment = new IndexSegment({
       id,

@@ -169,8 +169,7 @@ export class SegmentedIndex implements VectorIndex {
       graphs: sum(segment => (segment.graph === null ? 0 : 1)),
       segments: segments.length,
       scannedRows: sum(segment => (segment.graph === null ? segment.rows : 0)),
-      memoryBytes:
-        this.#rows.tableBytes + this.#rows.segments.reduce((total, segment) => total + segment.memoryBytes, 0),
+      memoryBytes: this.#rows.segments.reduce((total, segment) => total + segment.memoryBytes, 0),
       diskBytes: sum(segment => segment.diskBytes),
       normMin: segments.reduce((least, { norms }) => Math.min(least, norms.min), segments[0]?.norms.min ?? 0),
       normMax: segments.reduce((most, { norms }) => Math.max(most, norms.max), 0),

@@ -1,0 +1,93 @@
+import { createServer as createPlainServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createTlsServer, type ServerOptions as TlsServerOptions } from 'node:https'
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { FreshetError } from '../../schemas/errors.ts'
+import type { Partition } from '../../schemas/ids.ts'
+import type { ReplicaState, ShardReplica, ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
+import type { DigestBuckets } from '../../schemas/shard-shapes.ts'
+import { requireSecret } from './access.ts'
+import { answerErrors } from './error-answers.ts'
+import { healthRoutes } from './health-routes.ts'
+import { replicaRoutes } from './replica-routes.ts'
+
+/** What the server needs of a replica; `ShardNode` fits. */
+export interface ServedReplica extends ShardReplica {
+  readonly state: ReplicaState
+  searchBatch(requests: readonly ShardSearchRequest[], signal?: AbortSignal): Promise<readonly ShardSearchResult[]>
+  digestBuckets(partition: Partition): DigestBuckets
+  checkpoint(): Promise<void>
+  exportTo(directory: string): Promise<void>
+}
+
+export interface ShardServerOptions {
+  /** The replicas of this process; asked anew per request. */
+  readonly replicas: () => readonly ServedReplica[]
+  /** Why a replica of this process cannot go on; null while all can. */
+  readonly failure: () => FreshetError | null
+  /** What gateways must show as bearer token; null: everyone who reaches the address may ask. */
+  readonly secret: string | null
+  /** Certificate and key; plain HTTP without. */
+  readonly tls?: TlsServerOptions
+  /** Prometheus text; without it there is no `/metrics`. */
+  readonly metrics?: () => Promise<string>
+  readonly logger?: FastifyBaseLogger
+  readonly limits?: Partial<ShardServerLimits>
+}
+
+export interface ShardServerLimits {
+  readonly bodyMaxBytes: number
+  /** The longest that a request may take, and how long one takes that does not say. */
+  readonly timeoutMs: number
+  /** After which connections are cut when the server closes. */
+  readonly drainMs: number
+}
+
+export const defaultShardServerLimits: ShardServerLimits = {
+  bodyMaxBytes: 8 * 2 ** 20,
+  timeoutMs: 30_000,
+  drainMs: 5_000,
+}
+
+/** Longer than clients keep an idle connection, so that it is not they who find it closed under a request. */
+const keepAliveMs = 75_000
+
+/** What routes work with. */
+export interface ShardServerParts extends Omit<ShardServerOptions, 'limits'> {
+  readonly limits: ShardServerLimits
+  /** Aborts when the server drains: whoever waits for a change is answered at once. */
+  readonly draining: AbortSignal
+}
+
+/**
+ * Serves the replicas of a shard role to gateways, see `schemas/shard-wire.ts`, and tells probes how it is. Not
+ * listening yet; the caller listens, and closes, which drains: requests in hand are finished, no other is taken.
+ */
+export function createShardServer(options: ShardServerOptions): FastifyInstance {
+  const limits = { ...defaultShardServerLimits, ...options.limits }
+  const app: FastifyInstance = fastify({
+    ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
+    logController: new LogController({ disableRequestLogging: true }),
+    bodyLimit: limits.bodyMaxBytes,
+    serverFactory: handler => newServer(handler, options.tls),
+    return503OnClosing: false,
+  })
+  const draining = new AbortController()
+  app.addHook('preClose', async () => {
+    draining.abort()
+    setTimeout(() => app.server.closeAllConnections(), limits.drainMs).unref()
+  })
+  const parts: ShardServerParts = { ...options, limits, draining: draining.signal }
+  answerErrors(app)
+  healthRoutes(app, parts)
+  app.register(async scope => {
+    requireSecret(scope, options.secret)
+    replicaRoutes(scope, parts)
+  })
+  return app
+}
+
+function newServer(handler: RequestListener, tls: TlsServerOptions | undefined): Server {
+  const server = tls === undefined ? createPlainServer(handler) : createTlsServer(tls, handler)
+  server.keepAliveTimeout = keepAliveMs
+  return server
+}
