@@ -56,12 +56,18 @@ export interface ReaderOptions {
  * The ordered, durable truth. Called by: the gateway (append events), the dispatcher (read catalog and mutations,
  * append mutations), workers (append mutations), shards (read mutations).
  *
- * Errors: `topic-missing`, `topic-mismatch`, `record-too-large` are final; `storage-full`, `storage-failed` may be
- * retried by the caller, who then may write a record twice: every reader tolerates duplicates.
+ * Errors: `topic-missing`, `topic-mismatch`, `record-too-large`, `access-denied` are final; `storage-full`,
+ * `storage-failed`, `log-unavailable` may be retried by the caller, who then may write a record twice: every reader
+ * tolerates duplicates.
  */
 export interface EventLog {
-  /** Creates the topic or checks that it fits. @throws FreshetError `topic-mismatch` */
+  /**
+   * Creates the topic or checks that it fits. Durations of one that is there are set to those of the spec.
+   * @throws FreshetError `topic-mismatch` (another number of partitions, or compacted and not)
+   */
   ensureTopic(spec: TopicSpec): Promise<void>
+  /** How the topic is kept now; null when there is none. */
+  topicSpec(topic: string): Promise<TopicSpec | null>
   /** @throws FreshetError `topic-missing` */
   partitionCount(topic: string): Promise<number>
   /**
@@ -84,16 +90,25 @@ export interface LogReader {
   /**
    * Next records, in order per partition, at most `maxRecords`. Waits up to `waitMs` for the first; an empty array
    * then. Offsets may have gaps (log compaction).
+   * @throws FreshetError `log-unavailable`: the reader goes on, poll again · `offset-out-of-range`, `topic-missing`,
+   * `access-denied`: this reader has ended, close it
    */
   poll(maxRecords: number, waitMs: number): Promise<readonly LogRecord[]>
-  /** Partitions now read and the epoch of their assignment; work of an older epoch is fenced by the caller. */
+  /**
+   * Partitions now read and the epoch of their assignment; work of an older epoch is fenced by the caller. They
+   * change only within a `poll`, which then returns nothing. With a new epoch every partition begins anew at the
+   * group's committed offset, the kept ones too, and none is paused.
+   */
   assignment(): { readonly epoch: number; readonly partitions: readonly Partition[] }
   /** Paused partitions deliver nothing until resumed. */
   pause(partitions: readonly Partition[]): void
   resume(partitions: readonly Partition[]): void
   /** Next offset this reader will deliver from. */
   position(partition: Partition): Offset
-  /** Commits next-to-read offsets for the group; durable when resolved. */
+  /**
+   * Commits next-to-read offsets for the group; durable when resolved. Partitions that are not assigned here any more
+   * are left out, even if this reader has not yet seen the change: it never moves the offsets of another owner.
+   */
   commit(offsets: ReadonlyMap<Partition, Offset>): Promise<void>
   /** Wakes a waiting poll, which returns what it has. */
   close(): Promise<void>

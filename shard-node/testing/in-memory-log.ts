@@ -84,6 +84,10 @@ class InMemoryLog implements EventLog {
       throw new FreshetError('topic-mismatch', `topic ${spec.name} exists with other settings`)
   }
 
+  async topicSpec(topic: string): Promise<TopicSpec | null> {
+    return this.#storage.topics.get(topic)?.spec ?? null
+  }
+
   async partitionCount(topic: string): Promise<number> {
     return this.#storage.topic(topic).partitions.length
   }

@@ -122,6 +122,25 @@ export function eventLogContract(name: string, createFixture: () => Promise<Even
       await expect(log.ensureTopic(topicSpec(topic, 4))).rejects.toMatchObject({ code: 'topic-mismatch' })
     })
 
+    test('a topic tells how it is kept', async () => {
+      const kept: TopicSpec = {
+        name: `${topic}-kept`,
+        partitions: 2,
+        compacted: true,
+        retentionMs: null,
+        minCompactionLagMs: 60_000,
+        tombstoneRetentionMs: 120_000,
+      }
+      await log.ensureTopic(kept)
+      expect(await log.topicSpec(kept.name)).toEqual(kept)
+      await log.ensureTopic({ ...kept, minCompactionLagMs: 90_000 })
+      expect(await log.topicSpec(kept.name)).toEqual({ ...kept, minCompactionLagMs: 90_000 })
+      expect(await log.topicSpec(`${topic}-absent`)).toBeNull()
+      const expiring = { ...topicSpec(`${topic}-expiring`, 1), retentionMs: 3_600_000 }
+      await log.ensureTopic(expiring)
+      expect(await log.topicSpec(expiring.name)).toEqual(expiring)
+    })
+
     test('records, offsets, topics and commits are there after opening again', async () => {
       await log.append(topic, [record(p0, 'a'), record(p0, 'b'), record(p2, 'c')])
       const reader = await log.openReader({ topic, partitions: [p0], group, from: 'committed' })

@@ -52,6 +52,10 @@ export class EmbeddedEventLog implements EventLog {
     return created
   }
 
+  async topicSpec(topic: string): Promise<TopicSpec | null> {
+    return this.#topics.get(topic)?.spec ?? null
+  }
+
   async partitionCount(topic: string): Promise<number> {
     return this.#topic(topic).partitions.length
   }
