@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { FreshetError } from '../schemas/errors.ts'
+import { searchThreadsFor } from '../shard-node/segments/index-tuning.ts'
 import { boolean, bytes, choice, count, durationMs, type Kind, path, pathList, text } from './config-kinds.ts'
 import { closestTo } from './config-suggestion.ts'
 
@@ -82,7 +83,7 @@ const options = {
   index: {
     searchThreads: {
       kind: count(1, 64),
-      fallback: ({ cores }) => Math.max(1, Math.min(4, cores - 1)),
+      fallback: ({ cores }) => searchThreadsFor(cores),
       fallbackText: 'cores - 1, at most 4',
       description: 'Threads of each shard that search.',
     } satisfies Option<number>,

@@ -50,7 +50,7 @@ export interface ShardTuning {
   readonly checkpointEveryMs: number | null
   /** `retention.tombstones`: an older checkpoint is refused, an older removal below the watermark is forgotten. */
   readonly tombstoneRetentionMs: number
-  /** How the index is laid out and searched; what is left out is as in `standardTuning`. */
+  /** How the index is laid out and searched; what is left out is as in `tuningOf` its kind. */
   readonly index: Partial<IndexTuning>
   /** How items are kept on disk; what is left out is as the item store has it. */
   readonly items: Partial<ItemStoreTuning>

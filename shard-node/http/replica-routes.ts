@@ -1,7 +1,7 @@
-import { Readable } from 'node:stream'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { FreshetError } from '../../schemas/errors.ts'
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
 import { asPartition, parseItemId } from '../../schemas/ids.ts'
+import type { ShardSearchRequest } from '../../schemas/shard-api.ts'
 import {
   changedWire,
   digestBucketsWire,
@@ -18,57 +18,121 @@ import {
   vectorWire,
   wireHeaders,
 } from '../../schemas/shard-wire.ts'
+import { whileAsked } from './call-signal.ts'
 import type { ServedReplica, ShardServerParts } from './shard-server.ts'
 
 /** One request to one replica. */
 interface Call {
   readonly replica: ServedReplica
+  /** Empty where the route takes none. */
   readonly body: string
   readonly query: Readonly<Record<string, string | undefined>>
   /** Aborts when the time of the request is over or the caller has gone. */
   readonly signal: AbortSignal
+  readonly reply: FastifyReply
 }
+
+/** Null when it has sent the answer itself. */
+type Answer = (call: Call) => Promise<string | null>
 
 /** What gateways ask of replicas. */
 export function replicaRoutes(scope: FastifyInstance, parts: ShardServerParts): void {
   scope.removeAllContentTypeParsers()
   scope.addContentTypeParser('application/json', { parseAs: 'string' }, (_request, body, done) => done(null, body))
-
-  const route = (method: 'GET' | 'POST', what: string, answer: (call: Call) => Promise<string | Readable>): void => {
+  for (const [route, answer] of Object.entries(answersOf(parts))) {
+    const [method, what] = route.split(' ') as ['GET' | 'POST', string]
     scope.route({
       method,
       url: `${shardPrefix}/:replica/${what}`,
       exposeHeadRoute: false,
       handler: async (request, reply) => {
         const replica = servedReplica(parts, (request.params as { readonly replica: string }).replica)
-        reply.header(wireHeaders.replica, replicaTag(replica)).type('application/json')
+        reply.headers({ [wireHeaders.replica]: replicaTag(replica), 'content-type': 'application/json' })
         const call = request.headers[wireHeaders.call]
         if (call !== undefined) reply.header(wireHeaders.call, call)
-        return whileAsked({ request, reply, maxMs: parts.limits.timeoutMs }, signal =>
-          answer({ replica, body: request.body as string, query: request.query as Call['query'], signal }),
+        const body = (request.body ?? '') as string
+        const query = request.query as Call['query']
+        const text = await whileAsked({ request, reply, maxMs: parts.limits.timeoutMs }, signal =>
+          answer({ replica, body, query, signal, reply }),
         )
+        return text ?? reply
       },
     })
   }
+}
 
-  route('POST', 'search', async ({ replica, body, signal }) =>
-    searchResultWire.encode(await tellingState(replica, replica.search(ownRequest(replica, body), signal))),
+function answersOf({ draining }: ShardServerParts): Readonly<Record<string, Answer>> {
+  return {
+    'POST search': async ({ replica, body, signal }) => {
+      const request = ownRequest(replica, searchRequestWire.decode(body))
+      return searchResultWire.encode(await tellingState(replica, replica.search(request, signal)))
+    },
+    'POST search-batch': async ({ replica, body, signal }) => {
+      const requests = searchBatchWire.decode(body).map(request => ownRequest(replica, request))
+      return searchResultsWire.encode(await tellingState(replica, replica.searchBatch(requests, signal)))
+    },
+    'GET registers': async ({ replica, query }) =>
+      registersWire.encode(await replica.registers(parseItemId(query.itemId))),
+    'GET vector': async ({ replica, query }) => {
+      const vector = replica.objectVector(parseItemId(query.itemId), parseIndex(query.object))
+      return vectorWire.encode(await tellingState(replica, vector))
+    },
+    'GET status': async ({ replica }) => statusWire.encode(await replica.status()),
+    'GET changed': call => sendWhenChanged(call, draining),
+    'GET digest': async ({ replica, query }) =>
+      digestBucketsWire.encode({ buckets: replica.digestBuckets(asPartition(parseIndex(query.partition))) }),
+    'POST checkpoint': async ({ replica }) => {
+      await tellingState(replica, replica.checkpoint())
+      return doneWire.encode({ ok: true })
+    },
+    'POST snapshot': async ({ replica, body }) => {
+      await tellingState(replica, replica.exportTo(snapshotOrderWire.decode(body).directory))
+      return doneWire.encode({ ok: true })
+    },
+  }
+}
+
+function servedReplica({ replicas }: ShardServerParts, name: string): ServedReplica {
+  const found = replicas().find(({ replica }) => replica === name)
+  if (found === undefined) throw new FreshetError('replica-unavailable', `there is no replica ${name} here`)
+  return found
+}
+
+function ownRequest(replica: ServedReplica, request: ShardSearchRequest): ShardSearchRequest {
+  if (request.generation === replica.generation) return request
+  throw new FreshetError('bad-request', `${replica.replica} holds ${replica.generation}, not ${request.generation}`)
+}
+
+/** A replica that does not answer yet tells how far it is. */
+async function tellingState<T>(replica: ServedReplica, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer
+  } catch (thrown) {
+    const error = asFreshetError(thrown)
+    if (error.code !== 'not-ready') throw error
+    throw new FreshetError('not-ready', error.message, { cause: error, details: { state: replica.state } })
+  }
+}
+
+/**
+ * The headers, and a space of JSON, are sent once the replica is listened to: whoever reads the item's registers
+ * after that misses no change.
+ */
+async function sendWhenChanged({ replica, query, signal, reply }: Call, draining: AbortSignal): Promise<null> {
+  const ends = AbortSignal.any([signal, draining])
+  const change = replica.changed(parseItemId(query.itemId), ends)
+  reply.hijack()
+  reply.raw.writeHead(200, reply.getHeaders() as Record<string, string>)
+  reply.raw.write(' ')
+  const changed = await change.then(
+    () => true,
+    () => false,
   )
-  route('POST', 'search-batch', async ({ replica, body, signal }) =>
-    searchResultsWire.encode(
-      await tellingState(replica, replica.searchBatch(searchBatchWire.decode(body), signal)),
-    ),
-  )
-  route('GET', 'registers', async ({ replica, query }) =>
-    registersWire.encode(await replica.registers(parseItemId(query.itemId))),
-  )
-  route('GET', 'vector', async ({ replica, query }) =>
-    vectorWire.encode(
-      await tellingState(replica, replica.objectVector(parseItemId(query.itemId), index(query.object, 'object'))),
-    ),
-  )
-  route('GET', 'status', async ({ replica }) => statusWire.encode(await replica.status()))
-  route('GET', 'digest', async ({ replica, query }) =>
-    digestBucketsWire.encode({ buckets: replica.digestBuckets(asPartition(index(query.partition, 'partition'))) }),
-  )
+  reply.raw.end(changedWire.encode({ changed }))
+  return null
+}
+
+function parseIndex(text: string | undefined): number {
+  if (text !== undefined && /^[0-9]{1,9}$/.test(text)) return Number(text)
+  throw new FreshetError('bad-request', 'the query string lacks a whole number')
 }

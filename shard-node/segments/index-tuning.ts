@@ -29,3 +29,15 @@ export const standardTuning: IndexTuning = {
   effort: 44,
   sequenceLimit: 2 ** 30 - 2 ** 20,
 }
+
+/** Log segments have their vectors in memory: with smaller ones there is less of that beside the codes. */
+const compressedLogRows = 4_096
+
+export function tuningOf(kind: IndexTuning['kind']): IndexTuning {
+  return kind === 'standard' ? standardTuning : { ...standardTuning, kind, logRows: compressedLogRows }
+}
+
+/** One core is left to the owner of the index; a fifth thread has not been measured. */
+export function searchThreadsFor(cores: number): number {
+  return Math.max(1, Math.min(4, cores - 1))
+}

@@ -9,7 +9,7 @@ import type { IndexAnswer, IndexQuery, IndexStatistics, VectorIndex } from '../v
 import { Compactor } from './compactor.ts'
 import { IndexRows } from './index-rows.ts'
 import type { IndexSegment } from './index-segment.ts'
-import { type IndexTuning, standardTuning } from './index-tuning.ts'
+import { type IndexTuning, tuningOf } from './index-tuning.ts'
 import { type Registers, type RestoredRows, restoreRows, type SavedRowsRead } from './restore-rows.ts'
 import type { SavedSegment } from './segment.ts'
 import { SegmentFiles } from './segment-files.ts'
@@ -21,7 +21,7 @@ export interface SegmentedIndexOptions extends Registers {
   readonly dims: number
   /** Tie keys by item number, over a growable SharedArrayBuffer. */
   readonly ties: Uint32Array
-  /** What is left out is as in `standardTuning`. */
+  /** What is left out is as in `tuningOf` its kind. */
   readonly tuning?: Partial<IndexTuning>
   /** Segments of the checkpoint; empty: a new index. */
   readonly saved: readonly SavedSegment[]
@@ -79,7 +79,7 @@ export class SegmentedIndex implements VectorIndex {
    * @throws FreshetError `checkpoint-corrupt` | `storage-failed` when their rows cannot be used
    */
   static async open(options: SegmentedIndexOptions): Promise<SegmentedIndex> {
-    const tuning = { ...standardTuning, ...options.tuning }
+    const tuning = { ...tuningOf(options.tuning?.kind ?? 'standard'), ...options.tuning }
     const { threads, kind } = tuning
     const files = new ShardFiles(options.directory, options.onDiskStep)
     let lastSegmentId = Math.max(options.lastSegmentId, ...options.saved.map(({ id }) => id))

@@ -1,4 +1,4 @@
-import { lstatSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, lstatSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { IndexTuning } from '../../../shard-node/segments/index-tuning.ts'
@@ -26,6 +26,9 @@ export interface LiveRows {
 }
 
 const savedName = 'bench-saved.json'
+/** u32s by item, read in place: text of this length would leave its traces in the memory that is measured. */
+const numbersNames = { rows: 'bench-rows', ordinals: 'bench-ordinals' } as const
+const ownNames: ReadonlySet<string> = new Set([savedName, ...Object.values(numbersNames)])
 const none = 0xffffffff
 
 /** What the bench keeps so that an index can be opened again: the registers' segment. */
@@ -33,9 +36,6 @@ interface Saved {
   readonly segments: readonly SavedSegment[]
   readonly limit: number
   readonly nextRow: number
-  /** Base64 of u32s by item. */
-  readonly rows: string
-  readonly ordinals: string
 }
 
 /**
@@ -168,17 +168,15 @@ export class BenchIndex {
 
   /** Makes everything durable and removes the files that neither the checkpoint nor the running index needs. */
   async checkpoint(): Promise<readonly SavedSegment[]> {
-    const picture = {
-      limit: this.#limit,
-      nextRow: this.#supply.nextRow,
-      rows: base64(this.#rows),
-      ordinals: base64(this.#ordinals),
-    }
+    const picture = { limit: this.#limit, nextRow: this.#supply.nextRow }
+    const [rows, ordinals] = [this.#rows.slice(), this.#ordinals.slice()]
     const segments = await this.index.segmentsForCheckpoint()
+    writeFileSync(join(this.#directory, numbersNames.rows), rows)
+    writeFileSync(join(this.#directory, numbersNames.ordinals), ordinals)
     writeFileSync(join(this.#directory, savedName), JSON.stringify({ segments, ...picture } satisfies Saved))
     const named = segments.flatMap(({ rows, graph }) => (graph === null ? [rows.file] : [rows.file, graph.file]))
     const listed = readdirSync(this.#directory)
-    const keep = new Set([savedName, ...named, ...this.index.segmentsInUse()])
+    const keep = new Set([...ownNames, ...named, ...this.index.segmentsInUse()])
     for (const file of listed) if (!keep.has(file)) rmSync(join(this.#directory, file), { recursive: true })
     return segments
   }
@@ -197,7 +195,7 @@ export class BenchIndex {
   /** Bytes that the index's files take on disk. */
   diskBytes(): number {
     return readdirSync(this.#directory)
-      .filter(file => file !== savedName)
+      .filter(file => !ownNames.has(file))
       .reduce((total, file) => total + lstatSync(join(this.#directory, file)).blocks * 512, 0)
   }
 
@@ -219,15 +217,17 @@ function readSaved(directory: string, capacity: number): Known {
   const ordinals = new Uint32Array(capacity).fill(none)
   if (!readdirSync(directory).includes(savedName)) return { segments: [], limit: 0, nextRow: 0, rows, ordinals }
   const saved = JSON.parse(readFileSync(join(directory, savedName), 'utf8')) as Saved
-  rows.set(words(saved.rows).subarray(0, capacity))
-  ordinals.set(words(saved.ordinals).subarray(0, capacity))
+  readNumbers(join(directory, numbersNames.rows), rows)
+  readNumbers(join(directory, numbersNames.ordinals), ordinals)
   return { segments: saved.segments, limit: saved.limit, nextRow: saved.nextRow, rows, ordinals }
 }
 
-function base64(words: Uint32Array): string {
-  return Buffer.from(words.buffer, words.byteOffset, words.byteLength).toString('base64')
-}
-
-function words(text: string): Uint32Array {
-  return new Uint32Array(new Uint8Array(Buffer.from(text, 'base64')).buffer)
+/** As many as there are room for and in the file. */
+function readNumbers(path: string, target: Uint32Array): void {
+  const file = openSync(path, 'r')
+  try {
+    readSync(file, target, 0, target.byteLength, 0)
+  } finally {
+    closeSync(file)
+  }
 }

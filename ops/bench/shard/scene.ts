@@ -1,6 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { type IndexTuning, standardTuning } from '../../../shard-node/segments/index-tuning.ts'
+import { type IndexTuning, tuningOf } from '../../../shard-node/segments/index-tuning.ts'
 import type { IndexStatistics } from '../../../shard-node/vector-index.ts'
 import { withScratch } from '../scratch.ts'
 import { type BareIndexFile, BareUsearch, buildBareUsearch, exactNeighbours } from './bare-usearch.ts'
@@ -44,9 +44,13 @@ export function dataText({ rows, seed }: ShardBenchOptions): string {
 }
 
 /** The product's own tuning; with fewer rows than it is made for, segments shrink so that the layout stays the same. */
-export function tuningFor(rows: number): Pick<IndexTuning, 'logRows' | 'graphRows'> {
-  const logRows = Math.min(standardTuning.logRows, 2 ** Math.floor(Math.log2(rows / 12)))
-  return { logRows, graphRows: (standardTuning.graphRows / standardTuning.logRows) * logRows }
+export function tuningFor(
+  rows: number,
+  kind: IndexTuning['kind'] = 'standard',
+): Pick<IndexTuning, 'kind' | 'logRows' | 'graphRows'> {
+  const usual = tuningOf(kind)
+  const logRows = Math.min(usual.logRows, 2 ** Math.floor(Math.log2(rows / 12)))
+  return { kind, logRows, graphRows: (usual.graphRows / usual.logRows) * logRows }
 }
 
 /** An index in a new folder of the scene. */

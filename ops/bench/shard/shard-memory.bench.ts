@@ -1,6 +1,7 @@
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import type { IndexTuning } from '../../../shard-node/segments/index-tuning.ts'
+import { type IndexTuning, searchThreadsFor } from '../../../shard-node/segments/index-tuning.ts'
 import type { IndexStatistics } from '../../../shard-node/vector-index.ts'
 import { median } from '../figures.ts'
 import { type Goal, hardware, type Measure, measure, type Report } from '../report.ts'
@@ -45,7 +46,7 @@ export async function shardMemoryBench(options: ShardBenchOptions): Promise<Repo
       hardware: hardware(),
       data: `${dataText(options)}; sizes ${sizes.map(rows => rows.toLocaleString('en')).join(' and ')}, put one after another and settled`,
       seed: options.seed,
-      baseline: `PSS (/proc/<pid>/smaps_rollup, with children) of the same process over an empty index that answered as many queries. One object per item, default search threads; the index is opened from its files, has answered queries until every page was read, and garbage was collected; median of ${openings[options.length]} openings each`,
+      baseline: `PSS (/proc/<pid>/smaps_rollup, with children) of the same process over an empty index that answered as many queries. One object per item, the server's default of search threads (cores - 1, at most 4); the index is opened from its files, has answered queries until every page was read, and garbage was collected; median of ${openings[options.length]} openings each`,
       measures,
     }
   })
@@ -67,7 +68,7 @@ async function caseMeasures(
     dims,
     seed: scene.options.seed,
     capacity: rows,
-    tuning: { ...tuningFor(rows), kind },
+    tuning: { ...tuningFor(rows, kind), threads: searchThreadsFor(availableParallelism()) },
   })
   const queries = Math.max(truth.length, Math.floor(rows / 200))
   const filled = optionsOf(`${kind}-${rows}`)
