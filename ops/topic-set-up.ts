@@ -14,6 +14,7 @@ import { ControlLog } from '../topologies/control/control-log.ts'
 import { initialControlState } from '../topologies/control/control-state.ts'
 import type { EventLog, TopicSpec } from '../topologies/event-log.ts'
 import type { Config } from './config.ts'
+import { durationMs } from './config-kinds.ts'
 import { ensureTopicEpoch } from './topic-epoch.ts'
 
 /** The options that decide how topics are kept. */
@@ -23,10 +24,11 @@ export type TopicConfig = Pick<Config, 'partitions'> & {
 }
 
 export interface TopicDifference {
-  readonly setting: keyof TopicSpec
+  readonly setting: ComparedSetting
   readonly wanted: string
   readonly present: string
-  /** For a person, who decides. */
+  /** Durations are set by `apply`; what decides where records lie is for a person. */
+  readonly settledBy: 'apply' | 'person'
   readonly whatToDo: string
 }
 
@@ -38,7 +40,8 @@ export interface TopicFinding {
 }
 
 export interface AppliedTopic extends Omit<TopicFinding, 'state'> {
-  readonly state: 'created' | 'fits' | 'differs'
+  /** `changed` has the differences there were; `differs` those that are left to a person. */
+  readonly state: 'created' | 'changed' | 'fits' | 'differs'
 }
 
 export interface AppliedTopics {
@@ -105,8 +108,8 @@ export async function checkTopics(log: EventLog, wanted: readonly TopicSpec[]): 
 }
 
 /**
- * Creates what is missing and changes nothing that is there: a repetition does nothing. A catalog topic that fits
- * gets its epoch markers where it is empty.
+ * Creates what is missing and sets durations that differ; a repetition does nothing. A topic that needs a person is
+ * left as it is. A catalog that fits gets its epoch markers where it is empty.
  * @throws FreshetError `topic-epoch` when the catalog begins with something else; errors of the log
  */
 export async function applyTopics(
@@ -115,14 +118,18 @@ export async function applyTopics(
   codec: RecordCodec<CatalogEvent>,
 ): Promise<AppliedTopics> {
   const topics: AppliedTopic[] = []
-  for (const spec of wanted) {
-    const finding = compareTopic(spec, await log.topicSpec(spec.name))
-    if (finding.state === 'missing') await log.ensureTopic(spec)
-    topics.push({ ...finding, state: finding.state === 'missing' ? 'created' : finding.state })
-  }
+  for (const spec of wanted) topics.push(await applyTopic(log, spec))
   const catalog = topics.find(({ topic }) => topic === catalogTopic)
   const isCatalogReady = catalog !== undefined && catalog.state !== 'differs'
   return { topics, topicEpoch: isCatalogReady ? await ensureTopicEpoch(log, codec) : null }
+}
+
+async function applyTopic(log: EventLog, spec: TopicSpec): Promise<AppliedTopic> {
+  const { topic, state, differences } = compareTopic(spec, await log.topicSpec(spec.name))
+  if (state === 'fits') return { topic, state, differences }
+  if (differences.some(({ settledBy }) => settledBy === 'person')) return { topic, state: 'differs', differences }
+  await log.ensureTopic(spec)
+  return { topic, state: state === 'missing' ? 'created' : 'changed', differences }
 }
 
 /** Settings without effect are not compared: those of log compaction on a topic that has none. */
@@ -130,34 +137,41 @@ export function compareTopic(wanted: TopicSpec, present: TopicSpec | null): Topi
   const topic = wanted.name
   if (present === null) return { topic, state: 'missing', differences: [] }
   const areBothCompacted = wanted.compacted && present.compacted
-  const settings: readonly (keyof typeof explanations)[] = areBothCompacted
+  const settings: readonly ComparedSetting[] = areBothCompacted
     ? ['partitions', 'retentionMs', 'minCompactionLagMs', 'tombstoneRetentionMs']
     : ['partitions', 'compacted', 'retentionMs']
   const differences = settings
     .filter(setting => wanted[setting] !== present[setting])
     .map(setting => ({
       setting,
-      wanted: shown(wanted[setting]),
-      present: shown(present[setting]),
-      whatToDo: explanations[setting](wanted, present),
+      wanted: shown(setting, wanted),
+      present: shown(setting, present),
+      ...adviceOn(setting, wanted, present),
     }))
   return { topic, state: differences.length === 0 ? 'fits' : 'differs', differences }
 }
 
-const explanations = {
-  partitions: explainPartitions,
-  compacted: wanted =>
-    wanted.compacted
-      ? `Records may already have been deleted by age. If none were: ${alter(wanted, 'cleanup.policy=compact')}`
-      : `Records may already have been compacted away. If none were: ${alter(wanted, 'cleanup.policy=delete')}`,
-  retentionMs: wanted => alter(wanted, `retention.ms=${wanted.retentionMs ?? -1}`),
-  minCompactionLagMs: wanted =>
-    `${alter(wanted, `min.compaction.lag.ms=${wanted.minCompactionLagMs}`)}, or set log.compactionLagMs to what the topic has`,
-  tombstoneRetentionMs: wanted => alter(wanted, `delete.retention.ms=${wanted.tombstoneRetentionMs}`),
-} as const satisfies Partial<Record<keyof TopicSpec, (wanted: TopicSpec, present: TopicSpec) => string>>
+type ComparedSetting = Exclude<keyof TopicSpec, 'name'>
+
+function adviceOn(
+  setting: ComparedSetting,
+  wanted: TopicSpec,
+  present: TopicSpec,
+): Pick<TopicDifference, 'settledBy' | 'whatToDo'> {
+  switch (setting) {
+    case 'partitions':
+      return { settledBy: 'person', whatToDo: partitionAdvice(wanted, present) }
+    case 'compacted':
+      return { settledBy: 'person', whatToDo: compactionAdvice(wanted) }
+    case 'retentionMs':
+    case 'minCompactionLagMs':
+    case 'tombstoneRetentionMs':
+      return { settledBy: 'apply', whatToDo: '`freshet topics apply` sets it.' }
+  }
+}
 
 /** An item's partition follows from their number, so that it can not be changed while the topic lives. */
-function explainPartitions(wanted: TopicSpec, present: TopicSpec): string {
+function partitionAdvice(wanted: TopicSpec, present: TopicSpec): string {
   if (wanted.partitions === 1)
     return 'Its records have one order, so it has one partition. Delete it, if nothing is in it, and apply again.'
   return (
@@ -166,10 +180,16 @@ function explainPartitions(wanted: TopicSpec, present: TopicSpec): string {
   )
 }
 
-function alter({ name }: TopicSpec, setting: string): string {
-  return `kafka-configs.sh --alter --entity-type topics --entity-name ${name} --add-config ${setting}`
+function compactionAdvice({ name, compacted }: TopicSpec): string {
+  const [lost, policy] = compacted ? ['deleted by age', 'compact'] : ['compacted away', 'delete']
+  return (
+    `Records may have been ${lost} already; then delete the topic and apply again. Else: kafka-configs.sh --alter ` +
+    `--entity-type topics --entity-name ${name} --add-config cleanup.policy=${policy}`
+  )
 }
 
-function shown(value: string | number | boolean | null): string {
-  return value === null ? 'for ever' : String(value)
+function shown(setting: ComparedSetting, spec: TopicSpec): string {
+  const value = spec[setting]
+  if (value === null) return 'for ever'
+  return typeof value === 'number' && setting !== 'partitions' ? durationMs(0).show(value) : String(value)
 }
