@@ -1,0 +1,69 @@
+import type { JobJson } from 'bullmq'
+import type { WorkPriority } from '../../schemas/embed-job.ts'
+import { FreshetError } from '../../schemas/errors.ts'
+import type { ClaimedJob, NewJob } from '../work-queue.ts'
+
+/*
+ * A job of ours as BullMQ keeps it, in the hash <prefix>:<queue>:<BullMQ's id>:
+ *
+ * its id     `job-` and our id, percent-encoded. BullMQ's ids hold no colon and are not integers, and since a job's
+ *            hash lies beside the queue's own keys (`wait`, `delayed`, …), no id may be the name of one.
+ * name       our priority. BullMQ's own priority says in which line the job stands and changes when backfill gets its
+ *            turn; the name says what the job is.
+ * data       the payload in base64, as a JSON string.
+ * timestamp  when it was first added, by the adder's clock, in ms.
+ * ats        its claims so far, counted by BullMQ.
+ */
+
+/** BullMQ's priorities: 0 is the list `wait`, which goes before the sorted set `prioritized`, where 1 goes before 2. */
+export const lineOf: Readonly<Record<WorkPriority, number>> = { live: 0, standby: 1, backfill: 2 }
+
+const idPrefix = 'job-'
+const priorities = ['live', 'standby', 'backfill'] as const satisfies readonly WorkPriority[]
+
+/** @throws FreshetError `bad-request` when the id is not well-formed Unicode */
+export function bullmqId(id: string): string {
+  if (!id.isWellFormed()) throw new FreshetError('bad-request', 'a job id is not well-formed Unicode')
+  return idPrefix + encodeURIComponent(id)
+}
+
+export function ownId(id: string): string {
+  return decodeURIComponent(id.slice(idPrefix.length))
+}
+
+export function toBullmq(job: NewJob, addedAtMs: number): { readonly job: JobJson; readonly jobId: string } {
+  const jobId = bullmqId(job.id)
+  return {
+    jobId,
+    job: {
+      id: jobId,
+      name: job.priority,
+      data: `"${base64(job.payload)}"`,
+      opts: { delay: Math.max(0, job.delayMs), priority: lineOf[job.priority] },
+      timestamp: addedAtMs,
+      progress: 0,
+      attemptsMade: 0,
+      attemptsStarted: 0,
+      stalledCounter: 0,
+      failedReason: '',
+      returnvalue: '',
+    },
+  }
+}
+
+/** The priority that a job's name says; undefined when another program put the job into the queue. */
+export function priorityNamed(name: string | null | undefined): WorkPriority | undefined {
+  return priorities.find(priority => priority === name)
+}
+
+/** Null when another program put the job into the queue. */
+export function fromBullmq(job: JobJson, token: string): ClaimedJob | null {
+  const { id, name, data, timestamp: addedAtMs, attemptsStarted: attempt } = job
+  const priority = priorityNamed(name)
+  if (!id.startsWith(idPrefix) || priority === undefined) return null
+  return { id: ownId(id), priority, payload: Buffer.from(data.slice(1, -1), 'base64'), attempt, addedAtMs, token }
+}
+
+function base64(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+}
