@@ -22,7 +22,8 @@ const standingFreshMs = 1_000
 
 /**
  * Who answers for which shard. The standing of a replica (state, index age) is asked for at most once a second and
- * in the background, so that no query waits for it; until first heard of, a replica counts as ready.
+ * in the background, so that no query waits for it; until the first answer it is what the replica reported of itself,
+ * and one that has reported nothing counts as ready.
  */
 export class ReplicaRoster {
   readonly #ports: Pick<GatewayPorts, 'replicas' | 'clock'>
@@ -57,7 +58,7 @@ export class ReplicaRoster {
     if (nowMs - this.#askedAtMs < standingFreshMs) return
     this.#askedAtMs = nowMs
     for (const replica of this.#ports.replicas())
-      void standingOf(replica).then(standing => this.#standings.set(replica, standing))
+      void askedStanding(replica).then(standing => this.#standings.set(replica, standing))
   }
 
   #of(generation: Generation): readonly ShardReplica[] {
@@ -76,20 +77,24 @@ export class ReplicaRoster {
   }
 
   #isReady(replica: ShardReplica): boolean {
-    const standing = this.#standings.get(replica)
+    const standing = this.#standingOf(replica)
     return standing === undefined || standing.state === 'ready'
+  }
+
+  #standingOf(replica: ShardReplica): Standing | undefined {
+    return this.#standings.get(replica) ?? replica.reported
   }
 
   /** Lower is better. */
   #rank(replica: ShardReplica): number {
-    const standing = this.#standings.get(replica)
+    const standing = this.#standingOf(replica)
     if (this.#isReady(replica)) return standing?.indexAgeMs ?? 0
     return Number.MAX_SAFE_INTEGER * (standing?.state === 'catching-up' ? 1 : 2)
   }
 }
 
 /** Never rejects: a replica that cannot be asked is `unreachable`, which is what the roster wants to know. */
-async function standingOf(replica: ShardReplica): Promise<Standing> {
+async function askedStanding(replica: ShardReplica): Promise<Standing> {
   try {
     const { state, indexAgeMs } = await replica.status()
     return { state, indexAgeMs }

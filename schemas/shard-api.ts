@@ -201,12 +201,17 @@ export interface ShardReplica {
   readonly generation: Generation
   /** Partitions the shard owns. */
   readonly partitions: readonly Partition[]
-  /** @throws FreshetError `not-ready` | `fingerprint-mismatch` | `vector-*` | `timeout` */
+  /** What it last said of itself unasked; absent where it says nothing unasked. */
+  readonly reported?: Pick<ReplicaStatus, 'state' | 'indexAgeMs'>
+  /** @throws FreshetError `not-ready` | `fingerprint-mismatch` | `vector-*` | `timeout` | `replica-unavailable` */
   search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult>
   registers(itemId: ItemId): Promise<ItemRegisters>
   /** Stored vector of an item's object (f32, unit); null when the item is not searchable or has no such object. */
   objectVector(itemId: ItemId, object: number): Promise<Float32Array | null>
   status(): Promise<ReplicaStatus>
-  /** Resolves once a register of the item changes or its partition's watermark moves; for `wait=searchable`. */
+  /**
+   * Resolves once a register of the item changes or its partition's watermark moves, or sooner: for `wait=searchable`.
+   * Whoever calls it before `registers` misses no change. Rejects with the signal's reason when it fires first.
+   */
   changed(itemId: ItemId, signal: AbortSignal): Promise<void>
 }

@@ -48,8 +48,6 @@ export function replicaRoutes(scope: FastifyInstance, parts: ShardServerParts): 
       handler: async (request, reply) => {
         const replica = servedReplica(parts, (request.params as { readonly replica: string }).replica)
         reply.headers({ [wireHeaders.replica]: replicaTag(replica), 'content-type': 'application/json' })
-        const call = request.headers[wireHeaders.call]
-        if (call !== undefined) reply.header(wireHeaders.call, call)
         const body = (request.body ?? '') as string
         const query = request.query as Call['query']
         const text = await whileAsked({ request, reply, maxMs: parts.limits.timeoutMs }, signal =>

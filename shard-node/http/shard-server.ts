@@ -5,6 +5,7 @@ import type { FreshetError } from '../../schemas/errors.ts'
 import type { Partition } from '../../schemas/ids.ts'
 import type { ReplicaState, ShardReplica, ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
 import type { DigestBuckets } from '../../schemas/shard-shapes.ts'
+import { wireHeaders } from '../../schemas/shard-wire.ts'
 import { requireSecret } from './access.ts'
 import { answerErrors } from './error-answers.ts'
 import { healthRoutes } from './health-routes.ts'
@@ -75,6 +76,11 @@ export function createShardServer(options: ShardServerOptions): FastifyInstance 
   app.addHook('preClose', async () => {
     draining.abort()
     setTimeout(() => app.server.closeAllConnections(), limits.drainMs).unref()
+  })
+  app.addHook('onRequest', (request, reply, done) => {
+    const call = request.headers[wireHeaders.call]
+    if (call !== undefined) reply.header(wireHeaders.call, call)
+    done()
   })
   const parts: ShardServerParts = { ...options, limits, draining: draining.signal }
   answerErrors(app)

@@ -1,0 +1,169 @@
+import { FreshetError } from '../../schemas/errors.ts'
+import type { Generation, ItemId, Partition, ReplicaId, ShardId } from '../../schemas/ids.ts'
+import type {
+  ItemRegisters,
+  ReplicaStatus,
+  ShardReplica,
+  ShardSearchRequest,
+  ShardSearchResult,
+} from '../../schemas/shard-api.ts'
+import type { DigestBuckets } from '../../schemas/shard-shapes.ts'
+import {
+  changedWire,
+  digestBucketsWire,
+  doneWire,
+  registersWire,
+  replicaPath,
+  replicaTag,
+  searchBatchWire,
+  searchRequestWire,
+  searchResultsWire,
+  searchResultWire,
+  snapshotOrderWire,
+  statusWire,
+  vectorWire,
+  type WireCodec,
+} from '../../schemas/shard-wire.ts'
+import {
+  defaultRemoteReplicaSettings,
+  type RemoteReplicaSettings,
+  type ShardCall,
+  ShardConnection,
+} from './shard-connection.ts'
+
+/** Which replica it is and where. */
+export interface RemoteReplicaIdentity {
+  /** Origin of its server, such as `http://10.0.0.7:7490`. */
+  readonly address: string
+  readonly shard: ShardId
+  readonly replica: ReplicaId
+  readonly generation: Generation
+  readonly partitions: readonly Partition[]
+  /** What it said of itself last. */
+  readonly reported: Pick<ReplicaStatus, 'state' | 'indexAgeMs'>
+}
+
+/** Writing a checkpoint or a snapshot takes as long as the disk does. */
+const writingTimeoutMs = 10 * 60_000
+
+/**
+ * A replica in another process. What it answers is checked before it is believed: an answer that is malformed, too
+ * large, late, to another call or of another replica or generation is `replica-unavailable`, with `why` in the details.
+ * Its own errors arrive with their codes. One life of a replica at one address: another life is another object.
+ */
+export class RemoteReplica implements ShardReplica {
+  readonly address: string
+  readonly shard: ShardId
+  readonly replica: ReplicaId
+  readonly generation: Generation
+  readonly partitions: readonly Partition[]
+  reported: Pick<ReplicaStatus, 'state' | 'indexAgeMs'>
+  readonly #settings: RemoteReplicaSettings
+  readonly #path: string
+  readonly #calls: ShardConnection
+  /** Apart from the calls, which would wait for the waits. */
+  readonly #waits: ShardConnection
+  /** Waits of which it is not known yet whether the replica listens, by item. */
+  readonly #beginning = new Map<ItemId, Promise<void>>()
+
+  constructor(identity: RemoteReplicaIdentity, settings: Partial<RemoteReplicaSettings> = {}) {
+    this.address = identity.address
+    this.shard = identity.shard
+    this.replica = identity.replica
+    this.generation = identity.generation
+    this.partitions = identity.partitions
+    this.reported = identity.reported
+    this.#settings = { ...defaultRemoteReplicaSettings, ...settings }
+    this.#path = replicaPath(identity.replica)
+    const { connections, waitingConnections } = this.#settings
+    const common = { address: identity.address, tag: replicaTag(identity), settings: this.#settings }
+    this.#calls = new ShardConnection({ ...common, connections })
+    this.#waits = new ShardConnection({ ...common, connections: waitingConnections })
+  }
+
+  search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
+    const body = searchRequestWire.encode(request)
+    return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal })
+  }
+
+  /** As many results, in order, as of one moment. @throws as `search`, when any is refused */
+  async searchBatch(
+    requests: readonly ShardSearchRequest[],
+    signal?: AbortSignal,
+  ): Promise<readonly ShardSearchResult[]> {
+    const body = searchBatchWire.encode(requests)
+    const results = await this.#ask(searchResultsWire, { method: 'POST', path: 'search-batch', body, signal })
+    if (results.length === requests.length) return results
+    throw new FreshetError('replica-unavailable', `${results.length} answers to ${requests.length} searches`, {
+      details: { why: 'malformed' },
+    })
+  }
+
+  /** After a wait for the item has begun, if there is one: whoever waited first misses no change. */
+  async registers(itemId: ItemId): Promise<ItemRegisters> {
+    await this.#beginning.get(itemId)
+    return this.#ask(registersWire, { method: 'GET', path: `registers?itemId=${encodeURIComponent(itemId)}` })
+  }
+
+  objectVector(itemId: ItemId, object: number): Promise<Float32Array | null> {
+    const path = `vector?itemId=${encodeURIComponent(itemId)}&object=${object}`
+    return this.#ask(vectorWire, { method: 'GET', path })
+  }
+
+  status(): Promise<ReplicaStatus> {
+    return this.#ask(statusWire, { method: 'GET', path: 'status' })
+  }
+
+  /** Resolves also when the replica has waited for long, or drains: whoever waits looks again. */
+  async changed(itemId: ItemId, signal: AbortSignal): Promise<void> {
+    const begun = Promise.withResolvers<void>()
+    const before = this.#beginning.get(itemId)
+    const all = Promise.all([before, begun.promise]).then(() => undefined)
+    this.#beginning.set(itemId, all)
+    try {
+      const text = await this.#waits.ask({
+        method: 'GET',
+        path: `${this.#path}/changed?itemId=${encodeURIComponent(itemId)}`,
+        timeoutMs: this.#settings.waitMs,
+        signal,
+        onBegun: begun.resolve,
+      })
+      changedWire.decode(text)
+    } finally {
+      begun.resolve()
+      if (this.#beginning.get(itemId) === all) this.#beginning.delete(itemId)
+    }
+  }
+
+  /** Sums by bucket of a partition's digests; null for a partition of others. */
+  async digestBuckets(partition: Partition): Promise<DigestBuckets> {
+    const { buckets } = await this.#ask(digestBucketsWire, { method: 'GET', path: `digest?partition=${partition}` })
+    return buckets
+  }
+
+  /** @throws FreshetError `storage-failed` | `storage-full` | `not-ready` */
+  async checkpoint(): Promise<void> {
+    await this.#ask(doneWire, { method: 'POST', path: 'checkpoint', timeoutMs: writingTimeoutMs })
+  }
+
+  /** Writes a snapshot into a directory on the replica's machine. @throws as `checkpoint` */
+  async exportTo(directory: string): Promise<void> {
+    const body = snapshotOrderWire.encode({ directory })
+    await this.#ask(doneWire, { method: 'POST', path: 'snapshot', body, timeoutMs: writingTimeoutMs })
+  }
+
+  /** Calls in hand are finished, waits fail. */
+  async close(): Promise<void> {
+    await Promise.all([this.#calls.close(), this.#waits.destroy()])
+  }
+
+  async #ask<T>(wire: WireCodec<T>, call: Omit<ShardCall, 'timeoutMs'> & { readonly timeoutMs?: number }): Promise<T> {
+    const { path, timeoutMs = this.#settings.callTimeoutMs, signal } = call
+    try {
+      return wire.decode(await this.#calls.ask({ ...call, timeoutMs, path: `${this.#path}/${path}` }))
+    } catch (thrown) {
+      if (!signal?.aborted || thrown !== signal.reason) throw thrown
+      throw new FreshetError('timeout', 'the search was given up', { cause: thrown })
+    }
+  }
+}

@@ -1,0 +1,200 @@
+import { type Dispatcher, Pool } from 'undici'
+import { FreshetError } from '../../schemas/errors.ts'
+import { errorOfAnswer, wireHeaders } from '../../schemas/shard-wire.ts'
+
+/** How gateways reach replicas; the same for all of them. */
+export interface RemoteReplicaSettings {
+  /** Shown as bearer token; null where shards ask for none. */
+  readonly secret: string | null
+  /** What a shard with TLS is checked by, such as `ca`; its own certificate where the shard asks for one. */
+  readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string; readonly servername?: string }
+  /** Connections for calls to one replica; calls beyond wait. */
+  readonly connections: number
+  /** Connections on which one replica is waited for, one per wait. */
+  readonly waitingConnections: number
+  readonly connectTimeoutMs: number
+  /** How long a replica may work on one call; the caller's signal may end it before. */
+  readonly callTimeoutMs: number
+  /** Beyond the time a replica has, for the way there and back: then the answer is late. */
+  readonly graceMs: number
+  /** How long a replica is asked to wait for a change before it answers that there was none. */
+  readonly waitMs: number
+  /** A larger answer is refused. */
+  readonly maxAnswerBytes: number
+}
+
+export const defaultRemoteReplicaSettings: RemoteReplicaSettings = {
+  secret: null,
+  connections: 64,
+  waitingConnections: 256,
+  connectTimeoutMs: 1_000,
+  callTimeoutMs: 10_000,
+  graceMs: 1_000,
+  waitMs: 20_000,
+  maxAnswerBytes: 32 * 2 ** 20,
+}
+
+export interface ShardConnectionOptions {
+  /** Origin of the replica's server. */
+  readonly address: string
+  /** The replica that is to answer, as `replicaTag` has it. */
+  readonly tag: string
+  readonly connections: number
+  readonly settings: RemoteReplicaSettings
+}
+
+export interface ShardCall {
+  readonly method: 'GET' | 'POST'
+  readonly path: string
+  readonly body?: string
+  /** What the replica has. */
+  readonly timeoutMs: number
+  readonly signal?: AbortSignal | undefined
+  /** Called once the answer has begun. */
+  readonly onBegun?: () => void
+}
+
+/** Why an answer, or its absence, is not believed. */
+type Distrust = 'unreachable' | 'late' | 'too-large' | 'stray' | 'foreign'
+
+/** Calls to one replica over kept connections. Nothing is tried twice here: whom to ask next is the gateway's to say. */
+export class ShardConnection {
+  readonly #options: ShardConnectionOptions
+  readonly #pool: Pool
+  readonly #headers: Readonly<Record<string, string>>
+  #calls = 0
+
+  constructor(options: ShardConnectionOptions) {
+    const { address, connections, settings } = options
+    const { secret, tls, connectTimeoutMs } = settings
+    this.#options = options
+    this.#pool = new Pool(address, {
+      connections,
+      pipelining: 1,
+      allowH2: false,
+      // Each call has one limit of its own for all of it.
+      headersTimeout: 0,
+      bodyTimeout: 0,
+      connect: { ...tls, timeout: connectTimeoutMs },
+    })
+    this.#headers = {
+      'content-type': 'application/json',
+      ...(secret === null ? {} : { authorization: `Bearer ${secret}` }),
+    }
+  }
+
+  /**
+   * The text of a good answer.
+   * @throws FreshetError the replica's own; `replica-unavailable` when there is no answer that can be believed, with
+   * `why` in the details; the signal's reason when it fires first
+   */
+  async ask(call: ShardCall): Promise<string> {
+    call.signal?.throwIfAborted()
+    const number = String(this.#calls++)
+    const { tag, settings } = this.#options
+    const exchange = new Exchange(call, { ...settings, tag, number })
+    const { method, path, body, timeoutMs } = call
+    const headers = { ...this.#headers, [wireHeaders.timeoutMs]: String(timeoutMs), [wireHeaders.call]: number }
+    this.#pool.dispatch({ method, path, headers, body: body ?? null }, exchange)
+    const { status, text } = await exchange.answer
+    if (status === 200) return text
+    const error = errorOfAnswer(text)
+    throw error.code === 'not-found' ? distrusted('foreign', error.message) : error
+  }
+
+  /** Calls in hand are finished; others fail. */
+  close(): Promise<void> {
+    return this.#pool.close()
+  }
+
+  /** Calls in hand fail. */
+  destroy(): Promise<void> {
+    return this.#pool.destroy(new Error('the gateway has let go of the replica'))
+  }
+}
+
+interface Expected {
+  readonly tag: string
+  readonly number: string
+  readonly graceMs: number
+  readonly maxAnswerBytes: number
+}
+
+/** One request and its answer, collected while it is of whom it should be, in time and not too large. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly answer: Promise<{ readonly status: number; readonly text: string }>
+  readonly #settled = Promise.withResolvers<{ readonly status: number; readonly text: string }>()
+  readonly #call: ShardCall
+  readonly #expected: Expected
+  readonly #timer: NodeJS.Timeout
+  readonly #chunks: Buffer[] = []
+  #controller: Dispatcher.DispatchController | null = null
+  #status = 0
+  #bytes = 0
+  #isOver = false
+  readonly #giveUp = (): void => this.#fail(this.#call.signal?.reason)
+
+  constructor(call: ShardCall, expected: Expected) {
+    this.#call = call
+    this.#expected = expected
+    this.answer = this.#settled.promise
+    const limitMs = call.timeoutMs + expected.graceMs
+    this.#timer = setTimeout(() => this.#fail(distrusted('late', `no answer in ${limitMs} ms`)), limitMs)
+    call.signal?.addEventListener('abort', this.#giveUp, { once: true })
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    if (this.#isOver) controller.abort(new Error('given up while waiting for a connection'))
+    else this.#controller = controller
+  }
+
+  onResponseStart(_: Dispatcher.DispatchController, status: number, headers: Record<string, unknown>): void {
+    // 1xx
+    if (status < 200 || this.#isOver) return
+    const { tag, number } = this.#expected
+    const who = headers[wireHeaders.replica]
+    if (headers[wireHeaders.call] !== number) this.#fail(distrusted('stray', 'the answer is to another call'))
+    else if (status === 200 && who !== tag)
+      this.#fail(distrusted('foreign', `${who ?? 'somebody'} answered for ${tag}`))
+    else {
+      this.#status = status
+      this.#call.onBegun?.()
+    }
+  }
+
+  onResponseData(_: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#bytes += chunk.length
+    const { maxAnswerBytes } = this.#expected
+    if (this.#bytes <= maxAnswerBytes) this.#chunks.push(chunk)
+    else this.#fail(distrusted('too-large', `an answer of more than ${maxAnswerBytes} bytes`))
+  }
+
+  onResponseEnd(): void {
+    if (this.#isOver) return
+    this.#end()
+    const [only] = this.#chunks
+    const bytes = this.#chunks.length === 1 ? only! : Buffer.concat(this.#chunks)
+    this.#settled.resolve({ status: this.#status, text: bytes.toString('utf8') })
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, cause: Error): void {
+    this.#fail(distrusted('unreachable', cause.message, cause))
+  }
+
+  #fail(reason: unknown): void {
+    if (this.#isOver) return
+    this.#end()
+    this.#settled.reject(reason)
+    this.#controller?.abort(reason instanceof Error ? reason : new Error('given up', { cause: reason }))
+  }
+
+  #end(): void {
+    this.#isOver = true
+    clearTimeout(this.#timer)
+    this.#call.signal?.removeEventListener('abort', this.#giveUp)
+  }
+}
+
+function distrusted(why: Distrust, message: string, cause?: Error): FreshetError {
+  return new FreshetError('replica-unavailable', message, { cause, details: { why } })
+}

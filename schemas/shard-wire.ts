@@ -1,0 +1,240 @@
+import type { Static, TSchema } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
+import type { AttributeValue } from './catalog-event.ts'
+import { type ErrorCode, FreshetError, isErrorCode } from './errors.ts'
+import type { Generation, ReplicaId, ShardId } from './ids.ts'
+import type {
+  ItemRegisters,
+  ItemSnapshot,
+  ReplicaStatus,
+  ShardHit,
+  ShardSearchRequest,
+  ShardSearchResult,
+} from './shard-api.ts'
+import {
+  ChangedWire,
+  type DigestBuckets,
+  DigestBucketsWire,
+  DoneWire,
+  ErrorWire,
+  RegistersWire,
+  SearchBatchWire,
+  SearchRequestWire,
+  SearchResultsWire,
+  SearchResultWire,
+  SnapshotOrder,
+  StatusWire,
+  VectorWire,
+} from './shard-shapes.ts'
+
+/**
+ * What gateways and shard replicas say to each other over HTTP, as text: JSON, with vectors as base64 of their f32
+ * components, so that every bit arrives. Each side checks what it is told before it believes it.
+ */
+
+/** Of all routes of a replica: `/shard/v1/<replica>/<what>`. */
+export const shardPrefix = '/shard/v1'
+
+export function replicaPath(replica: ReplicaId): string {
+  return `${shardPrefix}/${encodeURIComponent(replica)}`
+}
+
+export const wireHeaders = {
+  /** Of a request: the server gives up after so long. */
+  timeoutMs: 'freshet-timeout-ms',
+  /** Of a request, and repeated in its answer: one that belongs to another request shows. */
+  call: 'freshet-call',
+  /** Of an answer: who gave it, see `replicaTag`. */
+  replica: 'freshet-replica',
+} as const
+
+/** A replica in a header. */
+export function replicaTag(of: {
+  readonly generation: Generation
+  readonly shard: ShardId
+  readonly replica: ReplicaId
+}): string {
+  return `${of.generation}/${of.shard}/${encodeURIComponent(of.replica)}`
+}
+
+/** One kind of text on the wire. */
+export interface WireCodec<T> {
+  encode(value: T): string
+  /** @throws FreshetError `bad-request` of a request, `replica-unavailable` of an answer, with the field in the details */
+  decode(text: string): T
+}
+
+export const searchRequestWire: WireCodec<ShardSearchRequest> = codec(SearchRequestWire, 'bad-request', {
+  toWire: requestToWire,
+  fromWire: requestFromWire,
+})
+export const searchBatchWire: WireCodec<readonly ShardSearchRequest[]> = codec(SearchBatchWire, 'bad-request', {
+  toWire: (requests: readonly ShardSearchRequest[]) => ({ requests: requests.map(requestToWire) }),
+  fromWire: ({ requests }) => requests.map(requestFromWire),
+})
+export const snapshotOrderWire: WireCodec<{ readonly directory: string }> = codec(SnapshotOrder, 'bad-request')
+
+export const searchResultWire: WireCodec<ShardSearchResult> = codec(SearchResultWire, 'replica-unavailable', {
+  toWire: resultToWire,
+  fromWire: resultFromWire,
+})
+export const searchResultsWire: WireCodec<readonly ShardSearchResult[]> = codec(
+  SearchResultsWire,
+  'replica-unavailable',
+  {
+    toWire: (results: readonly ShardSearchResult[]) => ({ results: results.map(resultToWire) }),
+    fromWire: ({ results }) => results.map(resultFromWire),
+  },
+)
+export const registersWire: WireCodec<ItemRegisters> = codec(RegistersWire, 'replica-unavailable', {
+  toWire: registersToWire,
+  fromWire: registersFromWire,
+})
+export const vectorWire: WireCodec<Float32Array | null> = codec(VectorWire, 'replica-unavailable', {
+  toWire: (vector: Float32Array | null) => ({ vector: vector && textOfVector(vector) }),
+  fromWire: ({ vector }) => (vector === null ? null : vectorOfText(vector, 'replica-unavailable')),
+})
+export const statusWire: WireCodec<ReplicaStatus> = codec(StatusWire, 'replica-unavailable')
+/** Whether there was a change; not, when the time to wait was over or the replica drains. */
+export const changedWire: WireCodec<{ readonly changed: boolean }> = codec(ChangedWire, 'replica-unavailable')
+export const digestBucketsWire: WireCodec<{ readonly buckets: DigestBuckets }> = codec(
+  DigestBucketsWire,
+  'replica-unavailable',
+)
+export const doneWire: WireCodec<{ readonly ok: true }> = codec(DoneWire, 'replica-unavailable')
+
+const errorWire = codec(ErrorWire, 'replica-unavailable')
+
+/** The failure that an error answer tells of; one in words that are not ours is the replica's own failure. */
+export function errorOfAnswer(text: string): FreshetError {
+  try {
+    const { code, message, details } = errorWire.decode(text).error
+    return new FreshetError(code, message, details === undefined ? {} : { details })
+  } catch (thrown) {
+    return thrown as FreshetError
+  }
+}
+
+type Refusal = Extract<ErrorCode, 'bad-request' | 'replica-unavailable'>
+
+/** How a value differs from what stands on the wire; nothing, when left out. */
+interface Mapping<T, Wire> {
+  toWire(value: T): unknown
+  fromWire(wire: Wire): T
+}
+
+function codec<S extends TSchema, T = Static<S>>(
+  shape: S,
+  refusal: Refusal,
+  mapping: Mapping<T, Static<S>> = { toWire: value => value, fromWire: wire => wire as T },
+): WireCodec<T> {
+  const compiled = TypeCompiler.Compile(shape)
+  return {
+    encode: value => JSON.stringify(mapping.toWire(value)),
+    decode: text => {
+      const value = parse(text, refusal)
+      if (compiled.Check(value)) return mapping.fromWire(value)
+      const error = compiled.Errors(value).First()
+      throw new FreshetError(refusal, `${error?.path ?? ''}: ${error?.message ?? 'not the shape'}`, {
+        details: { why: 'malformed', field: error?.path ?? '' },
+      })
+    },
+  }
+}
+
+function parse(text: string, refusal: Refusal): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new FreshetError(refusal, 'the body is not JSON', { cause, details: { why: 'malformed', field: '' } })
+  }
+}
+
+function requestToWire(request: ShardSearchRequest) {
+  return { ...request, vector: textOfVector(request.vector) }
+}
+
+function requestFromWire(wire: Static<typeof SearchRequestWire>): ShardSearchRequest {
+  return { ...wire, vector: vectorOfText(wire.vector, 'bad-request') }
+}
+
+function textOfVector(vector: Float32Array): string {
+  return Buffer.from(vector.buffer, vector.byteOffset, vector.byteLength).toString('base64')
+}
+
+/** Copied: a buffer of Node's pool lies at any address, a `Float32Array` at a multiple of four. */
+function vectorOfText(text: string, refusal: Refusal): Float32Array {
+  const bytes = Buffer.from(text, 'base64')
+  if (bytes.length % 4 !== 0)
+    throw new FreshetError(refusal, 'a vector of half a component', { details: { why: 'malformed', field: 'vector' } })
+  const vector = new Float32Array(bytes.length / 4)
+  new Uint8Array(vector.buffer).set(bytes)
+  return vector
+}
+
+function resultToWire(result: ShardSearchResult) {
+  return { ...result, hits: result.hits.map(hitToWire) }
+}
+
+function hitToWire(hit: ShardHit) {
+  return hasOddNumber(hit.item) ? { ...hit, item: snapshotToWire(hit.item) } : hit
+}
+
+function resultFromWire(wire: ShardSearchResult): ShardSearchResult {
+  return wire.hits.some(({ item }) => hasMark(item))
+    ? { ...wire, hits: wire.hits.map(hit => ({ ...hit, item: snapshotFromWire(hit.item) })) }
+    : wire
+}
+
+function registersToWire(registers: ItemRegisters) {
+  const { snapshot } = registers
+  return snapshot === null ? registers : { ...registers, snapshot: snapshotToWire(snapshot) }
+}
+
+/** A code that a newer version added reads as `internal`; the message beside it is kept. */
+function registersFromWire(wire: ItemRegisters): ItemRegisters {
+  const { snapshot, failureDetail } = wire
+  return {
+    ...wire,
+    snapshot: snapshot && snapshotFromWire(snapshot),
+    failureDetail: failureDetail && {
+      ...failureDetail,
+      code: isErrorCode(failureDetail.code) ? failureDetail.code : 'internal',
+    },
+  }
+}
+
+/**
+ * Attributes are any doubles, JSON's are not: `NaN` would arrive as null, and one such item make every answer that
+ * holds it unreadable. Those without a sign in JSON travel as `{ "number": "NaN" }`.
+ */
+function hasOddNumber({ attributes }: ItemSnapshot): boolean {
+  for (const name in attributes) if (isOdd(attributes[name]!)) return true
+  return false
+}
+
+function hasMark({ attributes }: ItemSnapshot): boolean {
+  for (const name in attributes) if (typeof attributes[name] === 'object') return true
+  return false
+}
+
+function isOdd(value: AttributeValue): boolean {
+  return typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))
+}
+
+function snapshotToWire(snapshot: ItemSnapshot) {
+  const mark = (value: AttributeValue) =>
+    isOdd(value) ? { number: Object.is(value, -0) ? '-0' : String(value) } : value
+  return { ...snapshot, attributes: mapValues(snapshot.attributes, mark) }
+}
+
+function snapshotFromWire(wire: ItemSnapshot): ItemSnapshot {
+  const unmark = (value: AttributeValue | { readonly number: string }) =>
+    typeof value === 'object' ? Number(value.number) : value
+  return { ...wire, attributes: mapValues(wire.attributes, unmark) }
+}
+
+/** Also for an attribute called `__proto__`. */
+function mapValues<A, B>(values: Readonly<Record<string, A>>, map: (value: A) => B): Record<string, B> {
+  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]))
+}
