@@ -2,6 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
+import { answersFrom } from './answer-numbers.ts'
 import type { Audit, SearchReply, SearchRequest, SearchThreadData, Snapshot, WireQuery } from './search-messages.ts'
 
 export interface SearchLinkEvents {
@@ -111,7 +112,7 @@ export class SearchLink {
   #receive(reply: SearchReply): void {
     switch (reply.type) {
       case 'answers':
-        this.#settle(reply.id)?.waiting.receive(reply.answers)
+        this.#settle(reply.id)?.waiting.receive(answersFrom(reply.answers))
         break
       case 'laidOut':
         this.#layouts.get(reply.id)?.resolve()

@@ -1,6 +1,5 @@
 import type { ErrorCode } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
-import type { IndexAnswer } from '../vector-index.ts'
 
 /** Passed to a search thread when it starts. */
 export interface SearchThreadData {
@@ -55,7 +54,8 @@ export type SearchRequest =
   | { readonly type: 'close' }
 
 export type SearchReply =
-  | { readonly type: 'answers'; readonly id: number; readonly answers: readonly IndexAnswer[] }
+  /** `answers` as `numbersOf` writes them. */
+  | { readonly type: 'answers'; readonly id: number; readonly answers: Float64Array }
   /** Views of the layout are open; what earlier layouts had and this one has not is let go. */
   | { readonly type: 'laidOut'; readonly id: number }
   /** The request was not done; of a search that was answered before: one of its audits was not. */

@@ -2,6 +2,7 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import { asFreshetError } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
+import { numbersOf } from './answer-numbers.ts'
 import { collectGarbage } from './collect-garbage.ts'
 import { ExactRun } from './exact-run.ts'
 import { QueryRun } from './query-run.ts'
@@ -155,7 +156,7 @@ class SearchThread {
     segments: readonly SearchedSegment[],
     answers: readonly IndexAnswer[],
   ): void {
-    this.#reply({ type: 'answers', id, answers })
+    this.#reply({ type: 'answers', id, answers: numbersOf(answers) })
     queries.forEach((query, i) => {
       if (!query.audit) return
       const task: ExactTask = {
