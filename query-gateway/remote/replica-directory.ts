@@ -44,7 +44,6 @@ const lookBackRecords = 20_000
 const recordsPerPoll = 1_000
 const pollWaitMs = 250
 const retryAfterMs = 500
-const defaultDropAfterMs = 10_000
 
 /**
  * The replicas of other processes, by their heartbeats in the log. While the log is away, or takes no heartbeats,
@@ -53,6 +52,7 @@ const defaultDropAfterMs = 10_000
 export class ReplicaDirectory {
   readonly #options: ReplicaDirectoryOptions
   readonly #monotonicMs: () => number
+  readonly #dropAfterMs: number
   readonly #heard = new HeardReplicas()
   readonly #listed = new Map<ReplicaId, Listed>()
   readonly #dropped = new Map<ReplicaId, string>()
@@ -66,14 +66,20 @@ export class ReplicaDirectory {
   private constructor(options: ReplicaDirectoryOptions) {
     this.#options = options
     this.#monotonicMs = options.monotonicMs ?? (() => performance.now())
+    this.#dropAfterMs = options.dropAfterMs ?? 10_000
   }
 
   /** Resolves when what lay in the topic is read. @throws FreshetError `topic-missing` | `log-unavailable` */
   static async follow(options: ReplicaDirectoryOptions): Promise<ReplicaDirectory> {
     const directory = new ReplicaDirectory(options)
     const { end, reader } = await directory.#openReader()
-    while (reader.position(heartbeatPartition) < end)
-      await directory.#hearAll(await reader.poll(recordsPerPoll, pollWaitMs))
+    try {
+      while (reader.position(heartbeatPartition) < end)
+        await directory.#hearAll(await reader.poll(recordsPerPoll, pollWaitMs))
+    } catch (thrown) {
+      await reader.close()
+      throw thrown
+    }
     directory.#review()
     directory.#following = directory.#follow(reader)
     return directory
@@ -153,7 +159,7 @@ export class ReplicaDirectory {
       const error = asFreshetError(thrown)
       if (error.retryable) throw error
       this.#alarmOnce(
-        `undecodable ${error.message}`,
+        `undecodable ${error.code}`,
         new FreshetError(error.code, `heartbeat ${offset}: ${error.message}`),
       )
       return null
@@ -184,22 +190,20 @@ export class ReplicaDirectory {
   #review(): void {
     const nowMs = this.#monotonicMs()
     for (const heard of [...this.#heard.all()]) this.#reviewOne(heard, nowMs)
-    this.#replicas = Array.from(this.#listed.values(), ({ remote }) => remote)
   }
 
   #reviewOne(heard: HeardReplica, nowMs: number): void {
     const { heartbeat, life } = heard
     const { replica, state, indexAgeMs } = heartbeat
-    const { dropAfterMs = defaultDropAfterMs } = this.#options
     const silentMs = this.#heard.silentMs(heard, nowMs)
-    const isSilent = silentMs > dropAfterMs
+    const isSilent = silentMs > this.#dropAfterMs
     const listed = this.#listed.get(replica)
     if (state === 'stopped') this.#drop(replica, 'it was stopped')
     else if (listed?.life === life) {
       listed.remote.reported = { state, indexAgeMs }
-      if (isSilent && nowMs - listed.answeredAtMs > dropAfterMs) this.#ask(listed)
-    } else if (isSilent) this.#drop(replica, silence(silentMs))
-    else this.#list(heard)
+      if (isSilent && nowMs - listed.answeredAtMs > this.#dropAfterMs) this.#ask(listed)
+    } else if (!isSilent) this.#list(heard)
+    else if (!this.#dropped.has(replica)) this.#drop(replica, silence(silentMs))
     if (silentMs > heartbeatRetentionMs && !this.#listed.has(replica)) {
       this.#heard.forget(replica)
       this.#dropped.delete(replica)
@@ -212,6 +216,7 @@ export class ReplicaDirectory {
     this.#dropped.delete(replica)
     const remote = new RemoteReplica({ ...heartbeat, reported: { state, indexAgeMs } }, this.#options.settings)
     this.#listed.set(replica, { life, remote, answeredAtMs: Number.NEGATIVE_INFINITY, isBeingAsked: false })
+    this.#replicas = Array.from(this.#listed.values(), ({ remote }) => remote)
   }
 
   #drop(replica: ReplicaId, why: string): void {
@@ -221,8 +226,10 @@ export class ReplicaDirectory {
 
   #unlist(replica: ReplicaId): void {
     const listed = this.#listed.get(replica)
+    if (listed === undefined) return
     this.#listed.delete(replica)
-    listed?.remote.close().catch(thrown => this.#options.onAlarm(asFreshetError(thrown)))
+    this.#replicas = this.#replicas.filter(remote => remote !== listed.remote)
+    listed.remote.close().catch(thrown => this.#options.onAlarm(asFreshetError(thrown)))
   }
 
   /** Whether a silent replica lives: the log may be what is silent. */
@@ -242,10 +249,11 @@ export class ReplicaDirectory {
   #noteDead(listed: Listed, error: FreshetError): void {
     listed.isBeingAsked = false
     const { replica } = listed.remote
-    if (this.#listed.get(replica) !== listed) return
     const heard = this.#heard.get(replica)
-    const silentMs = heard === undefined ? 0 : this.#heard.silentMs(heard, this.#monotonicMs())
-    this.#drop(replica, `${silence(silentMs)}, and it does not answer: ${error.message}`)
+    if (heard === undefined || this.#listed.get(replica) !== listed) return
+    const silentMs = this.#heard.silentMs(heard, this.#monotonicMs())
+    if (silentMs > this.#dropAfterMs)
+      this.#drop(replica, `${silence(silentMs)}, and it does not answer: ${error.message}`)
   }
 }
 
@@ -255,5 +263,5 @@ function silence(silentMs: number): string {
 
 function isOrigin(address: string): boolean {
   const url = URL.canParse(address) ? new URL(address) : null
-  return url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && `${url.origin}` === address
+  return url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.origin === address
 }
