@@ -27,6 +27,8 @@ export type ArtifactSet =
     })
 
 const plugin = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1'
+/** Unpacks an archive without its description, whose parent some repositories lack; later versions insist on both. */
+const unpackPlugin = 'org.apache.maven.plugins:maven-dependency-plugin:2.10'
 const fetchWithinMs = 10 * 60_000
 const pollEveryMs = 250
 
@@ -47,7 +49,9 @@ export function isCached(set: ArtifactSet): boolean {
 export async function fetchArtifacts(set: ArtifactSet): Promise<string> {
   const folder = folderOf(set)
   if (isCached(set)) return folder
-  await mkdir(cacheFolder(), { recursive: true })
+  await mkdir(cacheFolder(), { recursive: true }).catch((error: NodeJS.ErrnoException) => {
+    throw new Error(`${cacheFolder()} cannot be made (${error.code}): set XDG_CACHE_HOME to a folder of yours.`)
+  })
   const lock = `${folder}.lock`
   await takeLock(lock)
   try {
@@ -73,14 +77,14 @@ async function fetchInto(folder: string, set: ArtifactSet): Promise<void> {
 }
 
 async function mavenArguments(set: ArtifactSet, part: string): Promise<readonly string[]> {
+  const pom = join(part, 'pom.xml')
+  await writeFile(pom, pomFor(set.kind === 'jars' ? set.dependencies : []))
+  const project = ['-f', pom, `-DoutputDirectory=${part}`]
   switch (set.kind) {
-    case 'jars': {
-      const pom = join(part, 'pom.xml')
-      await writeFile(pom, pomFor(set.dependencies))
-      return ['-f', pom, `${plugin}:copy-dependencies`, '-DincludeScope=runtime', `-DoutputDirectory=${part}`]
-    }
+    case 'jars':
+      return [...project, `${plugin}:copy-dependencies`, '-DincludeScope=runtime']
     case 'archive':
-      return [`${plugin}:unpack`, `-Dartifact=${set.archive}`, `-DoutputDirectory=${part}`]
+      return [...project, `${unpackPlugin}:unpack`, `-Dartifact=${set.archive}`]
   }
 }
 
