@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { type ItemId, parseItemId } from '../../schemas/ids.ts'
-import { seededRandom } from '../testing/vectors.ts'
+import { seededRandom } from '../testing/seeded-random.ts'
 import { extend, uint32Column } from './growable.ts'
 import { IdIndex } from './id-index.ts'
 import { itemId } from './testing/item-arbitraries.ts'

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
 import { expect, test } from 'vitest'
-import { seededRandom } from '../testing/clustered-vectors.ts'
+import { seededRandom } from '../testing/seeded-random.ts'
 import { columnsOf, createRowMemory, visibility } from './row-memory.ts'
 import type { ScannedSnapshot, ScanThreadData } from './testing/scan-thread.ts'
 

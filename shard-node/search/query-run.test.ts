@@ -11,7 +11,8 @@ import {
   type TestSegmentOptions,
   tiesFor,
 } from '../testing/search-segments.ts'
-import { clusteredVectors, seededRandom } from '../testing/vectors.ts'
+import { seededRandom } from '../testing/seeded-random.ts'
+import { subspaceVectors } from '../testing/subspace-vectors.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { ExactRun } from './exact-run.ts'
 import { QueryRun } from './query-run.ts'
@@ -26,7 +27,7 @@ const now = 100
 const directory = mkdtempSync(join(tmpdir(), 'freshet-query-run-'))
 // Few tie keys, so that item numbers decide too.
 const ties = tiesFor(65_536, item => item % 5)
-const source = clusteredVectors({ seed: 3, dims, clusters, spread: 0.5 })
+const source = subspaceVectors({ seed: 3, dims, clusters, spread: 0.5 })
 const random = seededRandom(11)
 const below = (limit: number): number => Math.floor(random() * limit)
 const run = new QueryRun({ dims, ties })

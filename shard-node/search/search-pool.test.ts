@@ -11,8 +11,8 @@ import {
   type TestSegment,
   tiesFor,
 } from '../testing/search-segments.ts'
+import { subspaceVectors } from '../testing/subspace-vectors.ts'
 import { until } from '../testing/until.ts'
-import { clusteredVectors } from '../testing/vectors.ts'
 import type { Audit, Snapshot, WireQuery } from './search-messages.ts'
 import { SearchPool } from './search-pool.ts'
 
@@ -22,7 +22,7 @@ const clusters = 40
 const threads = 2
 const directory = mkdtempSync(join(tmpdir(), 'freshet-search-pool-'))
 const ties = tiesFor(items)
-const source = clusteredVectors({ seed: 5, dims, clusters, spread: 0.5 })
+const source = subspaceVectors({ seed: 5, dims, clusters, spread: 0.5 })
 const snapshot: Snapshot = { sequence: 5, logRows: 400 }
 
 let graphed: TestSegment

@@ -6,14 +6,14 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { dot } from '../../schemas/unit-vector.ts'
 import { ShardFiles } from '../files/shard-files.ts'
-import { clusteredVectors } from '../testing/vectors.ts'
+import { subspaceVectors } from '../testing/subspace-vectors.ts'
 import { GraphBuilder, type GraphShape, GraphView, graphFileName, graphLibrary } from './graph-file.ts'
 import type { SavedGraph } from './segment.ts'
 
 const shape: GraphShape = { dims: 64, connectivity: 12, expansionAdd: 64 }
 const rows = 3_000
 const clusters = 60
-const source = clusteredVectors({ seed: 7, dims: shape.dims, clusters, spread: 0.9 })
+const source = subspaceVectors({ seed: 7, dims: shape.dims, clusters, spread: 0.9 })
 const vectors = new Float32Array(rows * shape.dims)
 let directory: string
 let files: ShardFiles

@@ -5,7 +5,7 @@ import { assert, asyncProperty, boolean, constantFrom, integer, record } from 'f
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { ShardFiles } from '../files/shard-files.ts'
 import { columnsOf, createRowMemory } from '../kernel/row-memory.ts'
-import { seededRandom } from '../testing/vectors.ts'
+import { seededRandom } from '../testing/seeded-random.ts'
 import { type RowsToWrite, readRowNumbers, readRows, readVectors, writeRows } from './rows-file.ts'
 import type { SavedRows } from './segment.ts'
 

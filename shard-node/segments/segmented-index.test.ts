@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
 import { decodeF16, encodeF16, normalise } from '../../schemas/unit-vector.ts'
+import { subspaceVectors } from '../testing/subspace-vectors.ts'
 import { contractDims as dims, queryOf, testVectorIndex, tieKeys } from '../testing/vector-index-contract.ts'
-import { clusteredVectors } from '../testing/vectors.ts'
 import type { IndexAnswer, VectorIndex } from '../vector-index.ts'
 import type { RowStanding } from './row-word.ts'
 import type { SavedSegment } from './segment.ts'
@@ -47,7 +47,7 @@ testVectorIndex('of many small segments', { open: () => ofKind('standard') })
 testVectorIndex('compacted to one segment with a graph', { open: () => ofKind('standard'), arrange: compacted })
 testVectorIndex('compacted, vectors on disk', { open: () => ofKind('compressed'), arrange: compacted })
 
-const vectors = clusteredVectors({ seed: 23, dims, clusters: 6, spread: 0.8 })
+const vectors = subspaceVectors({ seed: 23, dims, clusters: 6, spread: 0.8 })
 
 /** Puts a row for each item; the same item numbers again are replacements. */
 function fill(index: SegmentedIndex, count = items): void {

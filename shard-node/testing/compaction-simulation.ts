@@ -1,5 +1,5 @@
 import { type CompactionSettings, planCompaction, type SegmentSize } from '../segments/compaction-plan.ts'
-import { seededRandom } from './clustered-vectors.ts'
+import { seededRandom } from './seeded-random.ts'
 
 /** Rows of the simulation for each row of a shard: a shard of a million rows is simulated with a few thousand. */
 export const rowScale = 1 / 256

@@ -4,7 +4,7 @@ import { WasmKernel } from '../kernel/wasm-kernel.ts'
 import { writeRows } from '../segments/rows-file.ts'
 import type { SavedSegment } from '../segments/segment.ts'
 import { buildSegment } from '../segments/segment-build.ts'
-import { clusteredVectors } from './vectors.ts'
+import { subspaceVectors } from './subspace-vectors.ts'
 
 export const goldenDims = 16
 const rows = 30
@@ -35,7 +35,7 @@ export function goldenKept(): number[] {
 export function goldenMemory(): { readonly memory: RowMemoryHandle; readonly mean: Float32Array } {
   const memory = createRowMemory({ dims: goldenDims, capacity: rows, items: 32, vectors: true, threads: 1 })
   const columns = columnsOf(memory)
-  const source = clusteredVectors({ seed: 42, dims: goldenDims, clusters: 3, spread: 0.6 })
+  const source = subspaceVectors({ seed: 42, dims: goldenDims, clusters: 3, spread: 0.6 })
   for (let row = 0; row < rows; row++) {
     const { item, object } = goldenRow(row)
     columns.items[row] = item

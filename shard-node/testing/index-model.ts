@@ -8,8 +8,9 @@ import type { IndexTuning } from '../segments/index-tuning.ts'
 import type { SavedSegment } from '../segments/segment.ts'
 import { SegmentedIndex } from '../segments/segmented-index.ts'
 import type { IndexAnswer, IndexHit, IndexQuery } from '../vector-index.ts'
+import { seededRandom } from './seeded-random.ts'
+import { type SubspaceVectors, subspaceVectors } from './subspace-vectors.ts'
 import { bitsOf, joined, queryOf, tieKeys } from './vector-index-contract.ts'
-import { type ClusteredVectors, clusteredVectors, seededRandom } from './vectors.ts'
 
 export interface IndexModelOptions {
   readonly seed: number
@@ -77,7 +78,7 @@ class IndexWalk {
   readonly #options: IndexModelOptions
   readonly #directory: string
   readonly #random: () => number
-  readonly #vectors: ClusteredVectors
+  readonly #vectors: SubspaceVectors
   readonly #ties: Uint32Array
   readonly #alarms: Error[] = []
   #sets = new Map<number, ModelSet>()
@@ -94,7 +95,7 @@ class IndexWalk {
     this.#options = options
     this.#directory = directory
     this.#random = seededRandom(options.seed)
-    this.#vectors = clusteredVectors({ seed: options.seed, dims, clusters, spread: 0.8 })
+    this.#vectors = subspaceVectors({ seed: options.seed, dims, clusters, spread: 0.8 })
     this.#ties = tieKeys(options.items)
     this.#oracle = new ExactIndex({ dims, ties: this.#ties })
   }

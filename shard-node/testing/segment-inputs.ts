@@ -2,7 +2,8 @@ import type { ShardFiles } from '../files/shard-files.ts'
 import { columnsOf, createRowMemory } from '../kernel/row-memory.ts'
 import type { BuildInput } from '../segments/build-messages.ts'
 import { writeRows } from '../segments/rows-file.ts'
-import { clusteredVectors, seededRandom } from './vectors.ts'
+import { seededRandom } from './seeded-random.ts'
+import { subspaceVectors } from './subspace-vectors.ts'
 
 export const inputDims = 32
 
@@ -27,7 +28,7 @@ export async function writeInputs(
 ): Promise<WrittenInputs> {
   const { seed, segments, rows, items } = options
   const random = seededRandom(seed)
-  const source = clusteredVectors({ seed, dims: inputDims, clusters: 8, spread: 0.5 })
+  const source = subspaceVectors({ seed, dims: inputDims, clusters: 8, spread: 0.5 })
   const all: InputRow[] = []
   while (all.length < segments * rows) {
     const item = Math.floor(random() * items)

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict'
 import { rm } from 'node:fs/promises'
 import type { ShardNode } from '../shard-node.ts'
 import type { ShardNodeOptions } from '../shard-node-options.ts'
-import { seededRandom } from './clustered-vectors.ts'
 import { copyAsCrashed } from './crash-images.ts'
 import { ModelledShard } from './modelled-shard.ts'
+import { seededRandom } from './seeded-random.ts'
 import {
   compareApproximate,
   compareBatch,

@@ -4,7 +4,7 @@ import { parseItemId } from '../../schemas/ids.ts'
 import type { RegisterMutation } from '../../schemas/mutation.ts'
 import type { SearchFilter } from '../../schemas/shard-api.ts'
 import { norm, normalise } from '../../schemas/unit-vector.ts'
-import { seededRandom } from './clustered-vectors.ts'
+import { seededRandom } from './seeded-random.ts'
 import { attributesPut, itemRemoved, objectsPut, workFailed } from './shard-on-log.ts'
 
 /** What catalogue services, workers and a restarted dispatcher do to items. */

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { decodeF16, dot, encodeF16 } from '../../schemas/unit-vector.ts'
 import type { AllowedBits, IndexQuery, VectorIndex } from '../vector-index.ts'
-import { clusteredVectors, seededRandom } from './vectors.ts'
+import { seededRandom } from './seeded-random.ts'
+import { subspaceVectors } from './subspace-vectors.ts'
 
 export const contractDims = 64
 const clusters = 8
@@ -35,7 +36,7 @@ export function bitsOf(items: readonly number[], limit: number): AllowedBits {
 
 /** What every vector index does, whatever it is made of. */
 export function testVectorIndex(name: string, contract: VectorIndexContract): void {
-  const vectors = clusteredVectors({ seed: 17, dims: contractDims, clusters, spread: 0.8 })
+  const vectors = subspaceVectors({ seed: 17, dims: contractDims, clusters, spread: 0.8 })
   const opened: VectorIndex[] = []
   const open = async (): Promise<VectorIndex> => {
     const index = await contract.open(tieKeys(4_096))

@@ -1,4 +1,4 @@
-import { seededRandom } from '../../testing/clustered-vectors.ts'
+import { seededRandom } from '../../testing/seeded-random.ts'
 import { columnsOf, type RowMemoryHandle, visibility } from '../row-memory.ts'
 
 const { bornBit, hiddenBit } = visibility

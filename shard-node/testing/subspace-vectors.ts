@@ -1,17 +1,7 @@
 import { decodeF16, encodeF16, normalise } from '../../schemas/unit-vector.ts'
+import { seededRandom } from './seeded-random.ts'
 
-/** Random numbers in [0, 1), the same for the same seed (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-export interface ClusteredVectors {
+export interface SubspaceVectors {
   /** A vector of the cluster as little-endian f16 bytes, as a set is put. */
   bytes(cluster: number): Uint8Array
   /** One as f32, as a query carries it. */
@@ -22,7 +12,7 @@ export interface ClusteredVectors {
 const grid = 1 / 1024
 
 /** Vectors of about unit length around `clusters` random centres in a subspace, as those of a model are. */
-export function clusteredVectors(options: {
+export function subspaceVectors(options: {
   readonly seed: number
   readonly dims: number
   /** Dimensions of the subspace; neighbours are the easier to tell apart the fewer. */
@@ -30,7 +20,7 @@ export function clusteredVectors(options: {
   readonly clusters: number
   /** Length of the noise against a centre of length 1. */
   readonly spread: number
-}): ClusteredVectors {
+}): SubspaceVectors {
   const { seed, dims, latentDims = 8, clusters, spread } = options
   const random = seededRandom(seed)
   const gaussian = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
