@@ -42,7 +42,7 @@ const readyWithinMs = 90_000
 
 /** A real Kafka: one node, or a cluster of three, each a process of its own. Needs Java 17 or newer. */
 export class KafkaBroker {
-  readonly #directory: string
+  readonly directory: string
   readonly #isTemporary: boolean
   readonly #libraries: string
   readonly #settings: ClusterSettings
@@ -69,7 +69,7 @@ export class KafkaBroker {
   }
 
   private constructor(options: KafkaBrokerOptions, directory: string, libraries: string, settings: ClusterSettings) {
-    this.#directory = directory
+    this.directory = directory
     this.#isTemporary = options.directory === undefined
     this.#libraries = libraries
     this.#settings = settings
@@ -118,7 +118,7 @@ export class KafkaBroker {
   /** Ends every node; a temporary directory is gone afterwards. */
   async stop(): Promise<void> {
     await Promise.all([...this.#processes.values()].map(process => process.stop()))
-    if (this.#isTemporary) await rm(this.#directory, { recursive: true, force: true })
+    if (this.#isTemporary) await rm(this.directory, { recursive: true, force: true })
   }
 
   #chosen(nodeId: number | undefined): readonly number[] {
@@ -126,7 +126,7 @@ export class KafkaBroker {
   }
 
   async #startNode(nodeId: number): Promise<void> {
-    const folder = join(this.#directory, `node-${nodeId}`)
+    const folder = join(this.directory, `node-${nodeId}`)
     const data = join(folder, 'data')
     const properties = join(folder, 'server.properties')
     const logging = join(folder, 'log4j2.properties')

@@ -26,9 +26,8 @@ export type ArtifactSet =
       readonly archive: string
     })
 
-const plugin = 'org.apache.maven.plugins:maven-dependency-plugin:3.8.1'
 /** Unpacks an archive without its description, whose parent some repositories lack; later versions insist on both. */
-const unpackPlugin = 'org.apache.maven.plugins:maven-dependency-plugin:2.10'
+const plugin = 'org.apache.maven.plugins:maven-dependency-plugin:2.10'
 const fetchWithinMs = 10 * 60_000
 const pollEveryMs = 250
 
@@ -67,7 +66,9 @@ async function fetchInto(folder: string, set: ArtifactSet): Promise<void> {
   const part = `${folder}.part-${process.pid}`
   await mkdir(part)
   try {
-    await runMaven(await mavenArguments(set, part), set)
+    await writeFile(join(part, 'pom.xml'), pomFor(set))
+    await runMaven(set, part)
+    await rm(join(part, 'target'), { recursive: true, force: true })
     await rename(part, folder)
   } catch (error) {
     await rm(part, { recursive: true, force: true })
@@ -76,19 +77,17 @@ async function fetchInto(folder: string, set: ArtifactSet): Promise<void> {
   }
 }
 
-async function mavenArguments(set: ArtifactSet, part: string): Promise<readonly string[]> {
-  const pom = join(part, 'pom.xml')
-  await writeFile(pom, pomFor(set.kind === 'jars' ? set.dependencies : []))
-  const project = ['-f', pom, `-DoutputDirectory=${part}`]
+function goalFor(set: ArtifactSet): readonly string[] {
   switch (set.kind) {
     case 'jars':
-      return [...project, `${plugin}:copy-dependencies`, '-DincludeScope=runtime']
+      return [`${plugin}:copy-dependencies`, '-DincludeScope=runtime']
     case 'archive':
-      return [...project, `${unpackPlugin}:unpack`, `-Dartifact=${set.archive}`]
+      return [`${plugin}:unpack`, `-Dartifact=${set.archive}`]
   }
 }
 
-function pomFor(dependencies: readonly string[]): string {
+function pomFor(set: ArtifactSet): string {
+  const dependencies = set.kind === 'jars' ? set.dependencies : []
   const elements = dependencies.map(each => {
     const [group, artifact, version] = each.split(':')
     return `<dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency>`
@@ -100,10 +99,12 @@ function pomFor(dependencies: readonly string[]): string {
   ].join('\n')
 }
 
-async function runMaven(args: readonly string[], set: ArtifactSet): Promise<void> {
+async function runMaven(set: ArtifactSet, part: string): Promise<void> {
+  // `-U`: else Maven remembers for a day that something could not be had.
+  const args = ['-B', '-q', '-U', '-Dstyle.color=never', ...goalFor(set), `-DoutputDirectory=${part}`]
   await new Promise<void>((resolve, reject) => {
-    const options = { cwd: cacheFolder(), timeout: fetchWithinMs, maxBuffer: 2 ** 26 }
-    execFile('mvn', ['-B', '-q', ...args], options, (error, stdout, stderr) => {
+    const options = { cwd: part, timeout: fetchWithinMs, maxBuffer: 2 ** 26 }
+    execFile('mvn', args, options, (error, stdout, stderr) => {
       if (error === null) resolve()
       else
         reject(new Error(`${set.title} could not be fetched: ${reasonOf(error, stdout + stderr)}.`, { cause: error }))
@@ -116,9 +117,8 @@ function reasonOf(error: Error & { readonly code?: unknown; readonly killed?: bo
   if (error.killed) return `Maven did not finish within ${fetchWithinMs / 60_000} minutes`
   if (/JAVA_HOME|java: (command )?not found/.test(output)) return 'Maven found no Java (version 17 or newer is needed)'
   if (/No space left on device/.test(output)) return 'the disk is full'
-  const line = output.split('\n').find(each => each.startsWith('[ERROR]')) ?? output.trim().split('\n').at(-1)
-  const said = (line ?? '').replace(/^\[ERROR\] /, '').slice(0, 500)
-  return /UnknownHost|Unknown host|resolution|Connection|timed out|Could not transfer|No route/i.test(output)
+  const said = /\[ERROR\] (.{1,500})/.exec(output)?.[1] ?? output.trim().split('\n').at(-1) ?? ''
+  return /Could not transfer|Unknown ?host|Connection (refused|reset|timed out)|Connect timed out/i.test(output)
     ? `Maven could not reach its repository, it needs the network or a proxy (${said})`
     : said
 }
