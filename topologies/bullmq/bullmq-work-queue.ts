@@ -74,7 +74,7 @@ export class BullmqWorkQueue implements WorkQueue {
 
   async add(jobs: readonly NewJob[]): Promise<void> {
     if (jobs.length === 0) return
-    await this.#memory.require(jobs.length)
+    await this.#memory.require(jobs.reduce((bytes, { payload }) => bytes + payload.length, 0))
     const now = Date.now()
     const entries = jobs.map(job => toBullmq(job, now))
     await this.#commands.run(() => this.#backend.addJobs(entries))
@@ -252,14 +252,17 @@ export class BullmqWorkQueue implements WorkQueue {
 }
 
 interface ClaimAnswer {
+  /** Under BullMQ's id; null when none was waiting. */
   readonly job: JobJson | null
   readonly nextDueAtMs: number | null
 }
 
 async function claimNext(backend: RedisQueueBackend, token: string): Promise<ClaimAnswer> {
   // Untyped by BullMQ: the job or null · its id · for how many ms the queue is limited · when a delayed job is due, or 0.
-  const answer: readonly unknown[] = await backend.moveToActive(token)
-  return { job: (answer[0] as JobJson | null | undefined) ?? null, nextDueAtMs: Number(answer[3]) || null }
+  const [job, id, , nextDueAtMs] = (await backend.moveToActive(token)) as Partial<
+    [JobJson | null, string, number, number]
+  >
+  return { job: job && id ? { ...job, id } : null, nextDueAtMs: nextDueAtMs || null }
 }
 
 /** What BullMQ answers for a job that is gone, or that another claim holds. */

@@ -4,7 +4,7 @@ import type { RedisConnection } from '../redis/redis-connection.ts'
 /** Of the memory Redis may use, so much is kept for work on what is in the queue. */
 const reservedRatio = 0.1
 const lookEveryMs = 100
-const lookEveryJobs = 500
+const lookEveryBytes = 256 * 2 ** 10
 
 /**
  * Keeps a full queue drainable. Claiming a job writes a little too, so a Redis that was filled to its `maxmemory` would
@@ -13,20 +13,20 @@ const lookEveryJobs = 500
 export class MemoryReserve {
   readonly #connection: RedisConnection
   #lookedAtMs = Number.NEGATIVE_INFINITY
-  #jobsSince = 0
+  #bytesSince = 0
   #isUsedUp = false
 
   constructor(connection: RedisConnection) {
     this.#connection = connection
   }
 
-  /** Before so many jobs are added. @throws FreshetError `queue-unavailable` while only the reserve is left */
-  async require(jobs: number): Promise<void> {
+  /** Before payloads of so many bytes are added. @throws FreshetError `queue-unavailable` while only the reserve is left */
+  async require(bytes: number): Promise<void> {
     const now = performance.now()
-    this.#jobsSince += jobs
-    if (now - this.#lookedAtMs >= lookEveryMs || this.#jobsSince >= lookEveryJobs) {
+    this.#bytesSince += bytes
+    if (now - this.#lookedAtMs >= lookEveryMs || this.#bytesSince >= lookEveryBytes) {
       this.#lookedAtMs = now
-      this.#jobsSince = jobs
+      this.#bytesSince = bytes
       this.#isUsedUp = await this.#look()
     }
     if (!this.#isUsedUp) return

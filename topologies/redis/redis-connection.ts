@@ -92,16 +92,17 @@ export class RedisConnection {
   close(): void {
     this.#isClosed = true
     this.#client.disconnect()
+    this.#settle(closedFailure(this.#unavailable))
   }
 
   async #requireReady(): Promise<void> {
     if (this.#isClosed) throw closedFailure(this.#unavailable)
     if (this.#client.status === 'ready') return
-    const late = delay(connectWithinMs, redisFailure(new Error('it is not ready yet'), this.#unavailable), {
-      ref: false,
-    })
-    const failure = this.#failure ?? (await Promise.race([this.#firstOutcome.promise, late])) ?? this.#failure
-    if (failure) throw failure
+    if (this.#failure === null) {
+      const isLate = await Promise.race([this.#firstOutcome.promise, delay(connectWithinMs, true, { ref: false })])
+      if (isLate) throw redisFailure(new Error('it is not ready yet'), this.#unavailable)
+    }
+    if (this.#failure !== null) throw this.#failure
   }
 
   #settle(failure: FreshetError | null): void {

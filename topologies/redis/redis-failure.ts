@@ -27,8 +27,9 @@ const certificateFailures = /^(ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|
  */
 export function redisFailure(thrown: unknown, code: UnavailableCode): FreshetError {
   if (thrown instanceof FreshetError) return thrown
-  if (!(thrown instanceof Error)) return asFreshetError(thrown)
-  return isReply(thrown) ? refused(thrown, code) : unreachable(thrown, code)
+  if (!(thrown instanceof Error) || thrown instanceof TypeError || thrown instanceof RangeError)
+    return asFreshetError(thrown)
+  return thrown.name === 'ReplyError' ? refused(thrown, code) : unreachable(thrown, code)
 }
 
 export function closedFailure(code: UnavailableCode): FreshetError {
@@ -53,8 +54,4 @@ function unreachable(error: NodeJS.ErrnoException, code: UnavailableCode): Fresh
 
 function unavailable(code: UnavailableCode, reason: Reason, message: string): FreshetError {
   return new FreshetError(code, message, { details: { reason } })
-}
-
-function isReply(error: Error): boolean {
-  return error.name === 'ReplyError'
 }
