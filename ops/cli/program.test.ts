@@ -46,6 +46,7 @@ test('the commands of the contract that this version has', () => {
     'model list',
     'model check',
     'schemas check',
+    'schemas register',
     'config',
     'doctor',
     'eval',

@@ -1,28 +1,82 @@
 import { Command } from 'commander'
+import type { SchemaRegistry } from '../../topologies/schema-registry.ts'
 import type { SchemaFinding } from '../schema-check.ts'
+import type { RegisteredSubject, RegistryFinding } from '../schema-set-up.ts'
 import { answering, type CommandContext } from './command-context.ts'
-import { renderTable } from './table.ts'
+import { openRegistry, type RegistryFlags, registryFlag } from './connections.ts'
+import { printable, renderTable } from './table.ts'
+
+interface SchemaOptions extends RegistryFlags {
+  readonly json?: boolean
+}
 
 export function schemasCommand(context: CommandContext): Command {
   return new Command('schemas')
     .summary('the Avro schemas of the topics')
-    .description('The Avro schemas of the topics. A server registers them in its own registry when it starts.')
+    .description('The Avro schemas of the topics. On one machine the server registers them itself when it starts.')
     .addCommand(checkCommand(context))
+    .addCommand(registerCommand(context))
 }
 
 function checkCommand(context: CommandContext): Command {
-  const command = new Command('check').description(
-    'Checks that what this version writes fits every earlier version, both ways. Ends with 1 when it does not.',
-  )
-  return answering(command, 'freshet schemas check').action(async ({ json }: { readonly json?: boolean }) => {
+  const command = new Command('check')
+    .description(
+      'Checks that what this version writes fits every earlier version, both ways; with --registry also every version ' +
+        'in the registry. Changes nothing, so it can run for a pull request. Ends with 1 when something does not fit.',
+    )
+    .option(...registryFlag)
+  const example = 'freshet schemas check\nfreshet schemas check --registry http://127.0.0.1:8081'
+  return answering(command, example).action(async (options: SchemaOptions) => {
     const { checkSchemas } = await import('../schema-check.ts')
+    const { checkRegistry } = await import('../schema-set-up.ts')
     const findings = checkSchemas()
+    const inRegistry = options.registry === undefined ? null : await withRegistry(options, checkRegistry)
     const { terminal } = context
-    const lines = json ? [JSON.stringify({ subjects: findings })] : findingLines(findings, terminal.columns)
+    const answer = inRegistry === null ? { subjects: findings } : { subjects: findings, registry: inRegistry }
+    const lines = options.json
+      ? [JSON.stringify(answer)]
+      : [...findingLines(findings, terminal.columns), ...registryLines(inRegistry ?? [], terminal.columns)]
     for (const line of lines) terminal.print(line)
-    context.exitWith(findings.every(({ problems }) => problems.length === 0) ? 0 : 1)
+    const isGood = findings.every(({ problems }) => problems.length === 0) && !(inRegistry ?? []).some(isIncompatible)
+    context.exitWith(isGood ? 0 : 1)
   })
 }
+
+function registerCommand(context: CommandContext): Command {
+  const command = new Command('register')
+    .description(
+      'Registers what this version writes, under FULL_TRANSITIVE compatibility: the step before the first process of ' +
+        'a version starts. A repetition changes nothing. Where one schema does not fit, none is registered.',
+    )
+    .requiredOption(...registryFlag)
+  const example = 'freshet schemas register --registry http://127.0.0.1:8081'
+  return answering(command, example).action(async (options: SchemaOptions) => {
+    const { checkRegistry, registerAll } = await import('../schema-set-up.ts')
+    const { terminal } = context
+    const { findings, registered } = await withRegistry(options, async registry => {
+      const found = await checkRegistry(registry)
+      return { findings: found, registered: found.some(isIncompatible) ? null : await registerAll(registry, found) }
+    })
+    const lines = options.json
+      ? [JSON.stringify(registered === null ? { registry: findings } : { registered })]
+      : registered === null
+        ? [...registryLines(findings, terminal.columns), 'Nothing was registered.']
+        : registeredLines(registered, terminal.columns)
+    for (const line of lines) terminal.print(line)
+    context.exitWith(registered === null ? 1 : 0)
+  })
+}
+
+async function withRegistry<T>(options: RegistryFlags, use: (registry: SchemaRegistry) => Promise<T>): Promise<T> {
+  const registry = await openRegistry(options)
+  try {
+    return await use(registry)
+  } finally {
+    await registry.close()
+  }
+}
+
+const isIncompatible = ({ state }: RegistryFinding): boolean => state === 'incompatible'
 
 function findingLines(findings: readonly SchemaFinding[], columns: number): readonly string[] {
   return renderTable(
@@ -31,6 +85,47 @@ function findingLines(findings: readonly SchemaFinding[], columns: number): read
       { name: 'subject', of: row => row.subject },
       { name: 'versions', of: row => row.versions.join(', ') },
       { name: 'compatible', of: row => row.problems.join('; ') || 'yes', flexible: true },
+    ],
+    columns,
+  )
+}
+
+/** The table, and the reasons below it in full: a pull request is mended by them. */
+function registryLines(findings: readonly RegistryFinding[], columns: number): readonly string[] {
+  if (findings.length === 0) return []
+  const reasons = findings.flatMap(finding =>
+    finding.state === 'incompatible' ? finding.problems.map(problem => `${finding.subject}: ${problem}`) : [],
+  )
+  const table = renderTable(
+    findings,
+    [
+      { name: 'subject', of: row => row.subject },
+      { name: 'in the registry', of: standingOf },
+    ],
+    columns,
+  )
+  return ['', ...table, ...reasons.map(printable)]
+}
+
+function standingOf(finding: RegistryFinding): string {
+  switch (finding.state) {
+    case 'known':
+      return `version ${finding.version}, id ${finding.id}`
+    case 'new':
+      return 'not yet; fits'
+    case 'incompatible':
+      return 'does not fit'
+  }
+}
+
+function registeredLines(registered: readonly RegisteredSubject[], columns: number): readonly string[] {
+  return renderTable(
+    registered,
+    [
+      { name: 'subject', of: row => row.subject },
+      { name: 'version', of: row => String(row.version), align: 'right' },
+      { name: 'id', of: row => String(row.id), align: 'right' },
+      { name: 'state', of: row => row.state },
     ],
     columns,
   )

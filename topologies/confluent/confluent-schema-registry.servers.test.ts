@@ -1,6 +1,6 @@
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import { type AddressInfo, createServer as createTcpServer, type Server } from 'node:net'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest'
@@ -125,33 +125,29 @@ describe('a registry that goes away and comes back', () => {
 })
 
 describe('something that is no registry', () => {
-  let opened: Server | null = null
+  let server: Server
 
   afterEach(async () => {
-    await new Promise(resolve => (opened === null ? resolve(null) : opened.close(resolve)))
-    opened = null
+    server.closeAllConnections()
+    await new Promise(resolve => server.close(resolve))
   })
 
-  async function listening(server: Server): Promise<string> {
-    opened = server
+  async function expectUnavailable(listener: RequestListener): Promise<void> {
+    server = createServer(listener)
     await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
-    return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-  }
-
-  async function expectUnavailable(url: string): Promise<void> {
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     const registry = new ConfluentSchemaRegistry({ urls: [url], timeoutMs: 200 })
     await expect(registry.versions(subjects.catalog)).rejects.toMatchObject(unavailable)
     await expect(registry.byId(1)).rejects.toMatchObject(unavailable)
     await registry.close()
   }
 
-  test('a server that takes the connection and never answers', async () => {
-    await expectUnavailable(await listening(createTcpServer(socket => socket.on('error', () => socket.destroy()))))
+  test('a server that takes the request and never answers', async () => {
+    await expectUnavailable(() => {})
   })
 
   test.each([404, 429, 503])('a web server that answers %d', async status => {
-    const server = createServer((_, response) => response.writeHead(status, { connection: 'close' }).end('<html>'))
-    await expectUnavailable(await listening(server))
+    await expectUnavailable((_, response) => response.writeHead(status).end('<html>'))
   })
 })
 
