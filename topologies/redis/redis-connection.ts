@@ -97,8 +97,7 @@ export class RedisConnection {
 
   async #requireReady(): Promise<void> {
     if (this.#isClosed) throw closedFailure(this.#unavailable)
-    if (this.#client.status === 'ready') return
-    if (this.#failure === null) {
+    if (this.#failure === null && this.#client.status !== 'ready') {
       const isLate = await Promise.race([this.#firstOutcome.promise, delay(connectWithinMs, true, { ref: false })])
       if (isLate) throw redisFailure(new Error('it is not ready yet'), this.#unavailable)
     }
