@@ -2,7 +2,7 @@ import { isUtf8 } from 'node:buffer'
 import { type ItemUpserted, imageIdentity } from '../../schemas/catalog-event.ts'
 import type { DeadLetter } from '../../schemas/dead-letter.ts'
 import { type ErrorCode, FreshetError } from '../../schemas/errors.ts'
-import { type ItemId, type Offset, parseItemId } from '../../schemas/ids.ts'
+import { asOffset, type ItemId, type Offset, parseItemId } from '../../schemas/ids.ts'
 import { type AttributesPut, type ItemRemoved, mutationKey } from '../../schemas/mutation.ts'
 import { partitionOf } from '../../schemas/partition.ts'
 import type { LogRecord } from '../event-log.ts'
@@ -22,6 +22,7 @@ import type { ImageWait, Waiting } from './window.ts'
  * | image.version > v: a newer image or delete is known      | superseded | –   | yes, the newer one gives it |
  * | image.version = v, max(o,f,x) >= v (replay)              | finished   | –   | is so already               |
  * | image.version = v (replay, or crash before the enqueue)  | again      | yes | yes                         |
+ * | I, no `refresh`, below what is missing: `noteMissing`    | changed    | yes | yes                         |
  * | I, no `refresh`, embedded                                | unchanged  | –   | no                          |
  * | I, no `refresh`, pending with its event in the window    | unchanged  | –   | no, that event does         |
  * | anything else: new, failed, pending but unknown, removed | changed    | yes | yes                         |
@@ -36,6 +37,7 @@ export function onCatalogRecord(
   const { window } = partition
   // A reader may deliver again what it delivered before a rebalance; the window knows it already.
   if (record.offset < window.position) return
+  noteMissing(partition, record.offset)
   if (partition.expectMarker || (content.kind === 'event' && content.event.type === 'TopicEpoch')) {
     onMarker(step, partition, { record, content })
     return
@@ -66,6 +68,17 @@ export function onCatalogRecord(
       else onUpsert(step, partition, record, event)
     }
   }
+}
+
+/**
+ * An earlier owner may have read, and enqueued a job for, an event that log compaction has taken away before it was
+ * complete, because another of its item follows. Its result may still come, and would stand above the image that the
+ * item had before and has again. Which item it was nobody knows: no image from before such a gap counts as unchanged.
+ */
+function noteMissing(partition: PartitionState, offset: Offset): void {
+  const { window, highestVersion } = partition
+  if (partition.isShared && offset > window.position && highestVersion >= window.position)
+    partition.lastMissing = asOffset(Math.min(offset - 1, highestVersion))
 }
 
 function onMarker(step: StepInProgress, partition: PartitionState, { record, content }: CatalogRecord): void {
@@ -131,6 +144,7 @@ function decideImage(
   if (image.version > upsert.offset) return 'superseded'
   if (image.version === upsert.offset) return imageDoneAt(entry) >= upsert.offset ? 'finished' : 'again'
   if (image.identity !== upsert.identity || upsert.refresh) return 'changed'
+  if (image.version <= partition.lastMissing) return 'changed'
   if (image.state === 'embedded') return 'unchanged'
   return image.state === 'pending' && partition.window.knowsJob(image.version) ? 'unchanged' : 'changed'
 }

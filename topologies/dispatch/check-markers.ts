@@ -7,34 +7,44 @@ import type { EventLog } from '../event-log.ts'
 import type { Pauses } from './passing-failure.ts'
 import { decodeCatalog } from './record-decoder.ts'
 
+/** Where a catalog partition starts and ends, and what its group has committed. */
+export interface CatalogOffsets {
+  readonly start: Offset
+  readonly end: Offset
+  readonly committed: Offset | null
+}
+
+/**
+ * A committed offset means nothing in a topic that was created again and is shorter now.
+ * @throws FreshetError `topic-epoch`
+ */
+export function requireCommitsInLog(offsets: ReadonlyMap<Partition, CatalogOffsets>): void {
+  for (const [partition, { end, committed }] of offsets)
+    if (committed !== null && committed > end)
+      throw new FreshetError(
+        'topic-epoch',
+        `partition ${partition} ends at ${end}, ${committed} is committed: the topic was created again`,
+      )
+}
+
 export interface MarkerCheck {
   readonly codec: RecordCodec<CatalogEvent>
-  readonly offsets: ReadonlyMap<Partition, { readonly start: Offset; readonly end: Offset }>
-  readonly committed: ReadonlyMap<Partition, Offset>
+  readonly partitions: readonly Partition[]
   readonly topicEpoch: TopicEpoch
   readonly pauses: Pauses
 }
 
 /**
- * A committed offset means nothing in a topic that was created again: before going on from one, the first record of
- * its partition has to be the epoch's marker. Partitions read from their start are checked by the step.
+ * Before going on from a committed offset, the first record of its partition has to be the epoch's marker. Partitions
+ * read from their start are checked by the step.
  * @throws FreshetError `topic-epoch`
  */
 export async function checkMarkers(log: EventLog, check: MarkerCheck): Promise<void> {
-  const missing = new Set<Partition>()
-  for (const [partition, offset] of check.committed) {
-    const { start, end } = check.offsets.get(partition) ?? { start: 0, end: 0 }
-    if (offset > end)
-      throw new FreshetError(
-        'topic-epoch',
-        `partition ${partition} ends at ${end}, ${offset} is committed: the topic was created again`,
-      )
-    if (offset > start) missing.add(partition)
-  }
+  const missing = new Set(check.partitions)
   if (missing.size === 0) return
-  const reader = await log.openReader({ topic: catalogTopic, partitions: [...missing], from: new Map() })
+  const reader = await log.openReader({ topic: catalogTopic, partitions: check.partitions, from: new Map() })
   try {
-    while (missing.size > 0) {
+    while (missing.size > 0 && !check.pauses.ended) {
       const records = await reader.poll(missing.size, 1_000)
       const firsts = records.filter(record => missing.delete(record.partition))
       reader.pause(firsts.map(record => record.partition))

@@ -74,19 +74,25 @@ export interface AssignedPartition {
   readonly partition: Partition
   /** Next catalog offset to read. */
   readonly catalogFrom: Offset
-  /** Next mutation offset to read. */
-  readonly mutationsFrom: Offset
+  readonly mutationsFrom: MutationPosition
   readonly catalogEnd: Offset
+  /** Other processes may have read the partition since this one's table was stored. */
+  readonly isShared: boolean
   /** The reader stands at the start of the partition: the next record has to be the epoch marker. */
   readonly expectMarker: boolean
 }
 
 /** What happened, and when it is. A clock that goes back is ignored. */
 export type DispatchInput = { readonly nowMs: number } /**
- * Before the first catalog record of a new partition, its mutation log has to be read to where it ended then: an
- * earlier life may have appended a removal whose event log compaction has taken away since.
+ * First what is lost, then what is gained; the rest stays as it is. Before the first catalog record of a gained
+ * partition, its mutation log has to be read to where it ended then: an earlier life may have appended a removal whose
+ * event log compaction has taken away since.
  */ & (
-  | { readonly type: 'assignment'; readonly partitions: readonly AssignedPartition[] }
+  | {
+      readonly type: 'assignment'
+      readonly lost: readonly Partition[]
+      readonly gained: readonly AssignedPartition[]
+    }
   | { readonly type: 'catalog'; readonly records: readonly CatalogRecord[] }
   | { readonly type: 'mutations'; readonly records: readonly MutationRecord[] }
   /** At least as often as a watermark may be written. */
@@ -126,6 +132,15 @@ export interface LetterAppend {
   readonly thenAppend: WorkFailed | null
 }
 
+export interface MutationPosition {
+  /** Next mutation offset to read. */
+  readonly next: Offset
+  /** Of the record before it: how old the table is, by the clock of the log. */
+  readonly appendTimeMs: number
+  /** Highest event of which a mutation was read; -1 for none. */
+  readonly highestVersion: Offset
+}
+
 /** What a step wants done. Order between the kinds does not matter: see the runner. */
 export interface Effects {
   readonly appends: MutationAppend[]
@@ -134,8 +149,8 @@ export interface Effects {
   readonly letters: LetterAppend[]
   /** Item table: last value per item; null drops it. */
   readonly table: Map<ItemId, ItemEntry | null>
-  /** Next mutation offset to read, stored with the item table. */
-  readonly positions: Map<Partition, Offset>
+  /** How far the mutation log is read, stored with the item table. */
+  readonly positions: Map<Partition, MutationPosition>
   /** Next catalog offset to read after a restart. */
   readonly commits: Map<Partition, Offset>
   /** Of all partitions of the instance. */
@@ -153,8 +168,13 @@ export interface PartitionState {
   readonly partition: Partition
   readonly window: PartitionWindow
   mutationPosition: Offset
+  /** Highest event of which a mutation was read; -1 for none. */
+  highestVersion: Offset
   end: Offset
   expectMarker: boolean
+  readonly isShared: boolean
+  /** Highest event read by an earlier owner that is not in the catalog any more; -1 for none. See `noteMissing`. */
+  lastMissing: Offset
   committed: Offset
   lastWatermark: Watermark | null
   /** While records wait to be read: no later than the append time of the oldest of them, as far as known. */
@@ -211,9 +231,12 @@ export function newPartitionState(assigned: AssignedPartition): PartitionState {
   return {
     partition: assigned.partition,
     window: new PartitionWindow(assigned.catalogFrom),
-    mutationPosition: assigned.mutationsFrom,
+    mutationPosition: assigned.mutationsFrom.next,
+    highestVersion: assigned.mutationsFrom.highestVersion,
     end: assigned.catalogEnd,
     expectMarker: assigned.expectMarker,
+    isShared: assigned.isShared,
+    lastMissing: asOffset(-1),
     committed: assigned.catalogFrom,
     lastWatermark: null,
     unreadSinceMs: null,

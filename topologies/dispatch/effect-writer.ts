@@ -37,6 +37,8 @@ export interface EffectWriterOptions {
 
 interface Batch {
   readonly mutations: NewRecord[]
+  /** The newest of each partition. */
+  readonly watermarks: Map<Partition, NewRecord>
   readonly jobs: NewJob[]
   readonly hints: Map<string, number>
   readonly letters: LetterAppend[]
@@ -49,7 +51,7 @@ const checkpointEntries = 2_048
 
 /**
  * Writes effects, one batch in flight; what comes meanwhile is the next batch. States: idle → writing → idle, or
- * writing → pausing (a failure that passes; the batch and what came since are one batch then) → writing.
+ * writing → pausing (a failure that passes; what failed of the batch and what came since are one batch then) → writing.
  *
  * All writes of a batch are issued in one tick; on embedded storage they are one transaction. Elsewhere any part of a
  * batch may survive a crash without the others. Each such half is harmless, because an item's state only changes by
@@ -60,15 +62,21 @@ const checkpointEntries = 2_048
  * - a checkpoint lost, or older than the commits: the mutations behind its positions are read again. An event is
  *   committed only when the log holds its outcome, so what is read again holds it too.
  * - commits lost: events are read again and find their own versions.
- * - dead letters are read back by nobody: their events stay in the window until the batch is durable.
+ * - dead letters are read back by nobody: their events stay in the window until the letters are durable.
+ *
+ * What was decided for a partition that has been lost since (`forget`): decision record 0011.
  */
 export class EffectWriter {
   readonly #ports: EffectPorts
   readonly #table: ItemTable
   readonly #options: EffectWriterOptions
   #next = newBatch()
+  #inFlight = newBatch()
   #commits = new Map<Partition, Offset>()
+  #commitsInFlight = new Map<Partition, Offset>()
   #checkpointDueMs = 0
+  /** The last one failed: it is not to wait for effects to come. */
+  #owesCheckpoint = false
   #writing: Promise<void> | null = null
   #failure: FreshetError | null = null
   #passing: FreshetError | null = null
@@ -90,8 +98,11 @@ export class EffectWriter {
   add(effects: Effects): void {
     const { mutations, deadLetters } = this.#ports.codecs
     const batch = this.#next
-    for (const { partition, key, mutation } of effects.appends)
-      batch.mutations.push({ partition, key: Buffer.from(key), value: mutation && mutations.encode(mutation) })
+    for (const { partition, key, mutation } of effects.appends) {
+      const record = { partition, key: Buffer.from(key), value: mutation && mutations.encode(mutation) }
+      if (mutation?.type === 'Watermark') batch.watermarks.set(partition, record)
+      else batch.mutations.push(record)
+    }
     for (const { id, priority, job } of effects.jobs)
       batch.jobs.push({ id, priority, payload: encodeJob(job), delayMs: 0 })
     for (const { itemId, offset } of effects.hints)
@@ -104,6 +115,14 @@ export class EffectWriter {
     for (const [partition, offset] of effects.commits) this.#commits.set(partition, offset)
     this.#table.change({ entries: effects.table, positions: effects.positions })
     if (this.#failure === null && sizeOf(batch) > 0) this.#writing ??= this.#writeAll()
+  }
+
+  /** The partitions are another owner's now: no commit and no watermark of theirs is written, nor written again. */
+  forget(partitions: readonly Partition[]): void {
+    for (const partition of partitions) {
+      for (const commits of [this.#commits, this.#commitsInFlight]) commits.delete(partition)
+      for (const { watermarks } of [this.#next, this.#inFlight]) watermarks.delete(partition)
+    }
   }
 
   /** Resolves when there is room for more effects, or when there will never be. */
@@ -126,23 +145,19 @@ export class EffectWriter {
     // What the last steps changed had no effects that could be lost.
     this.#table.effectsIssued()
     this.#table.effectsWritten()
-    await this.#write(this.#next)
+    await this.#write()
   }
 
   async #writeAll(): Promise<void> {
     let attempts = 0
-    while (this.#failure === null && sizeOf(this.#next) > 0) {
-      const batch = this.#next
-      this.#next = newBatch()
-      const error = await this.#write(batch)
+    while (this.#failure === null && (sizeOf(this.#next) > 0 || this.#owesCheckpoint)) {
+      const error = await this.#write()
       if (error === null) {
         attempts = 0
         this.#passing = null
         this.#wake()
-        if (batch.letters.length > 0) this.#options.onLettersWritten(batch.letters)
         continue
       }
-      this.#next = joined(batch, this.#next)
       if (!isPassing(error)) this.#fail(error)
       else if (this.#giveUp) break
       else {
@@ -154,28 +169,27 @@ export class EffectWriter {
     this.#wake()
   }
 
-  /** Resolves when all writes of the batch, and of the checkpoint that goes with it, have ended; with the first error. */
-  async #write(batch: Batch): Promise<FreshetError | null> {
+  /** Resolves with the first error when all writes of the batch, and of the checkpoint that goes with it, have ended. */
+  async #write(): Promise<FreshetError | null> {
+    const batch = this.#next
+    this.#next = newBatch()
+    this.#inFlight = batch
     this.#table.effectsIssued()
-    const commits = this.#commits
-    const writes = this.#issueEffects(batch)
     const isCheckpoint = this.#isCheckpointDue()
-    if (isCheckpoint) {
-      this.#commits = new Map()
-      this.#checkpointDueMs = this.#ports.clock() + checkpointIntervalMs
-      if (commits.size > 0) writes.push(this.#options.commit(commits))
-      const tableWrites = this.#table.checkpoint()
-      if (tableWrites.length > 0) writes.push(this.#ports.table.write(tableWrites))
-    }
-    const failed = (await Promise.allSettled(writes)).find(result => result.status === 'rejected')
-    if (failed) {
+    const issued = this.#issueEffects(batch)
+    const checkpoint = isCheckpoint ? this.#checkpoint() : null
+    const errors = await Promise.all(issued.map(({ write }) => errorOf(write)))
+    const checkpointError = await checkpoint
+    this.#inFlight = newBatch()
+    const failed = issued.filter((_, index) => errors[index])
+    if (failed.length === 0) this.#table.effectsWritten()
+    else {
       this.#table.effectsFailed()
-      if (isCheckpoint) this.#commits = new Map([...commits, ...this.#commits])
-      return asFreshetError(failed.reason)
+      this.#next = joined(Object.assign(newBatch(), ...failed.map(({ part }) => part)), this.#next)
     }
-    if (isCheckpoint) this.#table.checkpointStored()
-    this.#table.effectsWritten()
-    return null
+    if (batch.letters.length > 0 && !failed.some(({ part }) => part.letters))
+      this.#options.onLettersWritten(batch.letters)
+    return errors.find(error => error !== null) ?? checkpointError
   }
 
   #isCheckpointDue(): boolean {
@@ -183,16 +197,42 @@ export class EffectWriter {
   }
 
   /** All in this tick: nothing here may await. */
-  #issueEffects(batch: Batch): Promise<unknown>[] {
+  #issueEffects(batch: Batch): readonly IssuedPart[] {
     const { log, queue, features } = this.#ports
     const { generation, hintTtlMs } = this.#options
-    const writes: Promise<unknown>[] = []
-    if (batch.mutations.length > 0) writes.push(log.append(mutationTopic(generation), batch.mutations))
-    if (batch.letterRecords.length > 0) writes.push(log.append(deadLetterTopic, batch.letterRecords))
-    if (batch.jobs.length > 0) writes.push(queue.add(batch.jobs))
+    const { mutations, watermarks, jobs, letters, letterRecords } = batch
+    const issued: IssuedPart[] = []
+    const appends = [...mutations, ...watermarks.values()]
+    if (appends.length > 0)
+      issued.push({ part: { mutations, watermarks }, write: log.append(mutationTopic(generation), appends) })
+    if (letterRecords.length > 0)
+      issued.push({ part: { letters, letterRecords }, write: log.append(deadLetterTopic, letterRecords) })
+    if (jobs.length > 0) issued.push({ part: { jobs }, write: queue.add(jobs) })
     const hints = Array.from(batch.hints, ([key, value]) => ({ key, value }))
-    if (hints.length > 0) writes.push(features.raise(hints, hintTtlMs))
-    return writes
+    if (hints.length > 0) issued.push({ part: { hints: batch.hints }, write: features.raise(hints, hintTtlMs) })
+    return issued
+  }
+
+  /**
+   * Issues its writes in this tick. A commit that fails for now, as every one does while the group assigns its
+   * partitions anew, waits for the next checkpoint and holds nothing up.
+   */
+  async #checkpoint(): Promise<FreshetError | null> {
+    this.#checkpointDueMs = this.#ports.clock() + checkpointIntervalMs
+    const commits = this.#commits
+    this.#commits = new Map()
+    this.#commitsInFlight = commits
+    const tableWrites = this.#table.checkpoint()
+    const [commitError, tableError] = await Promise.all([
+      errorOf(commits.size > 0 ? this.#options.commit(new Map(commits)) : null),
+      errorOf(tableWrites.length > 0 ? this.#ports.table.write(tableWrites) : null),
+    ])
+    this.#commitsInFlight = new Map()
+    if (commitError) this.#commits = new Map([...commits, ...this.#commits])
+    this.#owesCheckpoint = tableError !== null
+    if (tableError) this.#checkpointDueMs = 0
+    else this.#table.checkpointStored()
+    return tableError ?? (commitError && isPassing(commitError) ? null : commitError)
   }
 
   #fail(error: FreshetError): void {
@@ -207,18 +247,29 @@ export class EffectWriter {
   }
 }
 
-function sizeOf({ mutations, jobs, hints, letters }: Batch): number {
-  return mutations.length + jobs.length + hints.size + letters.length
+/** A write under way, and what is to be written again should it fail. */
+interface IssuedPart {
+  readonly part: Partial<Batch>
+  readonly write: Promise<unknown>
+}
+
+function errorOf(write: Promise<unknown> | null): Promise<FreshetError | null> {
+  return Promise.resolve(write).then(() => null, asFreshetError)
+}
+
+function sizeOf({ mutations, watermarks, jobs, hints, letters }: Batch): number {
+  return mutations.length + watermarks.size + jobs.length + hints.size + letters.length
 }
 
 function newBatch(): Batch {
-  return { mutations: [], jobs: [], hints: new Map(), letters: [], letterRecords: [] }
+  return { mutations: [], watermarks: new Map(), jobs: [], hints: new Map(), letters: [], letterRecords: [] }
 }
 
-/** The later one's hints are the higher ones. */
+/** The later one's hints and watermarks are the higher ones. */
 function joined(earlier: Batch, later: Batch): Batch {
   return {
     mutations: [...earlier.mutations, ...later.mutations],
+    watermarks: new Map([...earlier.watermarks, ...later.watermarks]),
     jobs: [...earlier.jobs, ...later.jobs],
     hints: new Map([...earlier.hints, ...later.hints]),
     letters: [...earlier.letters, ...later.letters],

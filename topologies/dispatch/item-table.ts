@@ -1,24 +1,32 @@
-import { asOffset, type Generation, type ItemId, type Offset, type Partition } from '../../schemas/ids.ts'
+import { setImmediate as nextTick } from 'node:timers/promises'
+import { asOffset, type Generation, type ItemId, type Partition } from '../../schemas/ids.ts'
+import { partitionOf } from '../../schemas/partition.ts'
 import type { KeyValueStore, KeyValueWrite } from '../key-value-store.ts'
+import type { MutationPosition } from './dispatch-state.ts'
 import { decodeEntry, encodeEntry, type ItemEntry } from './item-entry.ts'
 
 /** Entries kept decoded; two of these at most. */
 const cachedEntries = 16_384
 
-/** Entries and next mutation offsets that belong together. */
+const positionBytes = 24
+/** Entries looked at before other work has its turn. */
+const discardSlice = 1_024
+
+/** Entries and mutation positions that belong together. */
 interface Changes {
   readonly entries: ReadonlyMap<ItemId, ItemEntry | null>
-  readonly positions: ReadonlyMap<Partition, Offset>
+  readonly positions: ReadonlyMap<Partition, MutationPosition>
 }
 
 interface GrowingChanges extends Changes {
   readonly entries: Map<ItemId, ItemEntry | null>
-  readonly positions: Map<Partition, Offset>
+  readonly positions: Map<Partition, MutationPosition>
 }
 
 /**
  * The item table of one generation over a key-value store, with the mutation positions it was made from:
- * `dispatch:<generation>:item:<itemId>` and `dispatch:<generation>:position:<partition>` (f64 little-endian).
+ * `dispatch:<generation>:item:<itemId>` and `dispatch:<generation>:position:<partition>` (fields of `MutationPosition`
+ * in their order, f64 little-endian; older releases wrote the first alone).
  *
  * It is a checkpoint: a change is stored only after the effects of its step are durable, and in one write with the
  * positions. So whatever is missing in it is read again, and what was read leads to the same effects again. Were it
@@ -28,6 +36,7 @@ interface GrowingChanges extends Changes {
  */
 export class ItemTable {
   readonly #store: KeyValueStore
+  readonly #partitionCount: number
   readonly #itemPrefix: string
   readonly #positionPrefix: string
   #new = noChanges()
@@ -36,8 +45,12 @@ export class ItemTable {
   #young = new Map<ItemId, ItemEntry>()
   #old = new Map<ItemId, ItemEntry>()
 
-  constructor(store: KeyValueStore, generation: Generation) {
+  constructor(
+    store: KeyValueStore,
+    { generation, partitionCount }: { readonly generation: Generation; readonly partitionCount: number },
+  ) {
     this.#store = store
+    this.#partitionCount = partitionCount
     this.#itemPrefix = `dispatch:${generation}:item:`
     this.#positionPrefix = `dispatch:${generation}:position:`
   }
@@ -56,10 +69,38 @@ export class ItemTable {
     return entry
   }
 
-  /** Next mutation offset to read: everything before it is in the stored table. */
-  storedPosition(partition: Partition): Offset {
-    const bytes = this.#store.get(`${this.#positionPrefix}${partition}`)
-    return asOffset(bytes === undefined ? 0 : Buffer.from(bytes).readDoubleLE(0))
+  /** Everything before it is in the stored table; undefined when nothing of the partition is. */
+  storedPosition(partition: Partition): MutationPosition | undefined {
+    const stored = this.#store.get(`${this.#positionPrefix}${partition}`)
+    if (stored === undefined) return undefined
+    const bytes = Buffer.from(stored)
+    const next = asOffset(bytes.readDoubleLE(0))
+    if (bytes.length < positionBytes) return { next, appendTimeMs: 0, highestVersion: asOffset(-1) }
+    return { next, appendTimeMs: bytes.readDoubleLE(8), highestVersion: asOffset(bytes.readDoubleLE(16)) }
+  }
+
+  /**
+   * Forgets all entries of the partitions, which nobody may change meanwhile. The positions go last: cut short by a
+   * crash, the rest is as old as before.
+   */
+  async discard(partitions: ReadonlySet<Partition>): Promise<void> {
+    const isOf = (itemId: ItemId) => partitions.has(partitionOf(itemId, this.#partitionCount))
+    for (const { entries, positions } of [this.#new, this.#inFlight, this.#durable]) {
+      for (const itemId of entries.keys()) if (isOf(itemId)) entries.delete(itemId)
+      for (const partition of partitions) positions.delete(partition)
+    }
+    this.#young.clear()
+    this.#old.clear()
+    let itemIds: readonly ItemId[] = []
+    do {
+      itemIds = this.storedItems(itemIds.at(-1) ?? null, discardSlice)
+      const discarded = itemIds.filter(isOf)
+      if (discarded.length === 0) await nextTick()
+      else await this.#store.write(discarded.map(itemId => ({ key: this.#itemPrefix + itemId, value: null })))
+    } while (itemIds.length === discardSlice)
+    await this.#store.write(
+      Array.from(partitions, partition => ({ key: `${this.#positionPrefix}${partition}`, value: null })),
+    )
   }
 
   change(changes: Changes): void {
@@ -93,9 +134,11 @@ export class ItemTable {
     const writes: KeyValueWrite[] = []
     for (const [itemId, entry] of this.#durable.entries)
       writes.push({ key: this.#itemPrefix + itemId, value: entry && encodeEntry(entry) })
-    for (const [partition, offset] of this.#durable.positions) {
-      const value = Buffer.allocUnsafe(8)
-      value.writeDoubleLE(offset)
+    for (const [partition, { next, appendTimeMs, highestVersion }] of this.#durable.positions) {
+      const value = Buffer.allocUnsafe(positionBytes)
+      value.writeDoubleLE(next, 0)
+      value.writeDoubleLE(appendTimeMs, 8)
+      value.writeDoubleLE(highestVersion, 16)
       writes.push({ key: `${this.#positionPrefix}${partition}`, value })
     }
     return writes
@@ -133,5 +176,5 @@ function noChanges(): GrowingChanges {
 /** The later ones win. */
 function addTo(changes: GrowingChanges, later: Changes): void {
   for (const [itemId, entry] of later.entries) changes.entries.set(itemId, entry)
-  for (const [partition, offset] of later.positions) changes.positions.set(partition, offset)
+  for (const [partition, position] of later.positions) changes.positions.set(partition, position)
 }

@@ -18,14 +18,16 @@ import { afterReadBack, beatenKeys, emptyEntry, type ItemEntry } from './item-en
  * One record of the mutation log, read back: the only thing that completes an event, moves an item's state or makes
  * garbage of older records. What is refused counts for nothing.
  */
-export function onMutationRecord(
-  step: StepInProgress,
-  partition: PartitionState,
-  { record, content }: MutationRecord,
-): void {
-  if (record.offset < partition.mutationPosition) return
-  partition.mutationPosition = asOffset(record.offset + 1)
-  step.effects.positions.set(record.partition, partition.mutationPosition)
+export function onMutationRecord(step: StepInProgress, partition: PartitionState, read: MutationRecord): void {
+  const { offset, appendTimeMs } = read.record
+  if (offset < partition.mutationPosition) return
+  partition.mutationPosition = asOffset(offset + 1)
+  onContent(step, partition, read)
+  const { mutationPosition: next, highestVersion } = partition
+  step.effects.positions.set(partition.partition, { next, appendTimeMs, highestVersion })
+}
+
+function onContent(step: StepInProgress, partition: PartitionState, { record, content }: MutationRecord): void {
   switch (content.kind) {
     case 'ignored':
       return
@@ -44,12 +46,14 @@ export function onMutationRecord(
 
 function onAccepted(
   step: StepInProgress,
-  { window }: PartitionState,
+  partition: PartitionState,
   record: LogRecord,
   mutation: RegisterMutation,
 ): void {
+  const { window } = partition
   const { itemId } = mutation
   const { offset } = mutation.version
+  if (offset > partition.highestVersion) partition.highestVersion = offset
   const before = entryOf(step, itemId) ?? emptyEntry
   const readBack = afterReadBack(before, mutation, step.state.nowMs)
   const keys = beatenKeys(itemId, { before, after: readBack, read: [registerOf(mutation), offset] })

@@ -28,7 +28,8 @@ import { EmbeddedEnvironment } from '../embedded/environment.ts'
 import type { EventLog, LogRecord } from '../event-log.ts'
 import type { KeyValueStore } from '../key-value-store.ts'
 import { type DispatchSettings, defaultDispatchSettings } from './dispatch-state.ts'
-import { type DispatchPorts, DispatchRunner, dispatchGroup } from './runner.ts'
+import { dispatchGroup } from './group.ts'
+import { type DispatchPorts, DispatchRunner } from './runner.ts'
 import {
   failureOf,
   foldRegisters,

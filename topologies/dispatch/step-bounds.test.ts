@@ -66,8 +66,8 @@ describe('garbage collection', () => {
   test('the state of a lost item table comes back from catalog and mutation log together', () => {
     const driver = oneDriver()
     const offset = runFirst(driver)
-    driver.durable.table.clear()
-    driver.durable.positions.clear()
+    driver.first.table.clear()
+    driver.first.positions.clear()
     driver.crash(() => true)
     driver.readMutations()
     expect(driver.entry(lamp)).toMatchObject({ a: offset, o: offset, image: { state: 'embedded', version: offset } })

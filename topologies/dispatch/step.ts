@@ -2,7 +2,6 @@ import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { mutationKey } from '../../schemas/mutation.ts'
 import { onCatalogRecord } from './catalog-step.ts'
 import {
-  type AssignedPartition,
   type CatalogRecord,
   type DispatchInput,
   type DispatchState,
@@ -40,7 +39,7 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
   const { state, effects } = inProgress
   switch (input.type) {
     case 'assignment':
-      assign(inProgress, input.partitions)
+      assign(inProgress, input)
       return
     case 'catalog':
       readCatalog(inProgress, input.records)
@@ -70,13 +69,11 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
   }
 }
 
-/** Partitions that stay keep their windows; those lost are forgotten: their next owner reads from the commit. */
-function assign(inProgress: StepInProgress, assigned: readonly AssignedPartition[]): void {
+/** What is lost is forgotten: its next owner reads from the commit. */
+function assign(inProgress: StepInProgress, { lost, gained }: Extract<DispatchInput, { type: 'assignment' }>): void {
   const { partitions } = inProgress.state
-  const kept = new Set(assigned.map(one => one.partition))
-  for (const partition of partitions.keys()) if (!kept.has(partition)) partitions.delete(partition)
-  for (const one of assigned) {
-    if (partitions.has(one.partition)) continue
+  for (const partition of lost) partitions.delete(partition)
+  for (const one of gained) {
     const partition = newPartitionState(one)
     partitions.set(one.partition, partition)
     noteEnd(inProgress, partition, null)

@@ -6,19 +6,17 @@ import { partitionOf } from '../../schemas/partition.ts'
 import { catalogTopic, mutationTopic } from '../../schemas/topics.ts'
 import type { LogRecord } from '../event-log.ts'
 import {
-  type AssignedPartition,
   type CatalogRecord,
-  type DispatchInput,
   type DispatchSettings,
   type DispatchState,
   defaultDispatchSettings,
   type Effects,
   type LetterAppend,
-  newDispatchState,
+  type MutationRecord,
   type RedriveOutcome,
 } from './dispatch-state.ts'
 import type { ItemEntry } from './item-entry.ts'
-import { step } from './step.ts'
+import { type Survives, TestDispatcher } from './test-dispatcher.ts'
 import {
   type DrivenMutation,
   failureOf,
@@ -28,12 +26,11 @@ import {
   testGeneration,
 } from './test-records.ts'
 
-/** Which pieces of the writes in flight outlive a crash; `table` is the checkpoint of what was written before them. */
-export type Survives = (piece: 'append' | 'job' | 'hint' | 'letter' | 'commit' | 'table') => boolean
-
 export interface DriverOptions {
   readonly partitionCount?: number
   readonly settings?: Partial<DispatchSettings>
+  /** Dispatch processes in the group; the first has all partitions until `rebalance`. */
+  readonly dispatchers?: number
   /** Without it, what a step wants is durable at once, as one transaction. With it, only after `flush`. */
   readonly heldWrites?: boolean
 }
@@ -51,43 +48,40 @@ interface Durable {
   readonly queue: Map<string, EmbedJob>
   readonly hints: Map<ItemId, Offset>
   readonly letters: LetterAppend[]
-  readonly table: Map<ItemId, ItemEntry>
-  readonly positions: Map<Partition, Offset>
   readonly commits: Map<Partition, Offset>
 }
 
 /**
  * Drives the step with logs, queue and table in memory and time moved by hand. Nothing happens by itself: records are
- * read, jobs run, time passes and crashes come when the test says so.
+ * read, jobs run, time passes, partitions move and crashes come when the test says so. What is asked of the driver
+ * itself is asked of its first dispatcher.
  */
 export class DispatchTestDriver {
   readonly partitionCount: number
   readonly settings: DispatchSettings
+  readonly heldWrites: boolean
   /** Per partition, every event ever published. */
   readonly catalog: DrivenCatalogRecord[][]
   /** Every mutation record ever appended, before any log compaction, in order of appending. */
   readonly history: DrivenMutation[] = []
   readonly durable: Durable
+  readonly dispatchers: readonly TestDispatcher[]
+  readonly first: TestDispatcher
   nowMs = 1_000_000
-  paused = false
-  stop: Effects['stop'] = null
   /** Called with the jobs of each step. */
   onJobs: (jobs: Effects['jobs']) => void = () => {}
-  readonly #heldWrites: boolean
   readonly #compactedAway: Set<Offset>[]
-  /** Per partition: end of what any life of the dispatcher has read. */
-  readonly #everRead: number[]
-  #inFlight: Effects[] = []
-  /** Steps whose effects are durable and whose table changes are not stored yet. */
-  #written: Effects[] = []
-  #table = new Map<ItemId, ItemEntry | null>()
-  #state: DispatchState
-  #catalogRead: Offset[] = []
-  #mutationsRead: Offset[] = []
+  /** Keys of `history`. */
+  readonly #everAppended = new Set<string>()
+  /** Per partition: end of what any dispatcher has read. */
+  readonly #everRead = new Map<Partition, number>()
+  /** Number of the owner per partition. */
+  #owners: readonly number[]
+  #epoch = 1
 
-  constructor({ partitionCount = 2, settings = {}, heldWrites = false }: DriverOptions = {}) {
+  constructor({ partitionCount = 2, settings = {}, dispatchers = 1, heldWrites = false }: DriverOptions = {}) {
     this.partitionCount = partitionCount
-    this.#heldWrites = heldWrites
+    this.heldWrites = heldWrites
     this.settings = {
       ...defaultDispatchSettings,
       generation: testGeneration,
@@ -99,24 +93,59 @@ export class DispatchTestDriver {
     const partitions = Array.from({ length: partitionCount }, (_, number) => asPartition(number))
     this.catalog = partitions.map(() => [])
     this.#compactedAway = partitions.map(() => new Set())
-    this.#everRead = partitions.map(() => 0)
+    this.#owners = partitions.map(() => 0)
     this.durable = {
       mutations: partitions.map(() => []),
       ends: partitions.map(() => asOffset(0)),
       queue: new Map(),
       hints: new Map(),
       letters: [],
-      table: new Map(),
-      positions: new Map(),
       commits: new Map(),
     }
     for (const partition of partitions)
       this.publishTo(partition, null, { kind: 'event', event: { type: 'TopicEpoch', epoch: testEpoch } })
-    this.#state = this.#restarted()
+    this.dispatchers = Array.from({ length: dispatchers }, (_, number) => new TestDispatcher(this, number))
+    this.first = this.dispatchers[0]!
+    for (const dispatcher of this.dispatchers) dispatcher.restart()
   }
 
   get state(): DispatchState {
-    return this.#state
+    return this.first.state
+  }
+
+  get paused(): boolean {
+    return this.first.paused
+  }
+
+  get stop(): Effects['stop'] {
+    return this.first.stop
+  }
+
+  /** Epoch of the group's assignment. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  get owners(): readonly number[] {
+    return this.#owners
+  }
+
+  get catalogEnds(): ReadonlyMap<Partition, Offset> {
+    return new Map(this.catalog.map((all, partition) => [asPartition(partition), asOffset(all.length)]))
+  }
+
+  /** The group gives each partition to the dispatcher of that number. Who does not `follow` is a zombie. */
+  rebalance(owners: readonly number[]): void {
+    this.#owners = owners
+    this.#epoch++
+  }
+
+  partitionsOf(dispatcher: number): readonly Partition[] {
+    return this.#owners.flatMap((owner, partition) => (owner === dispatcher ? [asPartition(partition)] : []))
+  }
+
+  partitionOf(itemId: ItemId): Partition {
+    return partitionOf(itemId, this.partitionCount)
   }
 
   publish(event: Exclude<CatalogEvent, { type: 'TopicEpoch' }>): Offset {
@@ -146,86 +175,72 @@ export class DispatchTestDriver {
   }
 
   /**
-   * Log compaction of the catalog: of each item only the last event is left, except for what the dispatcher has read
-   * and not committed. That it reads again after a crash before `min.compaction.lag` has passed.
+   * Log compaction of the catalog: of each item only the last event is left, except for what was read but left no
+   * trace in the mutation log. That is read again before `min.compaction.lag` has passed.
    */
   compactCatalog(): void {
     for (const [partition, all] of this.catalog.entries()) {
       const last = new Map(all.map(({ record }) => [record.key?.toString(), record.offset]))
-      const committed = this.durable.commits.get(asPartition(partition)) ?? 0
       for (const { record } of all) {
-        const isReadAgain = record.offset >= committed && record.offset < this.#everRead[partition]!
-        if (record.key !== null && last.get(record.key.toString()) !== record.offset && !isReadAgain)
+        if (record.key === null || last.get(record.key.toString()) === record.offset) continue
+        const isTraced = ['a', 'x'].some(register =>
+          this.#everAppended.has(`${register}:${record.key}@${record.offset}`),
+        )
+        if (isTraced || !this.#isRead(asPartition(partition), record.offset))
           this.#compactedAway[partition]!.add(record.offset)
       }
     }
   }
 
-  /** The dispatcher reads up to `count` records of each catalog partition, unless it paused. */
-  readCatalog(count = Number.POSITIVE_INFINITY): void {
-    if (this.paused) return
-    const records = this.catalog.flatMap((all, partition) => {
-      const unread = all.slice(this.#catalogRead[partition]!)
-      const read = unread.filter(({ record }) => !this.#compactedAway[partition]!.has(record.offset)).slice(0, count)
-      const last = read.at(-1)
-      if (last) this.#catalogRead[partition] = asOffset(last.record.offset + 1)
-      this.#everRead[partition] = Math.max(this.#everRead[partition]!, this.#catalogRead[partition]!)
-      return read
-    })
-    this.#feed({ type: 'catalog', records, nowMs: this.nowMs })
+  #isRead(partition: Partition, offset: Offset): boolean {
+    return offset < (this.#everRead.get(partition) ?? 0)
   }
 
-  /** The dispatcher reads up to `count` records of each mutation partition. */
-  readMutations(count = Number.POSITIVE_INFINITY): void {
-    const records = this.durable.mutations.flatMap((all, number) => {
-      const partition = asPartition(number)
-      const unread = all.filter(({ offset }) => offset >= this.#mutationsRead[number]!).slice(0, count)
-      const last = unread.at(-1)
-      if (last) this.#mutationsRead[number] = asOffset(last.offset + 1)
-      return unread.map(driven => ({ record: recordOf(partition, driven), content: contentOf(driven) }))
-    })
-    this.#feed({ type: 'mutations', records, nowMs: this.nowMs })
+  catalogFrom(partition: Partition, from: Offset, count: number): readonly DrivenCatalogRecord[] {
+    const gone = this.#compactedAway[partition]!
+    const records = this.catalog[partition]!.slice(from)
+      .filter(({ record }) => !gone.has(record.offset))
+      .slice(0, count)
+    const readTo = (records.at(-1)?.record.offset ?? -1) + 1
+    this.#everRead.set(partition, Math.max(readTo, this.#everRead.get(partition) ?? 0))
+    return records
   }
 
-  /** Time passes, then the dispatcher's timer fires. */
+  mutationsFrom(partition: Partition, from: Offset, count: number): readonly MutationRecord[] {
+    return this.durable.mutations[partition]!.filter(({ offset }) => offset >= from)
+      .slice(0, count)
+      .map(driven => ({ record: recordOf(partition, driven), content: contentOf(driven) }))
+  }
+
+  /** First offset in the mutation log. */
+  mutationStart(partition: Partition): Offset {
+    return this.durable.mutations[partition]![0]?.offset ?? this.durable.ends[partition]!
+  }
+
+  readCatalog(count?: number): void {
+    this.first.readCatalog(count)
+  }
+
+  readMutations(count?: number): void {
+    this.first.readMutations(count)
+  }
+
+  flush(): void {
+    for (const dispatcher of this.dispatchers) dispatcher.flush()
+  }
+
+  crash(survives: Survives): void {
+    this.first.crash(survives)
+  }
+
+  /** Time passes, then the timers fire. */
   tick(passedMs: number): void {
     this.nowMs += passedMs
-    const ends = new Map(this.catalog.map((all, partition) => [asPartition(partition), asOffset(all.length)]))
-    this.#feed({ type: 'tick', nowMs: this.nowMs })
-    this.#feed({ type: 'ends', ends, nowMs: this.nowMs })
-    this.#feed({
-      type: 'sweep',
-      itemIds: [...new Set([...this.durable.table.keys(), ...this.#table.keys()])],
-      nowMs: this.nowMs,
-    })
+    for (const dispatcher of this.dispatchers) dispatcher.tick()
   }
 
   redrive(job: EmbedJob): RedriveOutcome | null {
-    return this.#feed({ type: 'redrive', job, nowMs: this.nowMs }).redriven
-  }
-
-  /** The writes in flight become durable, and before them, as a checkpoint, the changes of earlier ones. */
-  flush(): void {
-    while (this.#inFlight.length > 0) {
-      const effects = this.#inFlight
-      this.#inFlight = []
-      this.#checkpoint()
-      for (const one of effects) this.#persist(one, () => true)
-      this.#written.push(...effects)
-      const letters = effects.flatMap(one => one.letters)
-      if (letters.length > 0) this.#feed({ type: 'lettersWritten', letters, nowMs: this.nowMs })
-    }
-  }
-
-  /** The dispatcher dies with its memory; of the writes in flight those pieces stay that survive. It starts again. */
-  crash(survives: Survives): void {
-    const lost = this.#inFlight
-    this.#inFlight = []
-    if (survives('table')) this.#checkpoint()
-    this.#written = []
-    for (const effects of lost) this.#persist(effects, survives)
-    this.#state = this.#restarted()
-    this.readMutations()
+    return this.first.feed({ type: 'redrive', job, nowMs: this.nowMs }).redriven
   }
 
   /** What a worker would do with the job now: run it, or drop it because something newer has come. */
@@ -254,6 +269,7 @@ export class DispatchTestDriver {
     const driven = { offset, appendTimeMs: this.nowMs, key, mutation }
     this.durable.mutations[partition]!.push(driven)
     this.history.push(driven)
+    this.#everAppended.add(key)
   }
 
   /**
@@ -275,7 +291,7 @@ export class DispatchTestDriver {
   }
 
   entry(itemId: ItemId): ItemEntry | undefined {
-    return this.#lookup(itemId)
+    return this.first.entry(itemId)
   }
 
   jobIds(): readonly string[] {
@@ -287,70 +303,21 @@ export class DispatchTestDriver {
     return found?.type === 'Watermark' ? found : undefined
   }
 
-  #lookup(itemId: ItemId): ItemEntry | undefined {
-    const written = this.#table.get(itemId)
-    return written === undefined ? this.durable.table.get(itemId) : (written ?? undefined)
-  }
-
-  /** The group gives this instance other partitions. */
-  reassign(numbers: readonly Partition[]): void {
-    this.#feed({ type: 'assignment', partitions: numbers.map(number => this.#assigned(number)), nowMs: this.nowMs })
-  }
-
-  #restarted(): DispatchState {
-    this.#table = new Map()
-    this.paused = false
-    this.#state = newDispatchState(this.settings, itemId => this.#lookup(itemId))
-    const partitions = this.catalog.map((_, number) => this.#assigned(asPartition(number)))
-    this.#catalogRead = partitions.map(one => one.catalogFrom)
-    this.#mutationsRead = partitions.map(one => one.mutationsFrom)
-    this.#feed({ type: 'assignment', partitions, nowMs: this.nowMs })
-    return this.#state
-  }
-
-  #assigned(partition: Partition): AssignedPartition {
-    const catalogFrom = this.durable.commits.get(partition) ?? asOffset(0)
-    return {
-      partition,
-      catalogFrom,
-      mutationsFrom: this.durable.positions.get(partition) ?? asOffset(0),
-      catalogEnd: asOffset(this.catalog[partition]!.length),
-      expectMarker: catalogFrom === 0,
-    }
-  }
-
-  #feed(input: DispatchInput): Effects {
-    const effects = step(this.#state, input)
-    if (effects.flow) this.paused = effects.flow === 'pause'
-    this.stop ??= effects.stop
-    this.onJobs(effects.jobs)
-    for (const [itemId, entry] of effects.table) this.#table.set(itemId, entry)
-    this.#inFlight.push(effects)
-    if (!this.#heldWrites) this.flush()
-    return effects
-  }
-
-  #persist(effects: Effects, survives: Survives): void {
-    const { durable } = this
+  /** Those pieces of a step's effects that survive become durable. */
+  persist(effects: Effects, survives: Survives): void {
+    const { queue, hints, letters } = this.durable
     for (const { partition, key, mutation } of effects.appends)
       if (survives('append')) this.append(partition, mutation, key)
-    for (const { id, job } of effects.jobs) if (survives('job') && !durable.queue.has(id)) durable.queue.set(id, job)
+    for (const { id, job } of effects.jobs) if (survives('job') && !queue.has(id)) queue.set(id, job)
     for (const { itemId, offset } of effects.hints)
-      if (survives('hint')) durable.hints.set(itemId, asOffset(Math.max(offset, durable.hints.get(itemId) ?? -1)))
-    for (const letter of effects.letters) if (survives('letter')) durable.letters.push(letter)
-    for (const [partition, offset] of effects.commits) if (survives('commit')) durable.commits.set(partition, offset)
+      if (survives('hint')) hints.set(itemId, asOffset(Math.max(offset, hints.get(itemId) ?? -1)))
+    for (const letter of effects.letters) if (survives('letter')) letters.push(letter)
   }
 
-  /** Stores what the table became by steps whose effects are durable. */
-  #checkpoint(): void {
-    const { table, positions } = this.durable
-    for (const effects of this.#written) {
-      for (const [itemId, entry] of effects.table)
-        if (entry) table.set(itemId, entry)
-        else table.delete(itemId)
-      for (const [partition, offset] of effects.positions) positions.set(partition, offset)
-    }
-    this.#written = []
+  commit(partition: Partition, offset: Offset): void {
+    const before = this.durable.commits.get(partition) ?? 0
+    if (offset < before) throw new Error(`the commit of partition ${partition} went from ${before} back to ${offset}`)
+    this.durable.commits.set(partition, offset)
   }
 }
 

@@ -1,0 +1,320 @@
+import type { CatalogEvent } from '../../schemas/catalog-event.ts'
+import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
+import { asPartition, type Offset, type Partition } from '../../schemas/ids.ts'
+import type { Mutation } from '../../schemas/mutation.ts'
+import type { RecordCodec } from '../../schemas/record-codec.ts'
+import { catalogTopic, mutationTopic } from '../../schemas/topics.ts'
+import type { EventLog, LogReader } from '../event-log.ts'
+import { type Arrived, arrive, catalogOffsets } from './arrival.ts'
+import { type CatalogOffsets, requireCommitsInLog } from './check-markers.ts'
+import type { CatalogRecord, DispatchInput, DispatchState } from './dispatch-state.ts'
+import { dispatchGroup } from './group.ts'
+import type { ItemTable } from './item-table.ts'
+import { isPassing, type Pauses } from './passing-failure.ts'
+import { decodeCatalog, decodeMutations } from './record-decoder.ts'
+
+export interface IntakePorts {
+  readonly log: EventLog
+  /** ms since 1970. */
+  readonly clock: () => number
+  readonly codecs: { readonly catalog: RecordCodec<CatalogEvent>; readonly mutations: RecordCodec<Mutation> }
+}
+
+export interface IntakeOptions {
+  readonly partitions: 'all' | 'group'
+  /** Records taken from a reader at once. */
+  readonly batchRecords: number
+  /** Read only: which partitions the step has, and how far they are. */
+  readonly state: DispatchState
+  readonly table: ItemTable
+  readonly signal: AbortSignal
+  readonly pauses: Pauses
+  /** Resolves when more effects can be taken. */
+  readonly room: () => Promise<void>
+  readonly feed: (input: DispatchInput) => void
+  /** Partitions that another may own from now on. Called before the step forgets them. */
+  readonly onLost: (partitions: readonly Partition[]) => void
+  /** An error that will not pass. Nothing is read after it. */
+  readonly onFailure: (error: FreshetError) => void
+}
+
+const pollWaitMs = 1_000
+
+/**
+ * The reading side of a dispatcher: catalog and mutation log of the partitions that are assigned to it. A partition is
+ *
+ * - **arriving** from the moment the group has given it: its offsets, epoch marker and table are looked at;
+ * - **catching up** from the `assignment` input on: its mutation log is read to where it ended then;
+ * - **flowing**: both logs are read;
+ * - lost, at any time: forgotten with what was read of it, and arriving again should it come back.
+ *
+ * Only flowing partitions are not paused in the catalog reader; catalog records that came before the pause are held
+ * until then. The catalog loop alone notices a new assignment, right after a poll, so the records in its hand are never
+ * of an ownership that ended in between. `#follow` runs beside it: what stays is read meanwhile.
+ *
+ * Commits are held back from the moment the reader knows of a new assignment until it is followed. Whether another
+ * process owned a partition between two assignments that both hold it, the group's commits tell: when they are above
+ * our own, it is lost and gained.
+ */
+export class Intake {
+  readonly #ports: IntakePorts
+  readonly #options: IntakeOptions
+  #catalog: LogReader | null = null
+  #mutations: LogReader | null = null
+  /** Epochs of the catalog reader's assignment. */
+  #noticedEpoch = 0
+  #followedEpoch = 0
+  #assigned: ReadonlySet<Partition> = new Set()
+  /** Where the mutation log ended at the assignment. */
+  readonly #catchingUp = new Map<Partition, Offset>()
+  readonly #held = new Map<Partition, CatalogRecord[]>()
+  #changed = Promise.withResolvers<void>()
+  readonly #running = new Set<Promise<void>>()
+
+  constructor(ports: IntakePorts, options: IntakeOptions) {
+    this.#ports = ports
+    this.#options = options
+  }
+
+  /** Epoch of the assignment that is followed; 0 before the first. */
+  get epoch(): number {
+    return this.#followedEpoch
+  }
+
+  isCatchingUp(partition: Partition): boolean {
+    return this.#catchingUp.has(partition)
+  }
+
+  /** Takes over what is assigned at once, begins to read. @throws FreshetError `topic-epoch` | `topic-mismatch` | `topic-missing` | `offset-out-of-range` | storage codes */
+  async open(): Promise<void> {
+    const { log } = this.#ports
+    const { state, partitions } = this.#options
+    const { generation, partitionCount } = state.settings
+    await this.#requirePartitionCounts()
+    requireCommitsInLog(await catalogOffsets(log, state.settings))
+    const all = Array.from({ length: partitionCount }, (_, number) => asPartition(number))
+    this.#catalog = await log.openReader({
+      topic: catalogTopic,
+      partitions: partitions === 'all' ? all : 'group',
+      group: dispatchGroup(generation),
+      from: 'committed',
+    })
+    this.#notice(this.#catalog)
+    await this.#follow()
+    this.#track(this.#followCatalog(this.#catalog))
+    this.#track(this.#followAssignment())
+  }
+
+  /** Ends when reading has ended: the signal was given before. */
+  async close(): Promise<void> {
+    this.#changed.resolve()
+    await Promise.all([this.#catalog?.close(), this.#mutations?.close()])
+    await Promise.all(this.#running)
+  }
+
+  /** Pauses or goes on as the step's state says: backpressure. */
+  control(): void {
+    const { state } = this.#options
+    const flowing: Partition[] = []
+    const others: Partition[] = []
+    for (const partition of this.#assigned)
+      if (!state.paused && this.#isFlowing(partition)) flowing.push(partition)
+      else others.push(partition)
+    this.#catalog?.pause(others)
+    this.#catalog?.resume(flowing)
+  }
+
+  /** @throws FreshetError `not-ready` while the group assigns anew: what was decided before may be another's by now; log codes */
+  async commit(offsets: ReadonlyMap<Partition, Offset>): Promise<void> {
+    if (this.#catalog?.assignment().epoch !== this.#followedEpoch)
+      throw new FreshetError('not-ready', 'the group assigns its partitions anew: commits wait')
+    await this.#catalog.commit(offsets)
+  }
+
+  #isFlowing(partition: Partition): boolean {
+    return this.#options.state.partitions.has(partition) && !this.#catchingUp.has(partition)
+  }
+
+  async #followCatalog(reader: LogReader): Promise<void> {
+    const { batchRecords, feed, pauses, room, signal } = this.#options
+    await this.#repeat(
+      async () => {
+        await room()
+        const records = await reader.poll(batchRecords, pollWaitMs)
+        this.#notice(reader)
+        if (records.length === 0) return
+        const decoded = await decodeCatalog(records, this.#ports.codecs.catalog, pauses)
+        feed({ type: 'catalog', records: decoded.filter(one => !this.#holds(one)), nowMs: this.#ports.clock() })
+      },
+      () => signal.aborted,
+    )
+  }
+
+  /** Keeps what came before its partition flows. What is not assigned is left to the step, which ignores it. */
+  #holds(one: CatalogRecord): boolean {
+    const { partition } = one.record
+    if (!this.#assigned.has(partition) || this.#isFlowing(partition)) return false
+    const held = this.#held.get(partition)
+    if (held) held.push(one)
+    else this.#held.set(partition, [one])
+    return true
+  }
+
+  /** Forgets at once what was lost. */
+  #notice(reader: LogReader): void {
+    const { epoch, partitions } = reader.assignment()
+    if (epoch === this.#noticedEpoch) return
+    this.#noticedEpoch = epoch
+    this.#assigned = new Set(partitions)
+    for (const partition of this.#held.keys()) if (!this.#assigned.has(partition)) this.#held.delete(partition)
+    this.#lose([...this.#options.state.partitions.keys()].filter(partition => !this.#assigned.has(partition)))
+    this.control()
+    this.#changed.resolve()
+  }
+
+  #lose(lost: readonly Partition[]): void {
+    if (lost.length === 0) return
+    for (const partition of lost) this.#catchingUp.delete(partition)
+    this.#mutations?.pause(lost)
+    this.#options.onLost(lost)
+    this.#options.feed({ type: 'assignment', lost, gained: [], nowMs: this.#ports.clock() })
+  }
+
+  async #followAssignment(): Promise<void> {
+    const { signal } = this.#options
+    await this.#repeat(
+      async () => {
+        await this.#changed.promise
+        if (signal.aborted) return
+        await this.#follow()
+      },
+      () => signal.aborted,
+    )
+  }
+
+  /** Takes partitions from arriving to catching up, unless there is a newer assignment by then. */
+  async #follow(): Promise<void> {
+    const { log, codecs, clock } = this.#ports
+    const { state, table, pauses, signal, partitions: kind } = this.#options
+    const { settings } = state
+    const epoch = this.#noticedEpoch
+    const assigned = [...this.#assigned]
+    const offsets = await catalogOffsets(log, settings)
+    requireCommitsInLog(offsets)
+    this.#lose(overtaken(state, offsets))
+    this.control()
+    const arriving = assigned.filter(partition => !state.partitions.has(partition))
+    const isShared = kind === 'group'
+    const arrived = await arrive(log, arriving, {
+      settings,
+      offsets,
+      isShared,
+      table,
+      codec: codecs.catalog,
+      pauses,
+      nowMs: clock(),
+    })
+    const mutations = arrived.length > 0 ? await this.#openMutations(arrived) : null
+    if (epoch !== this.#noticedEpoch || signal.aborted) {
+      await mutations?.close()
+      return
+    }
+    this.#changed = Promise.withResolvers()
+    this.#followedEpoch = epoch
+    if (mutations) this.#takeOver(arrived, mutations)
+  }
+
+  /** From where each partition is: a little of what stays is read twice, and known by its offsets. */
+  async #openMutations(arrived: readonly Arrived[]): Promise<LogReader> {
+    const { settings, partitions } = this.#options.state
+    const from = new Map<Partition, Offset>()
+    for (const { partition, mutationPosition } of partitions.values()) from.set(partition, mutationPosition)
+    for (const { assigned } of arrived) from.set(assigned.partition, assigned.mutationsFrom.next)
+    return this.#ports.log.openReader({
+      topic: mutationTopic(settings.generation),
+      partitions: [...from.keys()],
+      from,
+    })
+  }
+
+  #takeOver(arrived: readonly Arrived[], mutations: LogReader): void {
+    const former = this.#mutations
+    this.#mutations = mutations
+    for (const { assigned, mutationsEnd } of arrived) this.#catchingUp.set(assigned.partition, mutationsEnd)
+    const gained = arrived.map(({ assigned }) => assigned)
+    this.#options.feed({ type: 'assignment', lost: [], gained, nowMs: this.#ports.clock() })
+    this.#letFlow(mutations)
+    this.#track(this.#followMutations(mutations))
+    if (former) this.#track(former.close())
+  }
+
+  async #followMutations(reader: LogReader): Promise<void> {
+    const { batchRecords, feed, pauses, room, signal } = this.#options
+    const isOver = () => signal.aborted || reader !== this.#mutations
+    await this.#repeat(async () => {
+      await room()
+      const records = await reader.poll(batchRecords, pollWaitMs)
+      const decoded = await decodeMutations(records, this.#ports.codecs.mutations, pauses)
+      // Of a partition that was lost and came back, a former reader may hold records above those to be read next.
+      if (isOver()) return
+      if (decoded.length > 0) feed({ type: 'mutations', records: decoded, nowMs: this.#ports.clock() })
+      this.#letFlow(reader)
+    }, isOver)
+  }
+
+  /** Partitions that have caught up take first what was held. */
+  #letFlow(reader: LogReader): void {
+    const caughtUp = [...this.#catchingUp].filter(([partition, end]) => reader.position(partition) >= end)
+    if (caughtUp.length === 0) return
+    const records: CatalogRecord[] = []
+    for (const [partition] of caughtUp) {
+      this.#catchingUp.delete(partition)
+      records.push(...(this.#held.get(partition) ?? []))
+      this.#held.delete(partition)
+    }
+    if (records.length > 0) this.#options.feed({ type: 'catalog', records, nowMs: this.#ports.clock() })
+    this.control()
+  }
+
+  /** Failures of its own it has told already. */
+  #track(running: Promise<void>): void {
+    this.#running.add(running)
+    void running.finally(() => this.#running.delete(running))
+  }
+
+  async #repeat(turn: () => Promise<void>, isOver: () => boolean): Promise<void> {
+    let attempts = 0
+    while (!isOver())
+      try {
+        await turn()
+        attempts = 0
+      } catch (thrown) {
+        const error = asFreshetError(thrown)
+        if (isOver()) return
+        if (!isPassing(error)) {
+          this.#options.onFailure(error)
+          return
+        }
+        await this.#options.pauses.before(++attempts)
+      }
+  }
+
+  async #requirePartitionCounts(): Promise<void> {
+    const { partitionCount, generation } = this.#options.state.settings
+    for (const topic of [catalogTopic, mutationTopic(generation)]) {
+      const count = await this.#ports.log.partitionCount(topic)
+      if (count !== partitionCount)
+        throw new FreshetError(
+          'topic-mismatch',
+          `${topic} has ${count} partitions, the generation was started on ${partitionCount}`,
+        )
+    }
+  }
+}
+
+/** Partitions whose commit is not ours: another process had them between two assignments that both hold them. */
+function overtaken(state: DispatchState, offsets: ReadonlyMap<Partition, CatalogOffsets>): readonly Partition[] {
+  return [...state.partitions.values()]
+    .filter(({ partition, committed }) => (offsets.get(partition)?.committed ?? 0) > committed)
+    .map(({ partition }) => partition)
+}
