@@ -72,6 +72,36 @@ export function workQueueContract(name: string, createFixture: () => Promise<Wor
       expect(await queue.depth()).toEqual({ waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 1, claimed: 1 })
     })
 
+    test('adding a job again at another priority, sooner or with another payload changes nothing', async () => {
+      await queue.add([job('waiting', 'backfill'), { ...job('delayed', 'backfill'), delayMs: 1e6 }])
+      await queue.add([{ ...job('waiting', 'live'), payload: new Uint8Array() }, job('delayed', 'live')])
+      expect(await queue.depth()).toEqual({ waiting: { live: 0, standby: 0, backfill: 1 }, delayed: 1, claimed: 0 })
+      const [claimed] = await queue.claim(10, leaseMs, 0)
+      expect(claimed).toMatchObject({ id: 'waiting', priority: 'backfill' })
+      expect(Buffer.compare(claimed!.payload, job('waiting').payload)).toBe(0)
+    })
+
+    test('any text is an id, and payloads may be empty or large', async () => {
+      const ids = ['17', '0', 'wait', 'meta', 'a:b', '%61', 'a b', '椅子🪑', 'g1-3-17-r2', '__proto__', 'constructor']
+      const payload = Buffer.alloc(200_000, 'large')
+      await queue.add(ids.map(id => ({ ...job(id), payload: id === '17' ? new Uint8Array() : payload })))
+      expect(await queue.known([...ids, 'a', 'b'])).toEqual(new Set(ids))
+      const claimed = await queue.claim(100, leaseMs, 0)
+      expect(claimed.map(({ id }) => id)).toEqual(ids)
+      expect(claimed.map(each => each.payload.length)).toEqual(ids.map(id => (id === '17' ? 0 : payload.length)))
+      expect(await queue.renew(claimed, leaseMs)).toEqual([])
+      await queue.complete(claimed)
+      expect(await queue.known(ids)).toEqual(new Set())
+    })
+
+    test('nothing is added, renewed, completed or asked for', async () => {
+      await queue.add([])
+      expect(await queue.renew([], leaseMs)).toEqual([])
+      await queue.complete([])
+      expect(await queue.known([])).toEqual(new Set())
+      expect(await queue.claim(10, leaseMs, 0)).toEqual([])
+    })
+
     test('a completed job is gone and its id can run again', async () => {
       await queue.add([job('a')])
       const claimed = await queue.claim(1, leaseMs, 0)
@@ -149,6 +179,33 @@ export function workQueueContract(name: string, createFixture: () => Promise<Wor
       const [again] = await queue.claim(1, leaseMs, patienceMs)
       expect(again).toMatchObject({ id: 'a', attempt: 2, priority: 'backfill', addedAtMs: claimed!.addedAtMs })
       expect(Buffer.compare(again!.payload, claimed!.payload)).toBe(0)
+    })
+
+    test('a job retried without delay goes to the end of its line', async () => {
+      await queue.add([job('a'), job('b')])
+      const [a] = await queue.claim(1, leaseMs, 0)
+      await queue.retry(a!, { delayMs: 0, priority: 'live' })
+      const claimed = await queue.claim(10, leaseMs, 0)
+      expect(claimed.map(({ id, attempt }) => [id, attempt])).toEqual([
+        ['b', 1],
+        ['a', 2],
+      ])
+    })
+
+    test('a job whose lease is over waits at its priority, also when claimers die on it again and again', async () => {
+      await queue.add([job('bad', 'backfill')])
+      for (let attempt = 1; attempt <= 3; attempt++) {
+        const [claimed] = await queue.claim(1, 300, patienceMs)
+        expect(claimed).toMatchObject({ id: 'bad', attempt, priority: 'backfill' })
+        await fixture.elapse(500)
+      }
+      await queue.add([job('good')])
+      const claims: ClaimedJob[] = []
+      while (claims.length < 2) claims.push(...(await queue.claim(5, leaseMs, patienceMs)))
+      expect(claims.map(({ id, attempt }) => [id, attempt])).toEqual([
+        ['good', 1],
+        ['bad', 4],
+      ])
     })
 
     test('a delayed job waits for its time', async () => {
