@@ -3,8 +3,12 @@ export interface Kind<T> {
   /** Completes "expected …". */
   readonly expected: string
   readonly read: (value: unknown) => T | undefined
-  /** As a person would write it; `read` takes it back. */
+  /** As a person would write it; `read` takes it back, unless a part of it is secret. */
   readonly show: (value: T) => string
+  /** What may be printed and logged of a value that is or holds a secret; all of it where this is absent. */
+  readonly reveal?: (value: T) => unknown
+  /** Makes the paths in it absolute. */
+  readonly locate?: (value: T, absolute: (path: string) => string) => T
 }
 
 export const text: Kind<string> = {
@@ -13,17 +17,76 @@ export const text: Kind<string> = {
   read: value => (typeof value === 'string' && value !== '' ? value : undefined),
 }
 
-/** A path, made absolute by the parser. */
-export const path: Kind<string> = { ...text, expected: 'a path' }
+/** A short name, fit for files and keys. */
+export const name: Kind<string> = {
+  expected: 'a name of 1 to 20 of a-z, 0-9 and -',
+  show: value => value,
+  read: value => (typeof value === 'string' && /^[a-z0-9-]{1,20}$/.test(value) ? value : undefined),
+}
 
-/** Paths; as text separated by commas. */
-export const pathList: Kind<readonly string[]> = {
-  expected: 'a list of paths',
+/** A path, made absolute by the parser. */
+export const path: Kind<string> = {
+  ...text,
+  expected: 'a path',
+  locate: (value, absolute) => absolute(value),
+}
+
+/** As text separated by commas. */
+export const textList: Kind<readonly string[]> = {
+  expected: 'a list of texts',
   show: value => value.join(','),
   read: value => {
     const list = typeof value === 'string' ? value.split(',').filter(each => each !== '') : value
     return Array.isArray(list) && list.every(each => typeof each === 'string' && each !== '') ? list : undefined
   },
+}
+
+/** Paths; as text separated by commas. */
+export const pathList: Kind<readonly string[]> = {
+  ...textList,
+  expected: 'a list of paths',
+  locate: (value, absolute) => value.map(absolute),
+}
+
+/** Never printed. */
+export const secret: Kind<string> = { ...text, expected: 'a secret text', show: () => hidden, reveal: () => hidden }
+
+/** An address of one of the protocols, given as `http:` and the like. A password in it is never printed. */
+export function url(...protocols: readonly string[]): Kind<string> {
+  return {
+    expected: `an address with ${protocols.join(' or ')}`,
+    show: withoutPassword,
+    reveal: withoutPassword,
+    read: value => {
+      const parsed = typeof value === 'string' ? URL.parse(value) : null
+      return parsed !== null && protocols.includes(parsed.protocol) ? (value as string) : undefined
+    },
+  }
+}
+
+/** Nothing, which is null, or empty text. */
+export function optional<T>(kind: Kind<T>): Kind<T | null> {
+  const { show, read, reveal, locate } = kind
+  const ifGiven =
+    <A extends readonly unknown[], R>(of: (value: T, ...rest: A) => R) =>
+    (value: T | null, ...rest: A): R | null =>
+      value === null ? null : of(value, ...rest)
+  return {
+    expected: `${kind.expected}, or nothing`,
+    show: value => (value === null ? '' : show(value)),
+    read: value => (value === null || value === '' ? null : read(value)),
+    ...(reveal === undefined ? {} : { reveal: ifGiven(reveal) }),
+    ...(locate === undefined ? {} : { locate: ifGiven(locate) }),
+  }
+}
+
+const hidden = '(set)'
+
+function withoutPassword(value: string): string {
+  const parsed = new URL(value)
+  if (parsed.password === '') return value
+  parsed.password = '***'
+  return parsed.href
 }
 
 export const boolean: Kind<boolean> = {

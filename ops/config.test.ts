@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type ConfigSources, loadConfig, parseConfig } from './config.ts'
+import { checkPublicHost } from './config-rules.ts'
 
 const sources: ConfigSources = { machine: { cores: 2 }, workingDir: '/srv', environment: {}, flags: {} }
 const file = (value: unknown) => ({ path: '/etc/freshet/freshet.config.json', text: JSON.stringify(value) })
@@ -85,6 +86,16 @@ describe('what is refused', () => {
     [{ 'dispatch.tombstoneRetentionMs': '30m' }, 'before log compaction begins'],
     [{ host: '0.0.0.0' }, 'no authentication'],
     [{ host: '127.0.0.1.example.org' }, 'no authentication'],
+    [{ 'kafka.sasl': 'plain', 'kafka.username': 'u' }, 'which needs kafka.username and kafka.password'],
+    [{ 'kafka.password': 'p' }, 'kafka.sasl is none'],
+    [{ 'kafka.tlsCa': 'ca.pem' }, 'kafka.tls is false'],
+    [{ 'kafka.tls': 'true', 'kafka.tlsCert': 'c.pem' }, 'kafka.tlsCert and kafka.tlsKey go together'],
+    [{ 'kafka.brokers': 'broker-1' }, 'a list of host:port'],
+    [{ 'registry.username': 'u' }, 'registry.username and registry.password go together'],
+    [{ 'registry.tlsCa': 'ca.pem' }, 'does not begin with https:'],
+    [{ 'registry.url': 'http://u:p@127.0.0.1:8081' }, 'set registry.username and registry.password instead'],
+    [{ 'redis.tlsCa': 'ca.pem' }, 'does not begin with rediss:'],
+    [{ 'redis.url': 'rediss://r', 'redis.tlsKey': 'k.pem' }, 'redis.tlsCert and redis.tlsKey go together'],
   ])('values that do not fit together: %j', (flags, message) => {
     expect(refusal({ flags })).toContain(message)
   })
@@ -93,6 +104,46 @@ describe('what is refused', () => {
     const open = { host: '0.0.0.0', allowUnauthenticated: 'true' }
     expect(parseConfig({ ...sources, flags: open }).config.host).toBe('0.0.0.0')
   })
+})
+
+describe('what is nobody’s business', () => {
+  const flags = {
+    'kafka.sasl': 'plain',
+    'kafka.username': 'user',
+    'kafka.password': 'hush-kafka',
+    'registry.username': 'user',
+    'registry.password': 'hush-registry',
+    'redis.url': 'redis://user:hush-redis@127.0.0.1:6379/1',
+    'redis.password': 'hush-too',
+    internalSecret: 'hush-all',
+  }
+
+  test('secrets are taken and not shown', () => {
+    const { config, entries } = parseConfig({ ...sources, flags })
+    expect(config.kafka.password).toBe('hush-kafka')
+    expect(config.redis.url).toBe('redis://user:hush-redis@127.0.0.1:6379/1')
+    expect(JSON.stringify(entries)).not.toContain('hush')
+    const shown = new Map(entries.map(({ key, value, valueText }) => [key, [value, valueText]]))
+    expect(shown.get('kafka.password')).toEqual(['(set)', '(set)'])
+    expect(shown.get('redis.url')).toEqual(Array(2).fill('redis://user:***@127.0.0.1:6379/1'))
+    expect(shown.get('kafka.tlsCa')).toEqual([null, ''])
+  })
+
+  test('a secret that is refused is not repeated', () => {
+    expect(refusal({ file: file({ internalSecret: ['hush'] }) })).not.toContain('hush')
+    expect(refusal({ flags: { 'redis.url': 'http://user:hush@127.0.0.1' } })).not.toContain('hush')
+  })
+})
+
+test('what may be left out is nothing by default, and paths to PEM files are made absolute', () => {
+  const { config } = parseConfig({ ...sources, flags: { 'kafka.tls': 'true', 'kafka.tlsCa': 'ca.pem' } })
+  expect(config.kafka).toMatchObject({ tlsCa: '/srv/ca.pem', tlsCert: null, username: null })
+  expect(parseConfig({ ...sources, environment: { FRESHET_INTERNAL_SECRET: '' } }).config.internalSecret).toBe(null)
+})
+
+test('an open address is for shards with a secret, but the public API asks for more', () => {
+  const { config } = parseConfig({ ...sources, flags: { host: '0.0.0.0', internalSecret: 's' } })
+  expect(() => checkPublicHost(config)).toThrow(/no authentication/)
 })
 
 describe('the configuration file', () => {

@@ -2,7 +2,23 @@ import { readFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { FreshetError } from '../schemas/errors.ts'
 import { searchThreadsFor } from '../shard-node/segments/index-tuning.ts'
-import { boolean, bytes, choice, count, durationMs, type Kind, path, pathList, text } from './config-kinds.ts'
+import {
+  boolean,
+  bytes,
+  choice,
+  count,
+  durationMs,
+  type Kind,
+  name,
+  optional,
+  path,
+  pathList,
+  secret,
+  text,
+  textList,
+  url,
+} from './config-kinds.ts'
+import { checkTogether } from './config-rules.ts'
 import { closestTo } from './config-suggestion.ts'
 
 /** What defaults may depend on, passed in so that parsing stays a function of its arguments. */
@@ -99,6 +115,66 @@ const options = {
     ),
   },
   checkpointEveryMs: option(durationMs(100), 30_000, 'Time between checkpoints of a shard.'),
+  kafka: {
+    brokers: option(
+      textList,
+      ['127.0.0.1:9092'],
+      'Brokers of the distributed form, host:port; some of them are enough.',
+    ),
+    tls: option(boolean, false, 'Encrypt connections to the brokers and check their certificates.'),
+    tlsCa: option(optional(path), null, 'PEM file of the authorities to trust; without it the usual ones.'),
+    tlsCert: option(optional(path), null, 'PEM file of the certificate shown to the brokers.'),
+    tlsKey: option(optional(path), null, 'PEM file of its key.'),
+    sasl: option(
+      choice('none', 'plain', 'scram-sha-256', 'scram-sha-512'),
+      'none',
+      'How users are checked by the brokers.',
+    ),
+    username: option(optional(text), null, 'User of the brokers.'),
+    password: option(optional(secret), null, 'Password of that user.'),
+  },
+  registry: {
+    url: option(
+      url('http:', 'https:'),
+      'http://127.0.0.1:8081/apis/ccompat/v7',
+      "Base address of the schema registry, of Confluent's protocol.",
+    ),
+    username: option(optional(text), null, 'User of the registry.'),
+    password: option(optional(secret), null, 'Password of that user.'),
+    tlsCa: option(optional(path), null, 'PEM file of the authorities to trust; without it the usual ones.'),
+  },
+  redis: {
+    url: option(
+      url('redis:', 'rediss:'),
+      'redis://127.0.0.1:6379',
+      'Redis of the work queue and the features; rediss: encrypts. May hold user and password.',
+    ),
+    password: option(optional(secret), null, 'Password, instead of one in the address.'),
+    tlsCa: option(optional(path), null, 'PEM file of the authorities to trust; without it the usual ones.'),
+    tlsCert: option(optional(path), null, 'PEM file of the certificate shown to Redis.'),
+    tlsKey: option(optional(path), null, 'PEM file of its key.'),
+    prefix: option(text, 'freshet', 'Before every key; installations that share a Redis differ in it.'),
+  },
+  shard: {
+    number: option(count(0, 63), 0, 'Which shard a shard process holds.'),
+    replica: option(name, 'a', 'Which replica of that shard it is, such as a or b.'),
+  },
+  advertisedUrl: option(
+    optional(url('http:', 'https:')),
+    null,
+    'Where other processes reach this one; else host and port.',
+  ),
+  internalSecret: option(
+    optional(secret),
+    null,
+    'What gateways, shards and dispatchers show each other; the same for all of them.',
+  ),
+  blobsDir: option(
+    optional(path),
+    null,
+    'Directory of original pictures that gateways and workers share; else one in dataDir.',
+  ),
+  waitForServersMs: option(durationMs(0), 300_000, 'How long a starting role waits for servers that do not answer.'),
   demo: option(boolean, false, 'Publish the bundled furniture catalogue on start.'),
   logLevel: option(choice('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), 'info', 'Least level logged.'),
   logFormat: option(choice('pretty', 'json'), 'pretty', 'Log lines for people or for collectors.'),
@@ -125,6 +201,7 @@ export interface ConfigSources {
 export interface ConfigEntry {
   readonly key: string
   readonly environmentName: string
+  /** Secrets hidden. */
   readonly value: unknown
   /** Value and default as a person would write them, such as `20MiB`. */
   readonly valueText: string
@@ -154,10 +231,10 @@ export function parseConfig(sources: ConfigSources): EffectiveConfig {
     if (!flatOptions.has(key)) refuseUnknown('flag', key, flatOptions.keys())
     given.set(key, { value, origin: 'flag', from: `--set ${key}`, baseDir: sources.workingDir })
   }
-  const entries = [...flatOptions].map(([key, each]) => effectiveEntry(key, each, given.get(key), sources))
-  const config = nest(entries)
+  const settings = [...flatOptions].map(([key, each]) => effectiveSetting(key, each, given.get(key), sources))
+  const config = nest(settings)
   checkTogether(config)
-  return { config, entries }
+  return { config, entries: settings.map(({ entry }) => entry) }
 }
 
 /**
@@ -249,66 +326,47 @@ function refuseUnknown(what: string, name: string, known: Iterable<string>): nev
   throw new FreshetError('config-invalid', `unknown ${what} ${name}${hint}`)
 }
 
-function effectiveEntry(
+/** A value in effect; the entry shows of it what may be printed. */
+interface Setting {
+  readonly key: string
+  readonly value: unknown
+  readonly entry: ConfigEntry
+}
+
+function effectiveSetting(
   key: string,
   each: Option<unknown>,
   given: Given | undefined,
   sources: ConfigSources,
-): ConfigEntry {
-  const { expected, show } = each.kind
+): Setting {
+  const { expected, show, reveal, locate } = each.kind
   const fallback = each.fallback(sources.machine)
   const raw = given === undefined ? fallback : each.kind.read(given.value)
-  if (raw === undefined)
-    throw new FreshetError('config-invalid', `${given?.from} is ${JSON.stringify(given?.value)}, expected ${expected}`)
-  const value = absolutePaths(raw, each.kind, given?.baseDir ?? sources.workingDir)
-  return {
+  if (raw === undefined) {
+    const what = reveal === undefined ? JSON.stringify(given?.value) : 'not to be printed'
+    throw new FreshetError('config-invalid', `${given?.from} is ${what}, expected ${expected}`)
+  }
+  const baseDir = given?.baseDir ?? sources.workingDir
+  const value = locate === undefined ? raw : locate(raw, path => (isAbsolute(path) ? path : join(baseDir, path)))
+  const entry: ConfigEntry = {
     key,
     environmentName: variableOf(key),
-    value,
+    value: reveal === undefined ? value : reveal(value),
     valueText: show(value),
     defaultText: each.fallbackText ?? show(fallback),
     origin: given?.origin ?? 'default',
     expected,
     description: each.description,
   }
+  return { key, value, entry }
 }
 
-function absolutePaths(value: unknown, kind: Kind<unknown>, baseDir: string): unknown {
-  const absolute = (path: string): string => (isAbsolute(path) ? path : join(baseDir, path))
-  if (kind === path) return absolute(value as string)
-  if (kind === pathList) return (value as readonly string[]).map(absolute)
-  return value
-}
-
-function nest(entries: readonly ConfigEntry[]): Config {
+function nest(settings: readonly Setting[]): Config {
   const config: Record<string, unknown> = {}
-  for (const { key, value } of entries) {
+  for (const { key, value } of settings) {
     const [group, name] = key.split('.')
     if (name === undefined) config[key] = value
     else config[group!] = { ...(config[group!] as object | undefined), [name]: value }
   }
   return config as Config
-}
-
-const loopback = /^(127(\.\d{1,3}){3}|::1|localhost)$/
-
-/** Rules that concern more than one option, each with the sentence an operator reads. */
-function checkTogether(config: Config): void {
-  const { limits, workers, dispatch, log } = config
-  const broken: readonly (readonly [boolean, string])[] = [
-    [
-      !loopback.test(config.host) && !config.allowUnauthenticated,
-      `host ${config.host} is reachable from other machines and the API has no authentication; keep 127.0.0.1 behind a proxy, or set allowUnauthenticated`,
-    ],
-    [config.shards > config.partitions, `shards (${config.shards}) is more than partitions (${config.partitions})`],
-    [limits.imageBytes > limits.bodyBytes, 'limits.imageBytes is more than limits.bodyBytes, so no such upload fits'],
-    [limits.imageBytes > config.blobStoreMaxBytes, 'limits.imageBytes is more than blobStoreMaxBytes'],
-    [workers.supersedeForMs > workers.failAfterMs, 'workers.supersedeForMs is more than workers.failAfterMs'],
-    [
-      dispatch.tombstoneRetentionMs < log.compactionLagMs,
-      'dispatch.tombstoneRetentionMs is less than log.compactionLagMs, so removals would end before log compaction begins',
-    ],
-  ]
-  const message = broken.find(([isBroken]) => isBroken)?.[1]
-  if (message !== undefined) throw new FreshetError('config-invalid', message)
 }

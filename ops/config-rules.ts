@@ -1,0 +1,94 @@
+import { FreshetError } from '../schemas/errors.ts'
+import type { Config } from './config.ts'
+
+/** Whether a rule is broken, and the sentence an operator reads then. */
+type Rule = readonly [isBroken: boolean, message: string]
+
+/** Rules that concern more than one option. @throws FreshetError `config-invalid` */
+export function checkTogether(config: Config): void {
+  requireNone([...commonRules(config), ...kafkaRules(config), ...registryRules(config), ...redisRules(config)])
+}
+
+/**
+ * The rule of a process that serves the public API, which asks nobody who they are.
+ * @throws FreshetError `config-invalid`
+ */
+export function checkPublicHost({ host, allowUnauthenticated }: Pick<Config, 'host' | 'allowUnauthenticated'>): void {
+  requireNone([
+    [
+      !isLoopback(host) && !allowUnauthenticated,
+      `host ${host} is reachable from other machines and the API has no authentication; keep 127.0.0.1 behind a proxy, or set allowUnauthenticated`,
+    ],
+  ])
+}
+
+/** Whether only processes of this machine reach it. */
+export function isLoopback(host: string): boolean {
+  return /^(127(\.\d{1,3}){3}|::1|localhost)$/.test(host)
+}
+
+function commonRules(config: Config): readonly Rule[] {
+  const { host, allowUnauthenticated, internalSecret, limits, workers, dispatch, log } = config
+  return [
+    [
+      !isLoopback(host) && !allowUnauthenticated && internalSecret === null,
+      `host ${host} is reachable from other machines and the API has no authentication; keep 127.0.0.1 behind a proxy, or set allowUnauthenticated; shards and dispatchers may set internalSecret instead`,
+    ],
+    [config.shards > config.partitions, `shards (${config.shards}) is more than partitions (${config.partitions})`],
+    [limits.imageBytes > limits.bodyBytes, 'limits.imageBytes is more than limits.bodyBytes, so no such upload fits'],
+    [limits.imageBytes > config.blobStoreMaxBytes, 'limits.imageBytes is more than blobStoreMaxBytes'],
+    [workers.supersedeForMs > workers.failAfterMs, 'workers.supersedeForMs is more than workers.failAfterMs'],
+    [
+      dispatch.tombstoneRetentionMs < log.compactionLagMs,
+      'dispatch.tombstoneRetentionMs is less than log.compactionLagMs, so removals would end before log compaction begins',
+    ],
+  ]
+}
+
+function kafkaRules({ kafka }: Config): readonly Rule[] {
+  const { sasl, username, password, tls, tlsCa, tlsCert, tlsKey } = kafka
+  const hasUser = username !== null && password !== null
+  return [
+    [sasl !== 'none' && !hasUser, `kafka.sasl is ${sasl}, which needs kafka.username and kafka.password`],
+    [
+      sasl === 'none' && (username !== null || password !== null),
+      'kafka.username or kafka.password is given, but kafka.sasl is none, so nobody is asked for them',
+    ],
+    [!tls && [tlsCa, tlsCert, tlsKey].some(isGiven), 'a PEM file for Kafka is given, but kafka.tls is false'],
+    [isGiven(tlsCert) !== isGiven(tlsKey), 'kafka.tlsCert and kafka.tlsKey go together'],
+    [
+      kafka.brokers.length === 0 || !kafka.brokers.every(broker => /^(\[[0-9a-f:]+\]|[^:\s]+):\d{1,5}$/i.test(broker)),
+      'kafka.brokers is a list of host:port',
+    ],
+  ]
+}
+
+function registryRules({ registry: { url, username, password, tlsCa } }: Config): readonly Rule[] {
+  return [
+    [isGiven(username) !== isGiven(password), 'registry.username and registry.password go together'],
+    [
+      isGiven(tlsCa) && !url.startsWith('https:'),
+      'registry.tlsCa is given, but registry.url does not begin with https:',
+    ],
+    [new URL(url).username !== '', 'registry.url holds a user; set registry.username and registry.password instead'],
+  ]
+}
+
+function redisRules({ redis: { url, tlsCa, tlsCert, tlsKey } }: Config): readonly Rule[] {
+  return [
+    [
+      [tlsCa, tlsCert, tlsKey].some(isGiven) && !url.startsWith('rediss:'),
+      'a PEM file for Redis is given, but redis.url does not begin with rediss:',
+    ],
+    [isGiven(tlsCert) !== isGiven(tlsKey), 'redis.tlsCert and redis.tlsKey go together'],
+  ]
+}
+
+function isGiven(value: string | null): boolean {
+  return value !== null
+}
+
+function requireNone(rules: readonly Rule[]): void {
+  const message = rules.find(([isBroken]) => isBroken)?.[1]
+  if (message !== undefined) throw new FreshetError('config-invalid', message)
+}
