@@ -20,9 +20,6 @@ const Bytes = Type.Number({ minimum: 0 })
 const Ms = Type.Number()
 const TimeMs = nullable(Type.Number())
 
-/** A number that JSON has no sign for: `NaN`, `Infinity`, `-Infinity` or `-0`. */
-export const OddNumber = Type.Object({ number: Type.String({ pattern: '^(NaN|-?Infinity|-0)$' }) }, closed)
-
 /** f32 components, little-endian, as base64. */
 export const VectorText = Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', maxLength: maxVectorText })
 
@@ -62,7 +59,8 @@ const Snapshot = Type.Object({
   currency: Type.String(),
   regions: list(Type.String()),
   available: Type.Boolean(),
-  attributes: Type.Record(Type.String(), Type.Union([AttributeValueShape, OddNumber])),
+  // Null where the catalogue had a number that JSON cannot write.
+  attributes: Type.Record(Type.String(), nullable(AttributeValueShape)),
   images: list(Type.String()),
   imageDigests: list(Type.String()),
   stale: Type.Boolean(),

@@ -1,16 +1,8 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
-import type { AttributeValue } from './catalog-event.ts'
-import { type ErrorCode, FreshetError, isErrorCode } from './errors.ts'
+import { asFreshetError, type ErrorCode, FreshetError, isErrorCode } from './errors.ts'
 import type { Generation, ReplicaId, ShardId } from './ids.ts'
-import type {
-  ItemRegisters,
-  ItemSnapshot,
-  ReplicaStatus,
-  ShardHit,
-  ShardSearchRequest,
-  ShardSearchResult,
-} from './shard-api.ts'
+import type { ItemRegisters, ReplicaStatus, ShardSearchRequest, ShardSearchResult } from './shard-api.ts'
 import {
   ChangedWire,
   type DigestBuckets,
@@ -74,20 +66,14 @@ export const searchBatchWire: WireCodec<readonly ShardSearchRequest[]> = codec(S
 })
 export const snapshotOrderWire: WireCodec<{ readonly directory: string }> = codec(SnapshotOrder, 'bad-request')
 
-export const searchResultWire: WireCodec<ShardSearchResult> = codec(SearchResultWire, 'replica-unavailable', {
-  toWire: resultToWire,
-  fromWire: resultFromWire,
-})
+export const searchResultWire: WireCodec<ShardSearchResult> = codec(SearchResultWire, 'replica-unavailable')
 export const searchResultsWire: WireCodec<readonly ShardSearchResult[]> = codec(
   SearchResultsWire,
   'replica-unavailable',
-  {
-    toWire: (results: readonly ShardSearchResult[]) => ({ results: results.map(resultToWire) }),
-    fromWire: ({ results }) => results.map(resultFromWire),
-  },
+  { toWire: results => ({ results }), fromWire: ({ results }) => results },
 )
 export const registersWire: WireCodec<ItemRegisters> = codec(RegistersWire, 'replica-unavailable', {
-  toWire: registersToWire,
+  toWire: registers => registers,
   fromWire: registersFromWire,
 })
 export const vectorWire: WireCodec<Float32Array | null> = codec(VectorWire, 'replica-unavailable', {
@@ -109,9 +95,10 @@ const errorWire = codec(ErrorWire, 'replica-unavailable')
 export function errorOfAnswer(text: string): FreshetError {
   try {
     const { code, message, details } = errorWire.decode(text).error
-    return new FreshetError(code, message, details === undefined ? {} : { details })
+    if (isErrorCode(code)) return new FreshetError(code, message, { details })
+    return new FreshetError('replica-unavailable', `${code}: ${message}`, { details })
   } catch (thrown) {
-    return thrown as FreshetError
+    return asFreshetError(thrown)
   }
 }
 
@@ -172,69 +159,9 @@ function vectorOfText(text: string, refusal: Refusal): Float32Array {
   return vector
 }
 
-function resultToWire(result: ShardSearchResult) {
-  return { ...result, hits: result.hits.map(hitToWire) }
-}
-
-function hitToWire(hit: ShardHit) {
-  return hasOddNumber(hit.item) ? { ...hit, item: snapshotToWire(hit.item) } : hit
-}
-
-function resultFromWire(wire: ShardSearchResult): ShardSearchResult {
-  return wire.hits.some(({ item }) => hasMark(item))
-    ? { ...wire, hits: wire.hits.map(hit => ({ ...hit, item: snapshotFromWire(hit.item) })) }
-    : wire
-}
-
-function registersToWire(registers: ItemRegisters) {
-  const { snapshot } = registers
-  return snapshot === null ? registers : { ...registers, snapshot: snapshotToWire(snapshot) }
-}
-
 /** A code that a newer version added reads as `internal`; the message beside it is kept. */
 function registersFromWire(wire: ItemRegisters): ItemRegisters {
-  const { snapshot, failureDetail } = wire
-  return {
-    ...wire,
-    snapshot: snapshot && snapshotFromWire(snapshot),
-    failureDetail: failureDetail && {
-      ...failureDetail,
-      code: isErrorCode(failureDetail.code) ? failureDetail.code : 'internal',
-    },
-  }
-}
-
-/**
- * Attributes are any doubles, JSON's are not: `NaN` would arrive as null, and one such item make every answer that
- * holds it unreadable. Those without a sign in JSON travel as `{ "number": "NaN" }`.
- */
-function hasOddNumber({ attributes }: ItemSnapshot): boolean {
-  for (const name in attributes) if (isOdd(attributes[name]!)) return true
-  return false
-}
-
-function hasMark({ attributes }: ItemSnapshot): boolean {
-  for (const name in attributes) if (typeof attributes[name] === 'object') return true
-  return false
-}
-
-function isOdd(value: AttributeValue): boolean {
-  return typeof value === 'number' && (!Number.isFinite(value) || Object.is(value, -0))
-}
-
-function snapshotToWire(snapshot: ItemSnapshot) {
-  const mark = (value: AttributeValue) =>
-    isOdd(value) ? { number: Object.is(value, -0) ? '-0' : String(value) } : value
-  return { ...snapshot, attributes: mapValues(snapshot.attributes, mark) }
-}
-
-function snapshotFromWire(wire: ItemSnapshot): ItemSnapshot {
-  const unmark = (value: AttributeValue | { readonly number: string }) =>
-    typeof value === 'object' ? Number(value.number) : value
-  return { ...wire, attributes: mapValues(wire.attributes, unmark) }
-}
-
-/** Also for an attribute called `__proto__`. */
-function mapValues<A, B>(values: Readonly<Record<string, A>>, map: (value: A) => B): Record<string, B> {
-  return Object.fromEntries(Object.entries(values).map(([name, value]) => [name, map(value)]))
+  const { failureDetail } = wire
+  if (failureDetail === null || isErrorCode(failureDetail.code)) return wire
+  return { ...wire, failureDetail: { ...failureDetail, code: 'internal' } }
 }

@@ -1,0 +1,3 @@
+import { shardReplicaContract } from './contracts/shard-replica-contract.ts'
+
+shardReplicaContract('in process', async node => ({ replica: node, close: async () => undefined }))
