@@ -188,15 +188,16 @@ export class BullmqWorkQueue implements WorkQueue {
       this.#backend.getCounts(['delayed'], Date.now() + 1),
     ])
     const ahead = waiting.live + waiting.standby
-    const claims = Math.min(max, ahead + waiting.backfill + due)
+    // One at least, since its answer says when the next delayed job is due.
+    const claims = Math.min(max, Math.max(1, ahead + waiting.backfill + due))
     const turns = Math.min(this.#backfill.due(claims), waiting.backfill) - Math.max(0, claims - ahead)
     const preferred = turns > 0 ? await this.#firstOfBackfill(waiting.standby, turns) : []
     const token = randomUUID()
     const backend = this.#backendFor(leaseMs)
-    // Sent in this order. One call at least, since its answer says when the next delayed job is due.
+    // Sent in this order; of those put first, the last one is.
     const [, answers] = await Promise.all([
-      all(preferred.map(id => this.#putFirst(id))),
-      Promise.allSettled(Array.from({ length: Math.max(1, claims) }, () => claimNext(backend, token))),
+      all(preferred.toReversed().map(id => this.#putFirst(id))),
+      Promise.allSettled(Array.from({ length: claims }, () => claimNext(backend, token))),
     ])
     return this.#taken(answers, token)
   }
