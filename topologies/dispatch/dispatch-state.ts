@@ -84,7 +84,7 @@ export interface AssignedPartition {
 
 /** What happened, and when it is. A clock that goes back is ignored. */
 export type DispatchInput = { readonly nowMs: number } /**
- * First what is lost, then what is gained; the rest stays as it is. Before the first catalog record of a gained
+ * First what is lost, then what is gained; the rest stays as it is, `committed` says how far for the group. Before the first catalog record of a gained
  * partition, its mutation log has to be read to where it ended then: an earlier life may have appended a removal whose
  * event log compaction has taken away since.
  */ & (
@@ -92,6 +92,7 @@ export type DispatchInput = { readonly nowMs: number } /**
       readonly type: 'assignment'
       readonly lost: readonly Partition[]
       readonly gained: readonly AssignedPartition[]
+      readonly committed: ReadonlyMap<Partition, Offset>
     }
   | { readonly type: 'catalog'; readonly records: readonly CatalogRecord[] }
   | { readonly type: 'mutations'; readonly records: readonly MutationRecord[] }

@@ -1,6 +1,6 @@
 import type { CatalogEvent } from '../../schemas/catalog-event.ts'
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
-import { asPartition, type Offset, type Partition } from '../../schemas/ids.ts'
+import { asOffset, asPartition, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { Mutation } from '../../schemas/mutation.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
 import { catalogTopic, mutationTopic } from '../../schemas/topics.ts'
@@ -32,8 +32,8 @@ export interface IntakeOptions {
   /** Resolves when more effects can be taken. */
   readonly room: () => Promise<void>
   readonly feed: (input: DispatchInput) => void
-  /** Partitions that another may own from now on. Called before the step forgets them. */
-  readonly onLost: (partitions: readonly Partition[]) => void
+  /** Commits and watermarks decided for these must not be written any more. */
+  readonly forget: (partitions: readonly Partition[]) => void
   /** An error that will not pass. Nothing is read after it. */
   readonly onFailure: (error: FreshetError) => void
 }
@@ -52,9 +52,10 @@ const pollWaitMs = 1_000
  * until then. The catalog loop alone notices a new assignment, right after a poll, so the records in its hand are never
  * of an ownership that ended in between. `#follow` runs beside it: what stays is read meanwhile.
  *
- * Commits are held back from the moment the reader knows of a new assignment until it is followed. Whether another
- * process owned a partition between two assignments that both hold it, the group's commits tell: when they are above
- * our own, it is lost and gained.
+ * Commits are held back from the moment the reader knows of a new assignment until it is followed. Another process may
+ * have owned a partition between two assignments that both hold it. When the group's commit is above our own, it has:
+ * then no commit goes below that one, and the partition catches up once more, because the reader may go on above what
+ * this process has read.
  */
 export class Intake {
   readonly #ports: IntakePorts
@@ -132,7 +133,8 @@ export class Intake {
   }
 
   #isFlowing(partition: Partition): boolean {
-    return this.#options.state.partitions.has(partition) && !this.#catchingUp.has(partition)
+    if (this.#followedEpoch !== this.#noticedEpoch || this.#catchingUp.has(partition)) return false
+    return this.#options.state.partitions.has(partition)
   }
 
   async #followCatalog(reader: LogReader): Promise<void> {
@@ -176,8 +178,13 @@ export class Intake {
     if (lost.length === 0) return
     for (const partition of lost) this.#catchingUp.delete(partition)
     this.#mutations?.pause(lost)
-    this.#options.onLost(lost)
-    this.#options.feed({ type: 'assignment', lost, gained: [], nowMs: this.#ports.clock() })
+    this.#options.forget(lost)
+    this.#assign({ lost })
+  }
+
+  #assign(change: Partial<Extract<DispatchInput, { type: 'assignment' }>>): void {
+    const nothing = { lost: [], gained: [], committed: new Map() }
+    this.#options.feed({ ...nothing, ...change, type: 'assignment', nowMs: this.#ports.clock() })
   }
 
   async #followAssignment(): Promise<void> {
@@ -192,36 +199,54 @@ export class Intake {
     )
   }
 
-  /** Takes partitions from arriving to catching up, unless there is a newer assignment by then. */
+  /** Lets what stays flow again, then takes in what arrives; ends when there is a newer assignment. */
   async #follow(): Promise<void> {
-    const { log, codecs, clock } = this.#ports
-    const { state, table, pauses, signal, partitions: kind } = this.#options
-    const { settings } = state
     const epoch = this.#noticedEpoch
-    const assigned = [...this.#assigned]
-    const offsets = await catalogOffsets(log, settings)
+    const isOver = () => epoch !== this.#noticedEpoch || this.#options.signal.aborted
+    const { state } = this.#options
+    const offsets = await catalogOffsets(this.#ports.log, state.settings)
     requireCommitsInLog(offsets)
-    this.#lose(overtaken(state, offsets))
-    this.control()
-    const arriving = assigned.filter(partition => !state.partitions.has(partition))
-    const isShared = kind === 'group'
+    const overtaken = [...state.partitions.values()]
+      .filter(one => committedOf(offsets, one.partition) > one.committed)
+      .map(one => one.partition)
+    const ends = overtaken.length > 0 ? await this.#mutationOffsets() : new Map()
+    if (isOver()) return
+    this.#options.forget(overtaken)
+    for (const partition of overtaken) this.#catchingUp.set(partition, ends.get(partition)?.end ?? asOffset(0))
+    const committed = new Map(Array.from(state.partitions.keys(), one => [one, committedOf(offsets, one)] as const))
+    this.#followedEpoch = epoch
+    this.#assign({ committed })
+    this.#letFlow()
+    const arriving = [...this.#assigned].filter(partition => !state.partitions.has(partition))
+    if (arriving.length > 0) await this.#takeIn(arriving, offsets, isOver)
+    if (!isOver()) this.#changed = Promise.withResolvers()
+  }
+
+  async #takeIn(
+    arriving: readonly Partition[],
+    offsets: ReadonlyMap<Partition, CatalogOffsets>,
+    isOver: () => boolean,
+  ): Promise<void> {
+    const { log, codecs, clock } = this.#ports
+    const { state, table, pauses, partitions } = this.#options
     const arrived = await arrive(log, arriving, {
-      settings,
+      settings: state.settings,
       offsets,
-      isShared,
+      isShared: partitions === 'group',
       table,
       codec: codecs.catalog,
       pauses,
       nowMs: clock(),
     })
-    const mutations = arrived.length > 0 ? await this.#openMutations(arrived) : null
-    if (epoch !== this.#noticedEpoch || signal.aborted) {
-      await mutations?.close()
-      return
-    }
-    this.#changed = Promise.withResolvers()
-    this.#followedEpoch = epoch
-    if (mutations) this.#takeOver(arrived, mutations)
+    const reader = await this.#openMutations(arrived)
+    if (isOver()) return reader.close()
+    const former = this.#mutations
+    this.#mutations = reader
+    for (const { assigned, mutationsEnd } of arrived) this.#catchingUp.set(assigned.partition, mutationsEnd)
+    this.#assign({ gained: arrived.map(({ assigned }) => assigned) })
+    this.#letFlow()
+    this.#track(this.#followMutations(reader))
+    if (former) this.#track(former.close())
   }
 
   /** From where each partition is: a little of what stays is read twice, and known by its offsets. */
@@ -237,17 +262,6 @@ export class Intake {
     })
   }
 
-  #takeOver(arrived: readonly Arrived[], mutations: LogReader): void {
-    const former = this.#mutations
-    this.#mutations = mutations
-    for (const { assigned, mutationsEnd } of arrived) this.#catchingUp.set(assigned.partition, mutationsEnd)
-    const gained = arrived.map(({ assigned }) => assigned)
-    this.#options.feed({ type: 'assignment', lost: [], gained, nowMs: this.#ports.clock() })
-    this.#letFlow(mutations)
-    this.#track(this.#followMutations(mutations))
-    if (former) this.#track(former.close())
-  }
-
   async #followMutations(reader: LogReader): Promise<void> {
     const { batchRecords, feed, pauses, room, signal } = this.#options
     const isOver = () => signal.aborted || reader !== this.#mutations
@@ -258,18 +272,19 @@ export class Intake {
       // Of a partition that was lost and came back, a former reader may hold records above those to be read next.
       if (isOver()) return
       if (decoded.length > 0) feed({ type: 'mutations', records: decoded, nowMs: this.#ports.clock() })
-      this.#letFlow(reader)
+      if (this.#catchingUp.size > 0) this.#letFlow()
     }, isOver)
   }
 
-  /** Partitions that have caught up take first what was held. */
-  #letFlow(reader: LogReader): void {
-    const caughtUp = [...this.#catchingUp].filter(([partition, end]) => reader.position(partition) >= end)
-    if (caughtUp.length === 0) return
+  /** Partitions that flow from now on take first what was held. */
+  #letFlow(): void {
+    const reader = this.#mutations
+    for (const [partition, end] of this.#catchingUp)
+      if (reader && reader.position(partition) >= end) this.#catchingUp.delete(partition)
     const records: CatalogRecord[] = []
-    for (const [partition] of caughtUp) {
-      this.#catchingUp.delete(partition)
-      records.push(...(this.#held.get(partition) ?? []))
+    for (const [partition, held] of this.#held) {
+      if (!this.#isFlowing(partition)) continue
+      records.push(...held)
       this.#held.delete(partition)
     }
     if (records.length > 0) this.#options.feed({ type: 'catalog', records, nowMs: this.#ports.clock() })
@@ -299,6 +314,10 @@ export class Intake {
       }
   }
 
+  #mutationOffsets() {
+    return this.#ports.log.offsets(mutationTopic(this.#options.state.settings.generation))
+  }
+
   async #requirePartitionCounts(): Promise<void> {
     const { partitionCount, generation } = this.#options.state.settings
     for (const topic of [catalogTopic, mutationTopic(generation)]) {
@@ -312,9 +331,8 @@ export class Intake {
   }
 }
 
-/** Partitions whose commit is not ours: another process had them between two assignments that both hold them. */
-function overtaken(state: DispatchState, offsets: ReadonlyMap<Partition, CatalogOffsets>): readonly Partition[] {
-  return [...state.partitions.values()]
-    .filter(({ partition, committed }) => (offsets.get(partition)?.committed ?? 0) > committed)
-    .map(({ partition }) => partition)
+/** Next catalog offset to read for an owner who has read nothing yet. */
+function committedOf(offsets: ReadonlyMap<Partition, CatalogOffsets>, partition: Partition): Offset {
+  const { start, committed } = offsets.get(partition) ?? {}
+  return committed ?? start ?? asOffset(0)
 }

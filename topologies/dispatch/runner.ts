@@ -120,7 +120,7 @@ export class DispatchRunner {
       pauses,
       room: () => this.#writer.room(),
       feed: input => this.#feed(input),
-      onLost: partitions => this.#writer.forget(partitions),
+      forget: partitions => this.#writer.forget(partitions),
       onFailure: error => this.#fail(error),
     })
   }

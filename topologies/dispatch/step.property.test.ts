@@ -4,6 +4,7 @@ import type { CatalogEvent, ItemUpserted } from '../../schemas/catalog-event.ts'
 import { imageIdentity } from '../../schemas/catalog-event.ts'
 import { asOffset, asPartition, type ItemId, parseItemId } from '../../schemas/ids.ts'
 import { registerKey } from '../../schemas/mutation.ts'
+import type { TestDispatcher } from './test-dispatcher.ts'
 import { DispatchTestDriver } from './test-driver.ts'
 import { type DrivenMutation, type FoldedItem, foldRegisters, upsertOf } from './test-records.ts'
 
@@ -19,8 +20,8 @@ type Action =
       readonly refresh: boolean
     }
   | { readonly type: 'delete'; readonly item: number }
-  | { readonly type: 'readCatalog' | 'readMutations'; readonly count: number }
-  | { readonly type: 'flush' }
+  | { readonly type: 'readCatalog' | 'readMutations'; readonly who: number; readonly count: number }
+  | { readonly type: 'flush'; readonly who: number }
   | {
       readonly type: 'run'
       readonly pick: number
@@ -28,12 +29,17 @@ type Action =
       readonly duplicate: boolean
     }
   | { readonly type: 'tick'; readonly ms: number }
-  | { readonly type: 'crash'; readonly survives: readonly boolean[] }
+  | { readonly type: 'crash'; readonly who: number; readonly survives: readonly boolean[] }
+  /** The group moves partitions; those who are not told at once go on as zombies until they follow. */
+  | { readonly type: 'rebalance'; readonly owners: readonly number[]; readonly told: readonly boolean[] }
+  | { readonly type: 'follow'; readonly who: number; readonly redelivers: boolean }
   | { readonly type: 'compact'; readonly part: number }
   | { readonly type: 'flushQueue' | 'compactCatalog' }
 
 const count = fc.integer({ min: 1, max: 5 })
 const item = fc.nat(items.length - 1)
+const dispatchers = 3
+const who = fc.nat(dispatchers - 1)
 const actions: Record<Action['type'], { weight: number; arbitrary: fc.Arbitrary<Action> }> = {
   upsert: {
     weight: 8,
@@ -46,9 +52,9 @@ const actions: Record<Action['type'], { weight: number; arbitrary: fc.Arbitrary<
     }),
   },
   delete: { weight: 2, arbitrary: fc.record({ type: fc.constant('delete'), item }) },
-  readCatalog: { weight: 6, arbitrary: fc.record({ type: fc.constant('readCatalog'), count }) },
-  readMutations: { weight: 6, arbitrary: fc.record({ type: fc.constant('readMutations'), count }) },
-  flush: { weight: 5, arbitrary: fc.constant({ type: 'flush' }) },
+  readCatalog: { weight: 6, arbitrary: fc.record({ type: fc.constant('readCatalog'), who, count }) },
+  readMutations: { weight: 6, arbitrary: fc.record({ type: fc.constant('readMutations'), who, count }) },
+  flush: { weight: 5, arbitrary: fc.record({ type: fc.constant('flush'), who }) },
   run: {
     weight: 6,
     arbitrary: fc.record({
@@ -66,6 +72,7 @@ const actions: Record<Action['type'], { weight: number; arbitrary: fc.Arbitrary<
     weight: 2,
     arbitrary: fc.record({
       type: fc.constant('crash'),
+      who,
       survives: fc.oneof(
         fc.constant([true]),
         fc.constant([false]),
@@ -73,6 +80,15 @@ const actions: Record<Action['type'], { weight: number; arbitrary: fc.Arbitrary<
       ),
     }),
   },
+  rebalance: {
+    weight: 3,
+    arbitrary: fc.record({
+      type: fc.constant('rebalance'),
+      owners: fc.tuple(who, who),
+      told: fc.array(fc.boolean(), { minLength: dispatchers, maxLength: dispatchers }),
+    }),
+  },
+  follow: { weight: 3, arbitrary: fc.record({ type: fc.constant('follow'), who, redelivers: fc.boolean() }) },
   compact: {
     weight: 1,
     arbitrary: fc.record({ type: fc.constant('compact'), part: fc.double({ min: 0, max: 1, noNaN: true }) }),
@@ -86,14 +102,14 @@ const scenario = fc.array(fc.oneof(...Object.values(actions)), { minLength: 1, m
 const lostNull: Action[] = [
   { type: 'upsert', item: 1, image: 0, price: 0, refresh: true },
   { type: 'upsert', item: 1, image: 0, price: 0, refresh: true },
-  { type: 'readCatalog', count: 3 },
-  { type: 'crash', survives: [true] },
-  { type: 'readMutations', count: 3 },
+  { type: 'readCatalog', who: 0, count: 3 },
+  { type: 'crash', who: 0, survives: [true] },
+  { type: 'readMutations', who: 0, count: 3 },
   { type: 'delete', item: 1 },
-  { type: 'crash', survives: [true, false] },
-  { type: 'readCatalog', count: 3 },
+  { type: 'crash', who: 0, survives: [true, false] },
+  { type: 'readCatalog', who: 0, count: 3 },
   { type: 'tick', ms: 8 * 86_400_000 },
-  { type: 'readMutations', count: 1 },
+  { type: 'readMutations', who: 0, count: 1 },
 ]
 
 function act(driver: DispatchTestDriver, action: Action): void {
@@ -107,30 +123,31 @@ function act(driver: DispatchTestDriver, action: Action): void {
       driver.publish({ type: 'ItemDeleted', itemId: items[action.item]! })
       return
     case 'readCatalog':
-      driver.readCatalog(action.count)
+      driver.dispatcher(action.who).readCatalog(action.count)
       return
     case 'readMutations':
-      driver.readMutations(action.count)
+      driver.dispatcher(action.who).readMutations(action.count)
       return
     case 'flush':
-      driver.flush()
+      driver.dispatcher(action.who).flush()
+      return
+    case 'rebalance':
+      driver.rebalance(action.owners)
+      for (const [number, isTold] of action.told.entries()) if (isTold) driver.dispatcher(number).follow()
+      return
+    case 'follow':
+      driver.dispatcher(action.who).follow(action.redelivers)
       return
     case 'run':
       run(driver, action)
       return
     case 'tick':
-      // The retention of removals is the horizon of late results: no job outlives it, nor waits a result so long to be read.
-      if (action.ms > driver.settings.tombstoneRetentionMs) {
-        driver.flush()
-        driver.durable.queue.clear()
-        driver.readMutations()
-        driver.flush()
-      }
+      if (action.ms > driver.settings.tombstoneRetentionMs) endLateWork(driver)
       driver.tick(action.ms)
       return
     case 'crash': {
       let piece = 0
-      driver.crash(() => action.survives[piece++ % action.survives.length]!)
+      driver.dispatcher(action.who).crash(() => action.survives[piece++ % action.survives.length]!)
       return
     }
     case 'compact':
@@ -145,6 +162,20 @@ function act(driver: DispatchTestDriver, action: Action): void {
   }
 }
 
+/**
+ * The retention of removals is the horizon of all that is late: no job outlives it and no zombie, nor waits a write or
+ * a result so long to be read.
+ */
+function endLateWork(driver: DispatchTestDriver): void {
+  driver.flush()
+  driver.durable.queue.clear()
+  for (const dispatcher of driver.dispatchers) {
+    dispatcher.follow()
+    dispatcher.readMutations()
+    dispatcher.flush()
+  }
+}
+
 function run(driver: DispatchTestDriver, { pick, outcome, duplicate }: Extract<Action, { type: 'run' }>): void {
   const ids = driver.jobIds()
   if (ids.length === 0) return
@@ -153,25 +184,29 @@ function run(driver: DispatchTestDriver, { pick, outcome, duplicate }: Extract<A
   driver.runJob(id, dropped ? 'drop' : outcome, { duplicate })
 }
 
+const maxRounds = 40
+
 /** Everything is read, run and written until nothing more happens. Returns false when it never ends. */
 function settle(driver: DispatchTestDriver): boolean {
-  for (let round = 0; round < 40; round++) {
-    driver.readCatalog()
+  for (const dispatcher of driver.dispatchers) dispatcher.follow()
+  const readAndFlush = (read: (dispatcher: TestDispatcher) => void) => {
+    driver.dispatchers.forEach(read)
     driver.flush()
-    driver.readMutations()
-    driver.flush()
+  }
+  for (let round = 0; round < maxRounds; round++) {
+    readAndFlush(dispatcher => dispatcher.readCatalog())
+    readAndFlush(dispatcher => dispatcher.readMutations())
     for (const id of driver.jobIds())
       driver.runJob(id, driver.isSuperseded(driver.durable.queue.get(id)!) ? 'drop' : 'finish')
-    driver.readMutations()
-    driver.flush()
+    readAndFlush(dispatcher => dispatcher.readMutations())
     driver.tick(61_000)
     driver.flush()
-    const isDone = [...driver.state.partitions.values()].every(
-      ({ window, end }) => window.position === end && window.lowWater === end,
-    )
+    const isDone = driver.catalog.every((records, partition) => {
+      const { window } = driver.ownerOf(asPartition(partition)).state.partitions.get(asPartition(partition))!
+      return window.position === records.length && window.lowWater === records.length
+    })
     if (isDone && driver.jobIds().length === 0) {
-      driver.readMutations()
-      driver.flush()
+      readAndFlush(dispatcher => dispatcher.readMutations())
       return true
     }
   }
@@ -203,32 +238,38 @@ function expectFold(driver: DispatchTestDriver, folded: ReadonlyMap<ItemId, Fold
   }
 }
 
-test('whatever the order, crashes and compactions: registers equal the sequential fold, and everything completes', () => {
-  fc.assert(
-    fc.property(scenario, script => {
-      const driver = new DispatchTestDriver({ heldWrites: true })
-      const watched = new WatermarkWatch(driver)
-      for (const action of script) {
-        act(driver, action)
+test.each([
+  ['one dispatcher', 1],
+  ['a group of dispatchers', dispatchers],
+])(
+  '%s, whatever the order, crashes, rebalances and compactions: registers equal the sequential fold, and everything completes',
+  (_, count) => {
+    fc.assert(
+      fc.property(scenario, script => {
+        const driver = new DispatchTestDriver({ dispatchers: count, heldWrites: true })
+        const watched = new WatermarkWatch(driver)
+        for (const action of script) {
+          act(driver, action)
+          watched.check()
+        }
+        expect(settle(driver)).toBe(true)
         watched.check()
-      }
-      expect(settle(driver)).toBe(true)
-      watched.check()
-      const failures = script.some(action => action.type === 'run' && action.outcome !== 'finish')
-      expectFold(driver, foldRegisters(driver.history), failures)
-      driver.compact()
-      expect(foldRegisters(driver.durable.mutations.flat())).toEqual(foldRegisters(driver.history))
-      expectUniqueKeys(driver.history)
-      for (const [partition, records] of driver.catalog.entries())
-        expect(driver.lastWatermark(asPartition(partition))).toMatchObject({
-          offset: records.length - 1,
-          endOffset: records.length,
-          oldestPendingTimeMs: null,
-        })
-    }),
-    { numRuns: 2_500, examples: [[lostNull]] },
-  )
-})
+        const failures = script.some(action => action.type === 'run' && action.outcome !== 'finish')
+        expectFold(driver, foldRegisters(driver.history), failures)
+        driver.compact()
+        expect(foldRegisters(driver.durable.mutations.flat())).toEqual(foldRegisters(driver.history))
+        expectUniqueKeys(driver.history)
+        for (const [partition, records] of driver.catalog.entries())
+          expect(driver.lastWatermark(asPartition(partition))).toMatchObject({
+            offset: records.length - 1,
+            endOffset: records.length,
+            oldestPendingTimeMs: null,
+          })
+      }),
+      { numRuns: 2_500, examples: [[lostNull]] },
+    )
+  },
+)
 
 test('without a crash the log keeps exactly what counts: a record per live register and the removals', () => {
   fc.assert(

@@ -70,9 +70,14 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
 }
 
 /** What is lost is forgotten: its next owner reads from the commit. */
-function assign(inProgress: StepInProgress, { lost, gained }: Extract<DispatchInput, { type: 'assignment' }>): void {
+function assign(inProgress: StepInProgress, assignment: Extract<DispatchInput, { type: 'assignment' }>): void {
+  const { lost, gained, committed } = assignment
   const { partitions } = inProgress.state
   for (const partition of lost) partitions.delete(partition)
+  for (const [number, offset] of committed) {
+    const partition = partitions.get(number)
+    if (partition) partition.committed = offset
+  }
   for (const one of gained) {
     const partition = newPartitionState(one)
     partitions.set(one.partition, partition)

@@ -59,13 +59,15 @@ export class TestDispatcher {
     if (this.#epoch === epoch) return
     this.#epoch = epoch
     const owned = new Set(this.#world.partitionsOf(this.#number))
-    const isOvertaken = (partition: Partition) =>
-      (durable.commits.get(partition) ?? 0) > this.#state.partitions.get(partition)!.committed
-    const held = [...this.#state.partitions.keys()]
-    this.#assign(held.filter(partition => !owned.has(partition) || isOvertaken(partition)))
-    if (!redelivers) return
-    for (const partition of this.#state.partitions.keys())
-      this.#catalogRead.set(partition, durable.commits.get(partition) ?? asOffset(0))
+    for (const { partition, committed } of this.#state.partitions.values()) {
+      if (!owned.has(partition)) continue
+      const groups = durable.commits.get(partition) ?? asOffset(0)
+      if (redelivers) this.#catalogRead.set(partition, groups)
+      if (groups <= committed) continue
+      this.#commits.delete(partition)
+      this.#catchUp(partition)
+    }
+    this.#assign([...this.#state.partitions.keys()].filter(partition => !owned.has(partition)))
   }
 
   /** Reads up to `count` records of each catalog partition, unless it paused. */
@@ -150,7 +152,14 @@ export class TestDispatcher {
       this.#commits.delete(partition)
       this.#inFlight = this.#inFlight.map(effects => withoutWatermark(effects, partition))
     }
-    this.#feed({ type: 'assignment', lost, gained: [], nowMs: this.#world.nowMs })
+    const { commits } = this.#world.durable
+    const committed = new Map(
+      Array.from(
+        this.#state.partitions.keys(),
+        partition => [partition, commits.get(partition) ?? asOffset(0)] as const,
+      ),
+    )
+    this.#feed({ type: 'assignment', lost, gained: [], committed, nowMs: this.#world.nowMs })
     const gained = this.#world
       .partitionsOf(this.#number)
       .filter(partition => !this.#state.partitions.has(partition))
@@ -158,10 +167,14 @@ export class TestDispatcher {
     for (const { partition, catalogFrom, mutationsFrom } of gained) {
       this.#catalogRead.set(partition, catalogFrom)
       this.#mutationsRead.set(partition, mutationsFrom.next)
-      const end = this.#world.durable.ends[partition]!
-      if (mutationsFrom.next < end) this.#catchingUp.set(partition, end)
+      this.#catchUp(partition)
     }
-    this.#feed({ type: 'assignment', lost: [], gained, nowMs: this.#world.nowMs })
+    this.#feed({ type: 'assignment', lost: [], gained, committed: new Map(), nowMs: this.#world.nowMs })
+  }
+
+  #catchUp(partition: Partition): void {
+    const end = this.#world.durable.ends[partition]!
+    if (this.#mutationsRead.get(partition)! < end) this.#catchingUp.set(partition, end)
   }
 
   #arrived(partition: Partition): AssignedPartition {

@@ -126,8 +126,13 @@ export class DispatchTestDriver {
     return this.#epoch
   }
 
-  get owners(): readonly number[] {
-    return this.#owners
+  /** Numbers go round, so that one script fits any number of them. */
+  dispatcher(number: number): TestDispatcher {
+    return this.dispatchers[number % this.dispatchers.length]!
+  }
+
+  ownerOf(partition: Partition): TestDispatcher {
+    return this.dispatcher(this.#owners[partition]!)
   }
 
   get catalogEnds(): ReadonlyMap<Partition, Offset> {
@@ -141,7 +146,8 @@ export class DispatchTestDriver {
   }
 
   partitionsOf(dispatcher: number): readonly Partition[] {
-    return this.#owners.flatMap((owner, partition) => (owner === dispatcher ? [asPartition(partition)] : []))
+    const count = this.dispatchers.length
+    return this.#owners.flatMap((owner, partition) => (owner % count === dispatcher ? [asPartition(partition)] : []))
   }
 
   partitionOf(itemId: ItemId): Partition {
