@@ -88,14 +88,18 @@ export function mutationTopicSpec({ partitions, log }: TopicConfig, generation: 
   }
 }
 
-/**
- * Generations that have a mutation topic: those started and not retired, and the first, which starts by itself where
- * there was none yet.
- */
-export async function liveGenerations(
+/** All topics there should be: those of every installation and, for each generation, its mutations. */
+export async function wantedTopics(
+  config: TopicConfig,
   log: EventLog,
   codec: RecordCodec<ControlRecord>,
-): Promise<readonly Generation[]> {
+): Promise<readonly TopicSpec[]> {
+  const generations = await liveGenerations(log, codec)
+  return [...topicSpecs(config), ...generations.map(generation => mutationTopicSpec(config, generation))]
+}
+
+/** Those started and not retired; where there was none yet the first, which starts by itself. */
+async function liveGenerations(log: EventLog, codec: RecordCodec<ControlRecord>): Promise<readonly Generation[]> {
   const isControlThere = (await log.topicSpec(controlTopic)) !== null
   const { generations } = isControlThere ? await new ControlLog({ log, codec }).refresh() : initialControlState
   if (generations.size === 0) return [firstGeneration]
@@ -124,12 +128,14 @@ export async function applyTopics(
   return { topics, topicEpoch: isCatalogReady ? await ensureTopicEpoch(log, codec) : null }
 }
 
+const appliedStates = { missing: 'created', fits: 'fits', differs: 'changed' } as const
+
 async function applyTopic(log: EventLog, spec: TopicSpec): Promise<AppliedTopic> {
   const { topic, state, differences } = compareTopic(spec, await log.topicSpec(spec.name))
-  if (state === 'fits') return { topic, state, differences }
   if (differences.some(({ settledBy }) => settledBy === 'person')) return { topic, state: 'differs', differences }
+  // Also where all fits: the log sees to settings that are its own, such as whose clock gives a record its time.
   await log.ensureTopic(spec)
-  return { topic, state: state === 'missing' ? 'created' : 'changed', differences }
+  return { topic, state: appliedStates[state], differences }
 }
 
 /** Settings without effect are not compared: those of log compaction on a topic that has none. */
@@ -166,7 +172,7 @@ function adviceOn(
     case 'retentionMs':
     case 'minCompactionLagMs':
     case 'tombstoneRetentionMs':
-      return { settledBy: 'apply', whatToDo: '`freshet topics apply` sets it.' }
+      return { settledBy: 'apply', whatToDo: '`freshet topics apply` sets it, where nothing else is left to a person.' }
   }
 }
 

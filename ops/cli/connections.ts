@@ -1,20 +1,39 @@
-import { FreshetError } from '../../schemas/errors.ts'
-import type { SchemaRegistry } from '../../topologies/schema-registry.ts'
+import type { Command } from 'commander'
+import type { Config } from '../config.ts'
+import type { CommandContext } from './command-context.ts'
+import { type ConfigFlags, configFrom, configured } from './config-options.ts'
 
-export interface RegistryFlags {
+export interface ServerFlags extends ConfigFlags {
+  readonly brokers?: string
   readonly registry?: string
 }
 
-const requestTimeoutMs = 10_000
+/** The options of a command that talks to the brokers, and to the registry. */
+export function withBrokers(command: Command): Command {
+  return withRegistry(command).option('--brokers <addresses>', 'short for --set kafka.brokers=…')
+}
 
-export const registryFlag = [
-  '--registry <urls>',
-  'base address of the schema registry; several, separated by commas, are asked in turn',
-] as const
+/** The options of a command that talks to the registry. */
+export function withRegistry(command: Command): Command {
+  return configured(command).option('--registry <url>', 'short for --set registry.url=…')
+}
 
-/** The caller closes it. @throws FreshetError `config-invalid` when none is named */
-export async function openRegistry({ registry }: RegistryFlags): Promise<SchemaRegistry> {
-  if (registry === undefined) throw new FreshetError('config-invalid', 'name the schema registry with --registry')
-  const { ConfluentSchemaRegistry } = await import('../../topologies/confluent/confluent-schema-registry.ts')
-  return new ConfluentSchemaRegistry({ urls: registry.split(','), timeoutMs: requestTimeoutMs })
+/** @throws FreshetError `config-invalid` */
+export function serverConfig(context: CommandContext, flags: ServerFlags): Config {
+  const { brokers, registry, set = [] } = flags
+  const shorts = Object.entries({ 'kafka.brokers': brokers, 'registry.url': registry })
+  const given = shorts.flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${value}`]))
+  return configFrom(context, { ...flags, set: [...given, ...set] }).config
+}
+
+/** Closes what was opened, however its use ends. */
+export async function closingAfter<Opened extends { close(): Promise<void> }, T>(
+  opened: Opened,
+  use: (opened: Opened) => Promise<T>,
+): Promise<T> {
+  try {
+    return await use(opened)
+  } finally {
+    await opened.close()
+  }
 }

@@ -45,6 +45,8 @@ test('the commands of the contract that this version has', () => {
     'restore',
     'model list',
     'model check',
+    'topics check',
+    'topics apply',
     'schemas check',
     'schemas register',
     'config',

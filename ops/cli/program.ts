@@ -17,6 +17,7 @@ import { searchCommand } from './search.ts'
 import { serveCommand } from './serve.ts'
 import { snapshotCommand } from './snapshot.ts'
 import { statusCommand } from './status.ts'
+import { topicsCommand } from './topics.ts'
 
 export const exitCodes = { done: 0, failed: 1, usage: 2 } as const
 
@@ -60,6 +61,7 @@ export function buildProgram(context: CommandContext, version: string): Command 
     backupCommand,
     restoreCommand,
     modelCommand,
+    topicsCommand,
     schemasCommand,
     configCommand,
     doctorCommand,

@@ -3,12 +3,9 @@ import type { SchemaRegistry } from '../../topologies/schema-registry.ts'
 import type { SchemaFinding } from '../schema-check.ts'
 import type { RegisteredSubject, RegistryFinding } from '../schema-set-up.ts'
 import { answering, type CommandContext } from './command-context.ts'
-import { openRegistry, type RegistryFlags, registryFlag } from './connections.ts'
+import { type ConfigFlags, configured } from './config-options.ts'
+import { closingAfter, type ServerFlags, serverConfig, withRegistry } from './connections.ts'
 import { printable, renderTable } from './table.ts'
-
-interface SchemaOptions extends RegistryFlags {
-  readonly json?: boolean
-}
 
 export function schemasCommand(context: CommandContext): Command {
   return new Command('schemas')
@@ -18,62 +15,63 @@ export function schemasCommand(context: CommandContext): Command {
     .addCommand(registerCommand(context))
 }
 
+interface CheckOptions extends ConfigFlags {
+  readonly json?: boolean
+  /** true: the address is that of the configuration. */
+  readonly registry?: string | true
+}
+
 function checkCommand(context: CommandContext): Command {
-  const command = new Command('check')
+  const command = configured(new Command('check'))
     .description(
       'Checks that what this version writes fits every earlier version, both ways; with --registry also every version ' +
         'in the registry. Changes nothing, so it can run for a pull request. Ends with 1 when something does not fit.',
     )
-    .option(...registryFlag)
+    .option('--registry [url]', 'check against the registry too: that of the configuration, or the one named')
   const example = 'freshet schemas check\nfreshet schemas check --registry http://127.0.0.1:8081'
-  return answering(command, example).action(async (options: SchemaOptions) => {
+  return answering(command, example).action(async ({ registry, json, ...flags }: CheckOptions) => {
     const { checkSchemas } = await import('../schema-check.ts')
     const { checkRegistry } = await import('../schema-set-up.ts')
     const findings = checkSchemas()
-    const inRegistry = options.registry === undefined ? null : await withRegistry(options, checkRegistry)
+    const address = typeof registry === 'string' ? { registry } : {}
+    const inRegistry = registry === undefined ? [] : await atRegistry(context, { ...flags, ...address }, checkRegistry)
     const { terminal } = context
-    const answer = inRegistry === null ? { subjects: findings } : { subjects: findings, registry: inRegistry }
-    const lines = options.json
-      ? [JSON.stringify(answer)]
-      : [...findingLines(findings, terminal.columns), ...registryLines(inRegistry ?? [], terminal.columns)]
+    const lines = json
+      ? [JSON.stringify({ subjects: findings, ...(registry === undefined ? {} : { registry: inRegistry }) })]
+      : [...findingLines(findings, terminal.columns), ...registryLines(inRegistry, terminal.columns)]
     for (const line of lines) terminal.print(line)
-    const isGood = findings.every(({ problems }) => problems.length === 0) && !(inRegistry ?? []).some(isIncompatible)
+    const isGood = findings.every(({ problems }) => problems.length === 0) && !inRegistry.some(isIncompatible)
     context.exitWith(isGood ? 0 : 1)
   })
 }
 
 function registerCommand(context: CommandContext): Command {
-  const command = new Command('register')
-    .description(
-      'Registers what this version writes, under FULL_TRANSITIVE compatibility: the step before the first process of ' +
-        'a version starts. A repetition changes nothing. Where one schema does not fit, none is registered.',
-    )
-    .requiredOption(...registryFlag)
+  const command = withRegistry(new Command('register')).description(
+    'Registers what this version writes, under FULL_TRANSITIVE compatibility: the step before the first process of a ' +
+      'version starts. A repetition changes nothing. Where one schema does not fit, none is registered.',
+  )
   const example = 'freshet schemas register --registry http://127.0.0.1:8081'
-  return answering(command, example).action(async (options: SchemaOptions) => {
+  return answering(command, example).action(async ({ json, ...flags }: ServerFlags & { readonly json?: boolean }) => {
     const { checkRegistry, registerAll } = await import('../schema-set-up.ts')
     const { terminal } = context
-    const { findings, registered } = await withRegistry(options, async registry => {
+    const { findings, registered } = await atRegistry(context, flags, async registry => {
       const found = await checkRegistry(registry)
       return { findings: found, registered: found.some(isIncompatible) ? null : await registerAll(registry, found) }
     })
-    const lines = options.json
-      ? [JSON.stringify(registered === null ? { registry: findings } : { registered })]
-      : registered === null
-        ? [...registryLines(findings, terminal.columns), 'Nothing was registered.']
-        : registeredLines(registered, terminal.columns)
+    const answer = registered === null ? { registry: findings } : { registered }
+    const lines = json ? [JSON.stringify(answer)] : registrationLines(findings, registered, terminal.columns)
     for (const line of lines) terminal.print(line)
     context.exitWith(registered === null ? 1 : 0)
   })
 }
 
-async function withRegistry<T>(options: RegistryFlags, use: (registry: SchemaRegistry) => Promise<T>): Promise<T> {
-  const registry = await openRegistry(options)
-  try {
-    return await use(registry)
-  } finally {
-    await registry.close()
-  }
+async function atRegistry<T>(
+  context: CommandContext,
+  flags: ServerFlags,
+  use: (registry: SchemaRegistry) => Promise<T>,
+): Promise<T> {
+  const { openConfluentRegistry } = await import('../log-and-registry.ts')
+  return closingAfter(await openConfluentRegistry(serverConfig(context, flags).registry), use)
 }
 
 const isIncompatible = ({ state }: RegistryFinding): boolean => state === 'incompatible'
@@ -118,7 +116,12 @@ function standingOf(finding: RegistryFinding): string {
   }
 }
 
-function registeredLines(registered: readonly RegisteredSubject[], columns: number): readonly string[] {
+function registrationLines(
+  findings: readonly RegistryFinding[],
+  registered: readonly RegisteredSubject[] | null,
+  columns: number,
+): readonly string[] {
+  if (registered === null) return [...registryLines(findings, columns), 'Nothing was registered.']
   return renderTable(
     registered,
     [

@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises'
+import { FreshetError } from '../schemas/errors.ts'
+import { ConfluentSchemaRegistry } from '../topologies/confluent/confluent-schema-registry.ts'
+import type { KafkaConnection, KafkaLog } from '../topologies/kafka/kafka-connection.ts'
+import { KafkaEventLog } from '../topologies/kafka/kafka-event-log.ts'
+import type { Config } from './config.ts'
+
+const registryTimeoutMs = 10_000
+
+/** The log of the distributed form; connects when first used. @throws FreshetError `config-invalid` for PEM files that cannot be read */
+export async function openKafkaLog(
+  kafka: Config['kafka'],
+  { clientId, log }: { readonly clientId: string; readonly log?: KafkaLog },
+): Promise<KafkaEventLog> {
+  return new KafkaEventLog({ ...(await kafkaConnection(kafka)), clientId, ...(log === undefined ? {} : { log }) })
+}
+
+/** The registry of the distributed form; connects when first used. @throws FreshetError `config-invalid` for a PEM file that cannot be read */
+export async function openConfluentRegistry(registry: Config['registry']): Promise<ConfluentSchemaRegistry> {
+  const { url, username, password, tlsCa } = registry
+  return new ConfluentSchemaRegistry({
+    urls: [url],
+    timeoutMs: registryTimeoutMs,
+    ...(username === null ? {} : { username }),
+    ...(password === null ? {} : { password }),
+    ...(tlsCa === null ? {} : { tls: { ca: await readPem('registry.tlsCa', tlsCa) } }),
+  })
+}
+
+async function kafkaConnection(kafka: Config['kafka']): Promise<KafkaConnection> {
+  const { brokers, tls, tlsCa, tlsCert, tlsKey, sasl, username, password } = kafka
+  return {
+    brokers,
+    ...(!tls
+      ? {}
+      : {
+          tls: {
+            ...(tlsCa === null ? {} : { ca: await readPem('kafka.tlsCa', tlsCa) }),
+            ...(tlsCert === null ? {} : { cert: await readPem('kafka.tlsCert', tlsCert) }),
+            ...(tlsKey === null ? {} : { key: await readPem('kafka.tlsKey', tlsKey) }),
+          },
+        }),
+    // That they go together was checked with the configuration.
+    ...(sasl === 'none' ? {} : { sasl: { mechanism: sasl, username: username!, password: password! } }),
+  }
+}
+
+async function readPem(option: string, path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new FreshetError('config-invalid', `${option} cannot be read: ${reason}`, { cause })
+  }
+}
