@@ -6,6 +6,8 @@ export interface HeardReplica {
   readonly heartbeat: Heartbeat
   /** By the clock of the log. */
   readonly appendTimeMs: number
+  /** Monotonic, by our clock. */
+  readonly arrivedAtMs: number
   /** Tells its lives apart. */
   readonly life: string
 }
@@ -22,18 +24,16 @@ const maxLivesKept = 16
 
 /**
  * The newest heartbeat of each replica. No clock of a replica is believed, and none compared with ours: when a life
- * began follows from the append time of its first heartbeat and how long it had run by then, silence from append
- * times and from the time since the last record arrived here.
+ * began follows from the append time of its first heartbeat and how long it had run by then, silence from how far the
+ * log went on and from the time since the heartbeat arrived here.
  */
 export class HeardReplicas {
   readonly #replicas = new Map<ReplicaId, Lives>()
   #newestAppendMs = 0
-  #newestArrivedMs = 0
 
   /** In the order of the log. `nowMs` is monotonic. */
   hear(heartbeat: Heartbeat, appendTimeMs: number, nowMs: number): Hearing {
     this.#newestAppendMs = appendTimeMs
-    this.#newestArrivedMs = nowMs
     const { replica, startedAtMs, writtenAtMs, address, sequence } = heartbeat
     const life = `${startedAtMs} ${address}`
     const held = this.#replicas.get(replica)
@@ -42,7 +42,7 @@ export class HeardReplicas {
     if (held !== undefined && held.life === life && sequence <= held.heartbeat.sequence) return 'repeated'
     remember(beganAtMs, life, began)
     if (held !== undefined && held.life !== life && began < beganAtMs.get(held.life)!) return 'rival'
-    this.#replicas.set(replica, { heartbeat, appendTimeMs, life, beganAtMs })
+    this.#replicas.set(replica, { heartbeat, appendTimeMs, arrivedAtMs: nowMs, life, beganAtMs })
     return 'news'
   }
 
@@ -58,9 +58,9 @@ export class HeardReplicas {
     this.#replicas.delete(replica)
   }
 
-  /** Since the replica was heard, ms: others that were heard after it show it too. */
-  silentMs({ appendTimeMs }: HeardReplica, nowMs: number): number {
-    return Math.max(0, this.#newestAppendMs - appendTimeMs) + (nowMs - this.#newestArrivedMs)
+  /** Since the replica was heard, ms. What was read of the past has only just arrived: the log tells its age. */
+  silentMs({ appendTimeMs, arrivedAtMs }: HeardReplica, nowMs: number): number {
+    return Math.max(this.#newestAppendMs - appendTimeMs, nowMs - arrivedAtMs)
   }
 }
 

@@ -65,6 +65,7 @@ export class RemoteReplica implements ShardReplica {
   readonly #waits: ShardConnection
   /** Waits of which it is not known yet whether the replica listens, by item. */
   readonly #beginning = new Map<ItemId, Promise<void>>()
+  #closing: Promise<unknown> | null = null
 
   constructor(identity: RemoteReplicaIdentity, settings: Partial<RemoteReplicaSettings> = {}) {
     this.address = identity.address
@@ -152,9 +153,10 @@ export class RemoteReplica implements ShardReplica {
     await this.#ask(doneWire, { method: 'POST', path: 'snapshot', body, timeoutMs: writingTimeoutMs })
   }
 
-  /** Calls in hand are finished, waits fail. */
-  async close(): Promise<void> {
-    await Promise.all([this.#calls.close(), this.#waits.destroy()])
+  /** Calls in hand are finished, waits fail. Repeatable. */
+  close(): Promise<unknown> {
+    this.#closing ??= Promise.all([this.#calls.close(), this.#waits.destroy()])
+    return this.#closing
   }
 
   async #ask<T>(wire: WireCodec<T>, call: Omit<ShardCall, 'timeoutMs'> & { readonly timeoutMs?: number }): Promise<T> {
