@@ -172,7 +172,7 @@ const options = {
   blobsDir: option(
     optional(path),
     null,
-    'Directory of original pictures that gateways and workers share; else one in dataDir.',
+    'Directory of original pictures that gateway and work processes share; else one in dataDir.',
   ),
   waitForServersMs: option(durationMs(0), 300_000, 'How long a starting role waits for servers that do not answer.'),
   demo: option(boolean, false, 'Publish the bundled furniture catalogue on start.'),

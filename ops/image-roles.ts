@@ -1,14 +1,13 @@
-import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { ImageDigest } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
-import { BlobStore } from '../workers/blob-store.ts'
+import { BlobStore, type BlobStoreOptions } from '../workers/blob-store.ts'
 import { EmbeddingCache } from '../workers/embedding-cache.ts'
 import { HttpImages } from '../workers/http-images.ts'
 import { ImageSource } from '../workers/image-source.ts'
 import { ModelPool } from '../workers/model-pool.ts'
 import type { Config } from './config.ts'
-import type { Storage } from './storage.ts'
+import type { LocalStores } from './storage.ts'
 import { StubModel } from './stub-model.ts'
 
 export interface ModelProcess {
@@ -67,24 +66,20 @@ const cachedImages = 1_000_000
 
 export interface ImageRoleOptions {
   readonly config: Config
-  readonly storage: Storage
+  readonly stores: LocalStores
+  readonly blobs: Pick<BlobStoreOptions, 'directory' | 'isShared' | 'isReferenced'>
   readonly clock: () => number
-  readonly isReferenced: (digests: readonly ImageDigest[]) => Promise<ReadonlySet<ImageDigest>>
 }
 
-export async function openImages({ config, storage, clock, isReferenced }: ImageRoleOptions): Promise<ImageRole> {
-  const blobs = await BlobStore.open({
-    directory: join(config.dataDir, 'blobs'),
-    maxBytes: config.blobStoreMaxBytes,
-    isReferenced,
-    clock,
-  })
+export async function openImages(options: ImageRoleOptions): Promise<ImageRole> {
+  const { config, stores, clock } = options
+  const blobs = await BlobStore.open({ ...options.blobs, maxBytes: config.blobStoreMaxBytes, clock })
   const http = new HttpImages({
     clock: () => performance.now(),
     allowPrivateHosts: config.allowPrivateHosts,
     maxBytes: config.limits.imageBytes,
   })
-  const store = storage.keyValueStore('images')
+  const store = stores.keyValueStore('images')
   const source = await ImageSource.open({
     blobs,
     http,

@@ -16,9 +16,10 @@ import { Alarms } from './alarms.ts'
 import { backUp } from './backup.ts'
 import type { Config } from './config.ts'
 import { demoDirectory } from './demo-catalog.ts'
-import { type GenerationRoles, shardDirectory, startGeneration } from './generation-roles.ts'
+import { type GenerationRoles, startGeneration } from './generation-roles.ts'
 import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
 import { OpenLetters } from './open-letters.ts'
+import { shardDirectory } from './pipeline-parts.ts'
 import { RecentItems } from './recent-items.ts'
 import { writeSnapshots } from './snapshot.ts'
 import { openStorage, type Storage } from './storage.ts'
@@ -78,9 +79,12 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<str
   const running: { roles: GenerationRoles | null } = { roles: null }
   const images = await openImages({
     config,
-    storage,
+    stores: storage,
+    blobs: {
+      directory: directory.blobDirectory,
+      isReferenced: async digests => running.roles?.referenced(digests) ?? new Set(digests),
+    },
     clock,
-    isReferenced: async digests => running.roles?.referenced(digests) ?? new Set(digests),
   })
   closers.add(() => images.close())
   const roles = await startGeneration({

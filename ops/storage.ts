@@ -18,15 +18,27 @@ import type { Config } from './config.ts'
 import { ensureTopicEpoch } from './topic-epoch.ts'
 import { mutationTopicSpec, topicSpecs } from './topic-set-up.ts'
 
-/** The ports of one process with what every role needs to know about the topics. */
-export interface Storage {
+/** The log with what every role needs to know about its topics. */
+export interface LogPorts {
   readonly log: EventLog
-  readonly queue: WorkQueue
-  readonly features: FeatureStore
   readonly codecs: Codecs
   readonly partitions: number
   readonly topicEpoch: TopicEpoch
+}
+
+/** What dispatchers and workers share besides the log. */
+export interface WorkPorts {
+  readonly queue: WorkQueue
+  readonly features: FeatureStore
+}
+
+/** What a process keeps for itself. */
+export interface LocalStores {
   keyValueStore(name: string): KeyValueStore
+}
+
+/** The ports of the one process that does everything on one machine. */
+export interface Storage extends LogPorts, WorkPorts, LocalStores {
   /** Creates the mutation topic of a generation, or checks that it fits. */
   ensureMutationTopic(generation: Generation): Promise<void>
   /** A consistent copy of everything in it, while writes go on. */

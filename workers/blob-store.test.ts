@@ -139,3 +139,19 @@ function blob(name: string, length: number): Buffer {
 function digestOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex')
 }
+
+test('in a shared directory each process finds what others put, and leaves alone what they are writing', async () => {
+  const directory = await temporaryDirectory()
+  const gateway = await open({ directory, isShared: true })
+  const half = join(directory, 'tmp', 'half-written')
+  await writeFile(half, blob('x', 5))
+  const worker = await open({ directory, isShared: true })
+  expect(await readFile(half)).toHaveLength(5)
+  const { digest } = await gateway.put(blob('a', 100), 1_000)
+  expect(worker.has(digest)).toBe(true)
+  expect(worker.status()).toMatchObject({ blobs: 1, bytes: 100 })
+  const { digest: later } = await worker.put(blob('b', 50), 1_000)
+  expect(gateway.renew(later)).toBe(true)
+  expect(gateway.renew('0'.repeat(64) as ImageDigest)).toBe(false)
+  expect(gateway.has('../../etc/passwd' as ImageDigest)).toBe(false)
+})

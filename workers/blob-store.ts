@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { constants, unlinkSync } from 'node:fs'
+import { constants, statSync, unlinkSync } from 'node:fs'
 import { type FileHandle, mkdir, open, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises'
 import { join } from 'node:path'
 import { FreshetError } from '../schemas/errors.ts'
@@ -15,6 +15,11 @@ export interface BlobStoreOptions {
   readonly clock: () => number
   /** A blob younger than this is never evicted: its item may not be published yet. Default an hour. */
   readonly graceMs?: number
+  /**
+   * Other processes put blobs there too. What they put is found; the bound counts what this process knows of. Default
+   * false.
+   */
+  readonly isShared?: boolean
 }
 
 export interface StoredBlob {
@@ -42,7 +47,7 @@ interface HeldBlob {
 /**
  * Image bytes by their SHA-256, one file each: `<directory>/<first two hex digits>/<digest>`, so that a store of a
  * million blobs has some 4,000 names a folder. A file is written under `tmp/`, synced and renamed: a name that exists
- * is whole. Its modification time is when it was last put. One process owns the directory.
+ * is whole. Its modification time is when it was last put. One process owns the directory, unless it is shared.
  */
 export class BlobStore {
   readonly #options: BlobStoreOptions
@@ -60,7 +65,8 @@ export class BlobStore {
   /** Creates the directory or takes stock of it; what an earlier process left half written is removed. */
   static async open(options: BlobStoreOptions): Promise<BlobStore> {
     const { directory } = options
-    await rm(join(directory, 'tmp'), { recursive: true, force: true })
+    // What lies in a shared one may be half written by another process right now.
+    if (!options.isShared) await rm(join(directory, 'tmp'), { recursive: true, force: true })
     await mkdir(join(directory, 'tmp'), { recursive: true })
     const store = new BlobStore(options)
     for (const folder of await makeFolders(directory)) await store.#takeStock(folder)
@@ -88,7 +94,7 @@ export class BlobStore {
   }
 
   has(digest: ImageDigest): boolean {
-    return this.#blobs.has(digest)
+    return this.#blobs.has(digest) || (this.#options.isShared === true && this.#discover(digest))
   }
 
   /**
@@ -96,9 +102,9 @@ export class BlobStore {
    * it before the event is dispatched. In memory only, because after a restart undispatched events hold up evictions.
    */
   renew(digest: ImageDigest): boolean {
-    const blob = this.#blobs.get(digest)
-    if (blob) this.#blobs.set(digest, { ...blob, storedAtMs: this.#options.clock() })
-    return blob !== undefined
+    if (!this.has(digest)) return false
+    this.#blobs.set(digest, { ...this.#blobs.get(digest)!, storedAtMs: this.#options.clock() })
+    return true
   }
 
   /** Path of the file; whoever reads it compares the digest, so damage on disk is noticed. */
@@ -127,6 +133,13 @@ export class BlobStore {
     digests.forEach((digest, i) => {
       this.#count(digest, { bytes: files[i]!.size, storedAtMs: files[i]!.mtimeMs })
     })
+  }
+
+  /** Whether another process has put it. The name of a blob that is in a request may be no digest at all. */
+  #discover(digest: ImageDigest): boolean {
+    const file = digestPattern.test(digest) ? statSync(this.path(digest), { throwIfNoEntry: false }) : undefined
+    if (file !== undefined) this.#count(digest, { bytes: file.size, storedAtMs: file.mtimeMs })
+    return file !== undefined
   }
 
   async #adopt(temporary: string, blob: StoredBlob): Promise<void> {
@@ -199,7 +212,7 @@ async function makeFolders(directory: string): Promise<readonly string[]> {
   const names = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'))
   const there = new Set(await readdir(directory))
   const missing = names.filter(name => !there.has(name))
-  for (const name of missing) await mkdir(join(directory, name))
+  for (const name of missing) await mkdir(join(directory, name), { recursive: true })
   if (missing.length > 0) await syncDirectory(directory)
   return names
 }
