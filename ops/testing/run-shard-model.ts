@@ -19,7 +19,15 @@ process.stderr.write(`seed ${seed}, ${operations} operations\n`)
 try {
   const kind = values.kind === 'compressed' ? 'compressed' : 'standard'
   const tuning = { ...tinyTuning, index: { ...tinyTuning.index, threads: 2, kind } } as const
-  const report = await runShardModel({ seed, operations, dims: 24, items: 3_000, tuning, onProgress: note })
+  const report = await runShardModel({
+    seed,
+    operations,
+    dims: 24,
+    items: 3_000,
+    eventsAtOnce: 150,
+    tuning,
+    onProgress: note,
+  })
   process.stdout.write(`${JSON.stringify(report, null, 2)}\n`)
   process.stdout.write(`the shard and the model agreed, in ${seconds()} s\n`)
 } catch (error) {

@@ -22,6 +22,8 @@ export interface ShardModelRunOptions {
   readonly dims: number
   /** Size of the space that item ids are drawn from. */
   readonly items: number
+  /** Most events between two comparisons; 40 when not given. */
+  readonly eventsAtOnce?: number
   readonly tuning?: ShardNodeOptions['tuning']
   readonly onProgress?: (done: number) => void
 }
@@ -43,7 +45,7 @@ export interface ShardModelReport {
   readonly rows: number
 }
 
-/** Operations and how often they are drawn, between writes of up to 40 events. */
+/** Operations and how often they are drawn, between writes of some events. */
 const weights = {
   exactSearch: 30,
   approximateSearch: 30,
@@ -112,11 +114,11 @@ class ShardModelRun {
   }
 
   async run(): Promise<ShardModelReport> {
-    const { seed, operations, onProgress } = this.#options
+    const { seed, operations, eventsAtOnce = 40, onProgress } = this.#options
     await this.#shard.serve(await this.#shard.open(this.#directory))
     try {
       for (; this.#done < operations; onProgress?.(this.#done)) {
-        await this.#write(1 + Math.floor(this.#random() * 40))
+        await this.#write(1 + Math.floor(this.#random() * eventsAtOnce))
         if (this.#random() < 0.8) await this.#shard.caughtUp()
         await this.#operate(this.#draw())
         await this.#noteLayout()
