@@ -15,12 +15,14 @@ export interface HeardReplica {
 /** `news`: of the newest life; `repeated`: known already; `rival`: of an older life, which a newer one has replaced. */
 export type Hearing = 'news' | 'repeated' | 'rival'
 
-interface Lives extends HeardReplica {
-  /** When each life that was heard of began, by the clock of the log. */
-  readonly beganAtMs: Map<string, number>
+interface NewestLife extends HeardReplica {
+  /** By the clock of the log. */
+  readonly beganAtMs: number
+  /** Lives that began before it: they stay so, whatever becomes of their clocks. */
+  readonly replaced: Set<string>
 }
 
-const maxLivesKept = 16
+const maxReplacedKept = 16
 
 /**
  * The newest heartbeat of each replica. No clock of a replica is believed, and none compared with ours: when a life
@@ -28,21 +30,29 @@ const maxLivesKept = 16
  * log went on and from the time since the heartbeat arrived here.
  */
 export class HeardReplicas {
-  readonly #replicas = new Map<ReplicaId, Lives>()
+  readonly #replicas = new Map<ReplicaId, NewestLife>()
   #newestAppendMs = 0
 
   /** In the order of the log. `nowMs` is monotonic. */
   hear(heartbeat: Heartbeat, appendTimeMs: number, nowMs: number): Hearing {
     this.#newestAppendMs = appendTimeMs
-    const { replica, startedAtMs, writtenAtMs, address, sequence } = heartbeat
-    const life = `${startedAtMs} ${address}`
-    const held = this.#replicas.get(replica)
-    const beganAtMs = held?.beganAtMs ?? new Map<string, number>()
-    const began = beganAtMs.get(life) ?? appendTimeMs - Math.max(0, writtenAtMs - startedAtMs)
-    if (held !== undefined && held.life === life && sequence <= held.heartbeat.sequence) return 'repeated'
-    remember(beganAtMs, life, began)
-    if (held !== undefined && held.life !== life && began < beganAtMs.get(held.life)!) return 'rival'
-    this.#replicas.set(replica, { heartbeat, appendTimeMs, arrivedAtMs: nowMs, life, beganAtMs })
+    const life = `${heartbeat.startedAtMs} ${heartbeat.address}`
+    const held = this.#replicas.get(heartbeat.replica)
+    const heard = { heartbeat, appendTimeMs, arrivedAtMs: nowMs, life }
+    if (held?.life === life) {
+      if (heartbeat.sequence <= held.heartbeat.sequence) return 'repeated'
+      this.#replicas.set(heartbeat.replica, { ...held, ...heard })
+      return 'news'
+    }
+    if (held?.replaced.has(life)) return 'rival'
+    const beganAtMs = appendTimeMs - Math.max(0, heartbeat.writtenAtMs - heartbeat.startedAtMs)
+    if (held !== undefined && beganAtMs < held.beganAtMs) {
+      remember(held.replaced, life)
+      return 'rival'
+    }
+    const replaced = held?.replaced ?? new Set()
+    if (held !== undefined) remember(replaced, held.life)
+    this.#replicas.set(heartbeat.replica, { ...heard, beganAtMs, replaced })
     return 'news'
   }
 
@@ -64,10 +74,9 @@ export class HeardReplicas {
   }
 }
 
-/** A life that has been replaced often is of no interest any more. */
-function remember(beganAtMs: Map<string, number>, life: string, began: number): void {
-  beganAtMs.delete(life)
-  beganAtMs.set(life, began)
-  const [oldest] = beganAtMs.keys()
-  if (beganAtMs.size > maxLivesKept) beganAtMs.delete(oldest!)
+/** Of many, those that were replaced first are of no interest any more. */
+function remember(replaced: Set<string>, life: string): void {
+  replaced.add(life)
+  const [oldest] = replaced
+  if (replaced.size > maxReplacedKept) replaced.delete(oldest!)
 }
