@@ -142,7 +142,11 @@ function act(driver: DispatchTestDriver, action: Action): void {
       run(driver, action)
       return
     case 'tick':
-      if (action.ms > driver.settings.tombstoneRetentionMs) endLateWork(driver)
+      // The retention of removals is the horizon of late results: no job outlives it.
+      if (action.ms > driver.settings.tombstoneRetentionMs) {
+        endLateWork(driver)
+        driver.durable.queue.clear()
+      }
       driver.tick(action.ms)
       return
     case 'crash': {
@@ -154,6 +158,7 @@ function act(driver: DispatchTestDriver, action: Action): void {
       driver.compact(action.part)
       return
     case 'compactCatalog':
+      endLateWork(driver)
       driver.compactCatalog()
       return
     case 'flushQueue':
@@ -162,13 +167,9 @@ function act(driver: DispatchTestDriver, action: Action): void {
   }
 }
 
-/**
- * The retention of removals is the horizon of all that is late: no job outlives it and no zombie, nor waits a write or
- * a result so long to be read.
- */
+/** An hour goes by, `min.compaction.lag`: no write takes so long, no zombie lives so long, nothing waits so long to be read back. */
 function endLateWork(driver: DispatchTestDriver): void {
   driver.flush()
-  driver.durable.queue.clear()
   for (const dispatcher of driver.dispatchers) {
     dispatcher.follow()
     dispatcher.readMutations()
