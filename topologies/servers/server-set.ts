@@ -31,7 +31,9 @@ export class ServerSet {
    */
   static async start(kept?: KeptServers): Promise<ServerSet> {
     const [kafka, registry, redis] = await Promise.allSettled([
-      startIn('kafka', kept, options => KafkaBroker.start({ ...options, sessionTimeoutMs })),
+      startIn('kafka', kept, options =>
+        KafkaBroker.start({ ...options, sessionTimeoutMs, forLongRuns: kept !== undefined }),
+      ),
       startIn('registry', kept, options => SchemaRegistryServer.start(options)),
       startIn('redis', kept, options => RedisServer.start(options)),
     ])
