@@ -1,6 +1,7 @@
-// Makes a fresh clone ready: packages by the lockfile (with a Node that runs TypeScript among them), the `freshet`
-// command, and for `--for test` a browser. Plain JavaScript on node: modules alone, because it runs before anything
-// is installed, on any Node from 16. Does nothing, silently, when all is there.
+// Makes a fresh clone ready: packages by the lockfile (with a Node that runs TypeScript among them) and the `freshet`
+// command; for `--for test` and `--for stack` also programs such as Java and the files of real servers. Plain
+// JavaScript on node: modules alone, because it runs before anything is installed, on any Node from 16. Does nothing,
+// silently, when all is there.
 import { spawn, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
@@ -17,6 +18,7 @@ import { homedir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { findChromium } from './chromium.mjs'
+import { programs } from './required-programs.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const modules = join(root, 'node_modules')
@@ -24,6 +26,10 @@ const stampPath = join(modules, '.freshet-setup')
 const scratch = join(root, '.cache')
 const lockPath = join(scratch, 'setup.lock')
 const logPath = join(scratch, 'setup.log')
+const nodePath = join(modules, '.bin', 'node')
+const fetchPath = join(root, 'topologies', 'servers', 'fetch.ts')
+// A machine that has just been started often runs an upgrade of its own.
+const aptOptions = ['-o', 'DPkg::Lock::Timeout=300']
 const platforms = ['linux-x64', 'linux-arm64', 'darwin-x64', 'darwin-arm64']
 
 /** What stops the set-up; its message is the one sentence the user reads. */
@@ -31,7 +37,8 @@ class SetupError extends Error {}
 
 try {
   await installPackages()
-  if (process.argv.includes('--for') && process.argv.includes('test')) await installBrowser()
+  const [option, purpose] = process.argv.slice(2)
+  if (option === '--for' && ['test', 'stack'].includes(purpose)) await prepareFor(purpose)
 } catch (error) {
   if (!(error instanceof SetupError)) throw error
   process.stderr.write(`set-up: ${error.message}\n`)
@@ -55,7 +62,7 @@ async function installPackages() {
 }
 
 function isInstalled(platform) {
-  if (!existsSync(join(modules, '.bin', 'node'))) return false
+  if (!existsSync(nodePath)) return false
   if (readOrEmpty(stampPath) === stampOf(platform)) return true
   if (!existsSync(stampPath) && isInstalledByHand()) markInstalled(platform)
   return readOrEmpty(stampPath) === stampOf(platform)
@@ -131,7 +138,7 @@ async function runNpm() {
   const flags = ['ci', '--include=dev', '--no-audit', '--no-fund', '--no-progress', '--loglevel=error']
   const { npm_execpath: npm, npm_node_execpath: node } = process.env
   const [command, ...args] = npm && node ? [node, npm, ...flags] : ['npm', ...flags]
-  await runAnnounced(`${why}installing ${packages} packages, about 700 MB`, command, args, {
+  const environment = {
     ...process.env,
     // npm replaces node_modules, so nothing it starts may come from there.
     PATH: (process.env.PATH || '')
@@ -141,11 +148,12 @@ async function runNpm() {
     // The CPU library is in the package; the download is for GPUs.
     ONNXRUNTIME_NODE_INSTALL: 'skip',
     ...(isWritable(homedir()) ? {} : { npm_config_cache: join(scratch, 'npm'), HOME: scratch }),
-  })
+  }
+  await runAnnounced({ what: `${why}installing ${packages} packages, about 700 MB`, command, args, environment })
 }
 
 function checkNode(platform) {
-  const { status, stdout } = spawnSync(join(modules, '.bin', 'node'), ['--version'], { encoding: 'utf8' })
+  const { status, stdout } = spawnSync(nodePath, ['--version'], { encoding: 'utf8' })
   if (status !== 0)
     throw new SetupError(
       `the Node.js that was installed does not run on this ${platform} system (glibc 2.28 is needed).`,
@@ -153,24 +161,63 @@ function checkNode(platform) {
   say(`ready, with Node.js ${stdout.trim()}`)
 }
 
-async function installBrowser() {
-  if (findChromium(process.env)) return
-  if (process.env.CHROMIUM_PATH)
+/** What `npm test` or `npm run stack` need besides the packages. Maven only when there is something to fetch. */
+async function prepareFor(purpose) {
+  if (process.env.CHROMIUM_PATH && !findChromium(process.env))
     throw new SetupError(`CHROMIUM_PATH names ${process.env.CHROMIUM_PATH}, which cannot be run.`)
-  const hasApt = spawnSync('apt-get', ['--version']).status === 0
-  const isRoot = process.getuid() === 0
-  if (!hasApt || !isRoot)
-    throw new SetupError(
-      `the tests want a browser: ${hasApt ? 'have root run "apt-get install chromium"' : 'install Chromium'}, or set CHROMIUM_PATH.`,
-    )
+  const files = missingFiles()
+  const wanted = programs.filter(
+    ({ title, purposes }) => purposes.includes(purpose) && (title !== 'Maven' || files.length > 0),
+  )
+  const missing = await missingOf(wanted)
+  if (missing.length > 0) await installPrograms(missing)
+  for (const [name, title, megabytes] of files) {
+    const what = `fetching ${title}, about ${megabytes} MB`
+    await runAnnounced({ what, command: nodePath, args: [fetchPath, name], environment: process.env })
+  }
+}
+
+/** Name, title and megabytes of each set of server files that is not in the cache. */
+function missingFiles() {
+  const { status, stdout, stderr } = spawnSync(nodePath, [fetchPath], { encoding: 'utf8' })
+  if (status !== 0) throw new SetupError(`the cache of server files cannot be looked at: ${lastLine(stderr)}`)
+  const lines = stdout.split('\n').filter(line => line !== '')
+  return lines.map(line => line.split('\t'))
+}
+
+async function missingOf(wanted) {
+  const present = await Promise.all(wanted.map(program => program.isThere(process.env)))
+  return wanted.filter((_, i) => !present[i])
+}
+
+/** All in one call of apt, where that can be. */
+async function installPrograms(missing) {
+  const titles = missing.map(({ title }) => title).join(', ')
+  if (spawnSync('apt-get', ['--version']).status !== 0)
+    throw new SetupError(`these programs are missing: ${titles}. Install them and run this again.`)
+  if (process.getuid() !== 0)
+    throw new SetupError(`missing are ${titles}: have root run "apt-get install -y ${packagesOf(missing).join(' ')}".`)
   const environment = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
-  await runAnnounced('asking apt for its package lists', 'apt-get', ['update'], environment)
-  const install = ['install', '-y', '--no-install-recommends', 'chromium']
-  await runAnnounced('installing Chromium for the tests, about 130 MB', 'apt-get', install, environment)
+  const apt = (what, args) => runAnnounced({ what, command: 'apt-get', args: [...aptOptions, ...args], environment })
+  await apt('asking apt for its package lists', ['update'])
+  await apt(`installing ${titles}`, ['install', '-y', '--no-install-recommends', ...packagesOf(missing)])
+  const still = await missingOf(missing)
+  if (still.length > 0)
+    throw new SetupError(
+      `apt has installed its packages, but still missing are ${still.map(each => each.title).join(', ')}.`,
+    )
+}
+
+function packagesOf(missing) {
+  const isKnown = name => spawnSync('apt-cache', ['show', name]).status === 0
+  const names = missing.flatMap(({ packages }) =>
+    packages.map(each => (Array.isArray(each) ? each.find(isKnown) || each[0] : each)),
+  )
+  return [...new Set(names)]
 }
 
 /** Runs a command, says how long it takes, keeps its output in the log. @throws SetupError with one sentence */
-async function runAnnounced(what, command, args, environment) {
+async function runAnnounced({ what, command, args, environment }) {
   const startedMs = Date.now()
   const seconds = () => `${Math.round((Date.now() - startedMs) / 1000)} s`
   const isTty = process.stderr.isTTY
@@ -187,6 +234,7 @@ async function runAnnounced(what, command, args, environment) {
   const { code, output } = await outputOf(command, args, environment)
   clearInterval(ticking)
   if (isTty) process.stderr.write('\r\x1b[K')
+  mkdirSync(scratch, { recursive: true })
   appendFileSync(logPath, `$ ${command} ${args.join(' ')}\n${output}\n`)
   if (code !== 0) throw new SetupError(sentenceFor(command, code, output))
   say(isTty ? `${what}: done in ${seconds()}` : `done in ${seconds()}`)
@@ -203,6 +251,7 @@ function outputOf(command, args, env) {
 }
 
 function sentenceFor(command, code, output) {
+  if (command === nodePath) return lastLine(output)
   const program = command === 'apt-get' ? 'apt-get' : 'npm'
   if (code === 'ENOENT') return `${program} was not found: install Node.js with npm (version 18 or newer).`
   if (/ENOSPC|No space left/.test(output)) return 'the disk is full: the packages need about 1 GB.'
@@ -217,6 +266,10 @@ function sentenceFor(command, code, output) {
     .find(each => /^(npm error|npm ERR!|E:) /.test(each) && !/ (code|errno|syscall) /.test(each))
   const reason = (line || `it ended with ${code}`).replace(/^(npm error|npm ERR!|E:) /, '')
   return `${program} ${program === 'npm' ? 'ci' : 'install'} failed: ${reason} (details in ${logPath}).`
+}
+
+function lastLine(text) {
+  return text.trim().split('\n').pop()
 }
 
 function isWritable(path) {
