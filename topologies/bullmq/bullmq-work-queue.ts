@@ -64,6 +64,7 @@ export class BullmqWorkQueue implements WorkQueue {
     this.#connection = new BullmqConnection(this.#commands.client, {
       shared: true,
       blocking: false,
+      // Nothing of it waits for Redis: when it is ready our connection knows.
       skipVersionCheck: true,
       skipWaitingForReady: true,
     })
