@@ -1,31 +1,21 @@
 import { promisify } from 'node:util'
-import { zstdCompress, zstdDecompress } from 'node:zlib'
+import { zstdDecompress } from 'node:zlib'
 import kafkajs from 'kafkajs'
 import lz4 from 'lz4js'
 import snappy from 'snappyjs'
 
-/** As kafkajs calls it. */
-interface Codec {
-  compress(encoder: { readonly buffer: Buffer }): Promise<Buffer>
-  decompress(buffer: Buffer): Promise<Buffer>
+/** As kafkajs calls it to read a batch; nothing here compresses. */
+export interface Decompression {
+  decompress(compressed: Buffer): Promise<Buffer>
 }
 
 /** A batch that claims to be larger is refused, not allocated: no broker takes one in a request of more. */
 const maxUncompressedBytes = 128 * 2 ** 20
 
-const snappyCodec: Codec = {
-  compress: async ({ buffer }) => snappy.compress(buffer),
-  decompress: async buffer => uncompressSnappy(buffer),
-}
-
-const lz4Codec: Codec = {
-  compress: async ({ buffer }) => Buffer.from(lz4.compress(buffer)),
-  decompress: async buffer => Buffer.from(lz4.decompress(buffer)),
-}
-
-const zstdCodec: Codec = {
-  compress: ({ buffer }) => promisify(zstdCompress)(buffer),
-  decompress: buffer => promisify(zstdDecompress)(buffer, { maxOutputLength: maxUncompressedBytes }),
+export const snappyCodec: Decompression = { decompress: async compressed => uncompressSnappy(compressed) }
+export const lz4Codec: Decompression = { decompress: async compressed => Buffer.from(lz4.decompress(compressed)) }
+export const zstdCodec: Decompression = {
+  decompress: compressed => promisify(zstdDecompress)(compressed, { maxOutputLength: maxUncompressedBytes }),
 }
 
 /** Without these a batch that a foreign producer compressed ends the consumer: kafkajs itself has gzip alone. */
