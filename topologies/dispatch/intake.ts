@@ -144,12 +144,18 @@ export class Intake {
         await room()
         const records = await reader.poll(batchRecords, pollWaitMs)
         this.#notice(reader)
-        if (records.length === 0) return
-        const decoded = await decodeCatalog(records, this.#ports.codecs.catalog, pauses)
+        // What stays is delivered from its commit on with each assignment: most of that the step has.
+        const unread = records.filter(one => one.offset >= this.#positionOf(one.partition))
+        if (unread.length === 0) return
+        const decoded = await decodeCatalog(unread, this.#ports.codecs.catalog, pauses)
         feed({ type: 'catalog', records: decoded.filter(one => !this.#holds(one)), nowMs: this.#ports.clock() })
       },
       () => signal.aborted,
     )
+  }
+
+  #positionOf(partition: Partition): Offset {
+    return this.#options.state.partitions.get(partition)?.window.position ?? asOffset(0)
   }
 
   /** Keeps what came before its partition flows. What is not assigned is left to the step, which ignores it. */

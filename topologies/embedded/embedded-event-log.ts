@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { FreshetError } from '../../schemas/errors.ts'
 import { asOffset, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { AppendedRecord, EventLog, LogReader, NewRecord, ReaderOptions, TopicSpec } from '../event-log.ts'
+import { EmbeddedGroup } from './embedded-group.ts'
 import { EmbeddedLogReader } from './embedded-log-reader.ts'
 import type { EmbeddedEnvironment } from './environment.ts'
 import { LogCompaction } from './log-compaction.ts'
@@ -29,6 +30,7 @@ export class EmbeddedEventLog implements EventLog {
   readonly #maxRecordBytes: number
   readonly #topics = new Map<string, TopicState>()
   readonly #readers = new Set<LogReader>()
+  readonly #groups = new Map<string, EmbeddedGroup>()
   readonly #detach: () => Promise<void>
   #creating: Promise<void> = Promise.resolve()
 
@@ -82,29 +84,32 @@ export class EmbeddedEventLog implements EventLog {
     const state = this.#topic(options.topic)
     if (options.group === undefined && (options.partitions === 'group' || options.from === 'committed'))
       throw new FreshetError('bad-request', 'a reader of a group, or from committed offsets, names its group')
-    const partitions = options.partitions === 'group' ? state.partitions : options.partitions
-    const given = options.from === 'committed' ? await this.committed(options.group ?? '', options.topic) : options.from
-    const positions = new Map(
-      partitions.map(partition => [partition, this.#startingPosition(state, partition, given.get(partition))]),
-    )
+    const { partitions, from, group = '' } = options
+    const membership = partitions === 'group' ? this.#groupOf(state, group) : null
+    const givenTo = (partition: Partition) =>
+      from === 'committed' ? this.#committedOf(state, group).get(partition) : from.get(partition)
     const reader = new EmbeddedLogReader(this.#environment, state, {
-      positions,
+      positionOf: partition => this.#startingPosition(state, partition, givenTo(partition)),
       group: options.group,
-      onClose: () => this.#readers.delete(reader),
+      onClose: () => {
+        this.#readers.delete(reader)
+        membership?.leave(reader)
+      },
     })
+    if (partitions !== 'group') reader.assign(partitions)
+    else membership?.join(reader)
+    try {
+      reader.takeOver()
+    } catch (thrown) {
+      await reader.close()
+      throw thrown
+    }
     this.#readers.add(reader)
     return reader
   }
 
   async committed(group: string, topic: string): Promise<ReadonlyMap<Partition, Offset>> {
-    const prefix = groupKeyPrefix(this.#topic(topic).id, group)
-    const rows = this.#environment.range('groupOffsets', {
-      start: prefix,
-      end: Buffer.concat([prefix, Buffer.from([0xff, 0xff, 0xff])]),
-    })
-    return new Map(
-      Array.from(rows, ({ key, value }) => [partitionOfGroupKey(key), asOffset(value.readUIntBE(0, 6))] as const),
-    )
+    return this.#committedOf(this.#topic(topic), group)
   }
 
   /** Closes the readers; the environment stays open. */
@@ -143,6 +148,24 @@ export class EmbeddedEventLog implements EventLog {
   async #storeSpec(id: number, spec: TopicSpec): Promise<void> {
     const row = Buffer.from(JSON.stringify({ id, spec }))
     await this.#environment.write(batch => batch.put('topics', Buffer.from(spec.name), row))
+  }
+
+  #groupOf(state: TopicState, name: string): EmbeddedGroup {
+    const key = `${state.id}/${name}`
+    const group = this.#groups.get(key) ?? new EmbeddedGroup(state.partitions)
+    this.#groups.set(key, group)
+    return group
+  }
+
+  #committedOf({ id }: TopicState, group: string): ReadonlyMap<Partition, Offset> {
+    const prefix = groupKeyPrefix(id, group)
+    const rows = this.#environment.range('groupOffsets', {
+      start: prefix,
+      end: Buffer.concat([prefix, Buffer.from([0xff, 0xff, 0xff])]),
+    })
+    return new Map(
+      Array.from(rows, ({ key, value }) => [partitionOfGroupKey(key), asOffset(value.readUIntBE(0, 6))] as const),
+    )
   }
 
   #stageAppend(

@@ -2,12 +2,14 @@ import { setImmediate as nextTick } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
 import { asOffset, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { LogReader, LogRecord } from '../event-log.ts'
+import type { GroupMember } from './embedded-group.ts'
 import type { EmbeddedEnvironment } from './environment.ts'
 import { decodeRecord, groupKey, offsetOfKey, recordKey, u48 } from './record-layout.ts'
 import type { TopicState } from './topic-state.ts'
 
 export interface ReaderStart {
-  readonly positions: ReadonlyMap<Partition, Offset>
+  /** Where reading of a partition begins. @throws FreshetError `offset-out-of-range` */
+  readonly positionOf: (partition: Partition) => Offset
   readonly group: string | undefined
   readonly onClose: () => void
 }
@@ -21,13 +23,17 @@ const maxTimerMs = 2 ** 31 - 1
  * Reads up to the durable end of its partitions, woken by appends. A poll starts where the one before stopped among
  * the partitions, so that none starves.
  */
-export class EmbeddedLogReader implements LogReader {
+export class EmbeddedLogReader implements LogReader, GroupMember {
   readonly #environment: EmbeddedEnvironment
   readonly #topic: TopicState
   readonly #group: string | undefined
   readonly #onClose: () => void
-  readonly #partitions: readonly Partition[]
-  readonly #positions: Map<Partition, Offset>
+  readonly #positionOf: (partition: Partition) => Offset
+  #partitions: readonly Partition[] = []
+  #positions = new Map<Partition, Offset>()
+  #epoch = 0
+  /** By the group, and not taken over by a poll yet. */
+  #assigned: readonly Partition[] | null = null
   readonly #paused = new Set<Partition>()
   #nextPartition = 0
   #hadRecords = false
@@ -42,22 +48,40 @@ export class EmbeddedLogReader implements LogReader {
     this.#topic = topic
     this.#group = start.group
     this.#onClose = start.onClose
-    this.#positions = new Map(start.positions)
-    this.#partitions = [...start.positions.keys()]
+    this.#positionOf = start.positionOf
     topic.listeners.add(this.#onAppend)
+  }
+
+  /** These are its partitions from the next `takeOver` on, which each poll does. */
+  assign(partitions: readonly Partition[]): void {
+    this.#assigned = partitions
+    this.#wake?.()
+  }
+
+  /** Begins with what was assigned; false when there is nothing new. @throws FreshetError `offset-out-of-range` */
+  takeOver(): boolean {
+    if (this.#assigned === null) return false
+    this.#positions = new Map(this.#assigned.map(partition => [partition, this.#positionOf(partition)]))
+    this.#partitions = this.#assigned
+    this.#assigned = null
+    this.#paused.clear()
+    this.#nextPartition = 0
+    this.#epoch++
+    return true
   }
 
   async poll(maxRecords: number, waitMs: number): Promise<readonly LogRecord[]> {
     // A caller that is behind would otherwise loop in microtasks alone and keep timers, sockets and commits waiting.
-    if (this.#hadRecords) await nextTick()
-    if (!this.#hasUnread()) await this.#waitForAppend(waitMs)
+    if (this.#hadRecords || this.#isClosed) await nextTick()
+    if (!this.#hasUnread() && this.#assigned === null) await this.#waitForAppend(waitMs)
+    if (this.takeOver()) return []
     const records = this.#isClosed ? [] : this.#read(maxRecords)
     this.#hadRecords = records.length > 0
     return records
   }
 
   assignment(): { readonly epoch: number; readonly partitions: readonly Partition[] } {
-    return { epoch: 1, partitions: this.#partitions }
+    return { epoch: this.#epoch, partitions: this.#partitions }
   }
 
   pause(partitions: readonly Partition[]): void {
@@ -79,6 +103,8 @@ export class EmbeddedLogReader implements LogReader {
   async commit(offsets: ReadonlyMap<Partition, Offset>): Promise<void> {
     const group = this.#group
     if (group === undefined) throw new FreshetError('bad-request', 'a reader without a group cannot commit')
+    // Some may be another reader's by now. What is left out will be read again.
+    if (this.#assigned !== null) return
     await this.#environment.write(
       batch => {
         for (const [partition, offset] of offsets)
