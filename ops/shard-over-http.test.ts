@@ -1,20 +1,108 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { RemoteReplica } from '../query-gateway/remote/remote-replica.ts'
-import { shardReplicaContract } from '../shard-node/contracts/shard-replica-contract.ts'
-import { createShardServer } from '../shard-node/http/shard-server.ts'
+import type { RemoteReplicaSettings } from '../query-gateway/remote/shard-connection.ts'
+import { asPartition, type Fingerprint } from '../schemas/ids.ts'
+import { type ReachedReplica, shardReplicaContract } from '../shard-node/contracts/shard-replica-contract.ts'
+import { createShardServer, type ShardServerOptions } from '../shard-node/http/shard-server.ts'
+import type { ShardNode } from '../shard-node/shard-node.ts'
+import { attributesPut, generation, objectsPut, ShardOnLog } from '../shard-node/testing/shard-on-log.ts'
 
 const secret = 'between gateways and shards'
 
-shardReplicaContract('over HTTP', async node => {
-  const server = createShardServer({ replicas: () => [node], failure: () => null, secret })
-  const address = await server.listen({ host: '127.0.0.1', port: 0 })
-  const { shard, replica, generation, partitions } = node
-  const reported = { state: node.state, indexAgeMs: 0 }
-  const remote = new RemoteReplica({ address, shard, replica, generation, partitions, reported }, { secret })
+async function overHttp(
+  node: ShardNode,
+  server: Partial<ShardServerOptions> = {},
+  settings: Partial<RemoteReplicaSettings> = {},
+): Promise<ReachedReplica & { readonly replica: RemoteReplica }> {
+  const app = createShardServer({ replicas: () => [node], failure: () => null, secret, ...server })
+  const address = await app.listen({ host: '127.0.0.1', port: 0 })
+  const { shard, replica: id, generation: of, partitions, state } = node
+  const identity = { address, shard, replica: id, generation: of, partitions, reported: { state, indexAgeMs: 0 } }
+  const replica = new RemoteReplica(identity, { secret, ...settings })
   return {
-    replica: remote,
+    replica,
     close: async () => {
-      await remote.close()
-      await server.close()
+      await replica.close()
+      await app.close()
     },
   }
+}
+
+shardReplicaContract('over HTTP', overHttp)
+
+describe('beyond the contract', () => {
+  const dims = 8
+  const query = Float32Array.of(1, 0, 0, 0, 0, 0, 0, 0)
+  const request = { generation, fingerprint: 'f'.repeat(64) as Fingerprint, vector: query, k: 3 }
+  let shard: ShardOnLog
+  let directory: string
+
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'freshet-shard-http-'))
+    shard = await ShardOnLog.create(dims)
+    await shard.open()
+    await shard.apply(attributesPut('lamp', 1), objectsPut('lamp', 1, [query]))
+  })
+  afterAll(async () => {
+    await shard.dispose()
+    await rm(directory, { recursive: true })
+  })
+
+  test('a batch is answered as the node answers it', async () => {
+    const { replica, close } = await overHttp(shard.node)
+    const batch = [request, { ...request, exact: true }, { ...request, filter: { category: ['none'] } }]
+    expect(await replica.searchBatch(batch)).toEqual(await shard.node.searchBatch(batch))
+    await close()
+  })
+
+  test('a wrong secret is told as such', async () => {
+    const { replica, close } = await overHttp(shard.node, {}, { secret: 'guessed' })
+    await expect(replica.search(request)).rejects.toMatchObject({ code: 'access-denied', retryable: false })
+    await expect(replica.status()).rejects.toMatchObject({ code: 'access-denied' })
+    await close()
+  })
+
+  test('digests by bucket, and null for a partition of others', async () => {
+    const { replica, close } = await overHttp(shard.node)
+    for (const partition of shard.node.partitions)
+      expect(await replica.digestBuckets(partition)).toEqual(shard.node.digestBuckets(partition))
+    expect(await replica.digestBuckets(asPartition(99))).toBeNull()
+    await close()
+  })
+
+  test('a checkpoint is written when asked for; a sibling starts on the snapshot', async () => {
+    const { replica, close } = await overHttp(shard.node)
+    await replica.checkpoint()
+    expect((await replica.status()).checkpoint.writtenAtMs).not.toBeNull()
+    const seedDirectory = join(directory, 'snapshot')
+    await replica.exportTo(seedDirectory)
+    const sibling = await shard.open({ directory: join(directory, 'sibling'), seedDirectory })
+    expect((await shard.search(query, { node: sibling })).hits.map(({ itemId }) => itemId)).toEqual(['lamp'])
+    await sibling.close()
+    await close()
+  })
+
+  test('over TLS, to a server that its certificate names only', async () => {
+    const [key, cert] = [join(directory, 'key.pem'), join(directory, 'cert.pem')]
+    const subject = ['-subj', '/CN=shard', '-addext', 'subjectAltName=DNS:shard.test', '-days', '2']
+    const kind = ['-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+    await promisify(execFile)('openssl', ['req', ...kind, ...subject, '-keyout', key, '-out', cert])
+    const [ca, tls] = [await readFile(cert, 'utf8'), { key: await readFile(key), cert: await readFile(cert) }]
+    const trusting = await overHttp(shard.node, { tls }, { tls: { ca, servername: 'shard.test' } })
+    expect((await trusting.replica.search(request)).hits).toHaveLength(1)
+    await trusting.close()
+    for (const settings of [{}, { tls: { ca, servername: 'other.test' } }]) {
+      const strange = await overHttp(shard.node, { tls }, settings)
+      await expect(strange.replica.search(request)).rejects.toMatchObject({
+        code: 'replica-unavailable',
+        details: { why: 'unreachable' },
+      })
+      await strange.close()
+    }
+  })
 })

@@ -1,5 +1,4 @@
-import { createServer as createPlainServer, type RequestListener, type Server } from 'node:http'
-import { createServer as createTlsServer, type ServerOptions as TlsServerOptions } from 'node:https'
+import type { ServerOptions as TlsServerOptions } from 'node:https'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { FreshetError } from '../../schemas/errors.ts'
 import type { Partition } from '../../schemas/ids.ts'
@@ -65,12 +64,13 @@ export interface ShardServerParts extends Omit<ShardServerOptions, 'limits'> {
  */
 export function createShardServer(options: ShardServerOptions): FastifyInstance {
   const limits = { ...defaultShardServerLimits, ...options.limits }
-  const app: FastifyInstance = fastify({
+  const app = fastify({
     ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyMaxBytes,
-    serverFactory: handler => newServer(handler, options.tls),
+    keepAliveTimeout: keepAliveMs,
     return503OnClosing: false,
+    https: options.tls ?? null,
   })
   const draining = new AbortController()
   app.addHook('preClose', async () => {
@@ -90,10 +90,4 @@ export function createShardServer(options: ShardServerOptions): FastifyInstance 
     replicaRoutes(scope, parts)
   })
   return app
-}
-
-function newServer(handler: RequestListener, tls: TlsServerOptions | undefined): Server {
-  const server = tls === undefined ? createPlainServer(handler) : createTlsServer(tls, handler)
-  server.keepAliveTimeout = keepAliveMs
-  return server
 }
