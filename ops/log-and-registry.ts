@@ -1,9 +1,8 @@
-import { readFile } from 'node:fs/promises'
-import { FreshetError } from '../schemas/errors.ts'
 import { ConfluentSchemaRegistry } from '../topologies/confluent/confluent-schema-registry.ts'
 import type { KafkaConnection, KafkaLog } from '../topologies/kafka/kafka-connection.ts'
 import { KafkaEventLog } from '../topologies/kafka/kafka-event-log.ts'
 import type { Config } from './config.ts'
+import { readPemFiles } from './pem-files.ts'
 
 const registryTimeoutMs = 10_000
 
@@ -21,9 +20,9 @@ export async function openConfluentRegistry(registry: Config['registry']): Promi
   return new ConfluentSchemaRegistry({
     urls: [url],
     timeoutMs: registryTimeoutMs,
+    tls: await readPemFiles({ ca: tlsCa }),
     ...(username === null ? {} : { username }),
     ...(password === null ? {} : { password }),
-    ...(tlsCa === null ? {} : { tls: { ca: await readPem('registry.tlsCa', tlsCa) } }),
   })
 }
 
@@ -31,25 +30,8 @@ async function kafkaConnection(kafka: Config['kafka']): Promise<KafkaConnection>
   const { brokers, tls, tlsCa, tlsCert, tlsKey, sasl, username, password } = kafka
   return {
     brokers,
-    ...(!tls
-      ? {}
-      : {
-          tls: {
-            ...(tlsCa === null ? {} : { ca: await readPem('kafka.tlsCa', tlsCa) }),
-            ...(tlsCert === null ? {} : { cert: await readPem('kafka.tlsCert', tlsCert) }),
-            ...(tlsKey === null ? {} : { key: await readPem('kafka.tlsKey', tlsKey) }),
-          },
-        }),
+    ...(tls ? { tls: await readPemFiles({ ca: tlsCa, cert: tlsCert, key: tlsKey }) } : {}),
     // That they go together was checked with the configuration.
     ...(sasl === 'none' ? {} : { sasl: { mechanism: sasl, username: username!, password: password! } }),
-  }
-}
-
-async function readPem(option: string, path: string): Promise<string> {
-  try {
-    return await readFile(path, 'utf8')
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new FreshetError('config-invalid', `${option} cannot be read: ${reason}`, { cause })
   }
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { type CatalogEvent, topicEpochKey } from '../schemas/catalog-event.ts'
-import { FreshetError } from '../schemas/errors.ts'
+import { asFreshetError, type ErrorCode, FreshetError } from '../schemas/errors.ts'
 import type { Partition, TopicEpoch } from '../schemas/ids.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import { catalogTopic } from '../schemas/topics.ts'
@@ -13,7 +13,10 @@ import type { EventLog } from '../topologies/event-log.ts'
 export async function readTopicEpoch(log: EventLog, codec: RecordCodec<CatalogEvent>): Promise<TopicEpoch> {
   const { epoch, empty } = await firstRecords(log, codec)
   if (epoch === null || empty.length > 0)
-    throw new FreshetError('topic-epoch', `partitions ${empty.join(', ')} of the catalog have no epoch marker`)
+    throw new FreshetError(
+      'topic-epoch',
+      `partitions ${empty.join(', ')} of the catalog have no epoch marker: run \`freshet topics apply\``,
+    )
   return epoch
 }
 
@@ -41,9 +44,9 @@ interface FirstRecords {
 }
 
 async function firstRecords(log: EventLog, codec: RecordCodec<CatalogEvent>): Promise<FirstRecords> {
-  const offsets = await log.offsets(catalogTopic)
-  const isEmpty = (partition: Partition): boolean => offsets.get(partition)!.start === offsets.get(partition)!.end
-  const [empty, filled] = [[...offsets.keys()].filter(isEmpty), [...offsets.keys()].filter(each => !isEmpty(each))]
+  const offsets = [...(await log.offsets(catalogTopic))]
+  const empty = offsets.filter(([, { start, end }]) => start === end).map(([partition]) => partition)
+  const filled = offsets.filter(([, { start, end }]) => start < end).map(([partition]) => partition)
   const epochs = await firstEpochs(log, codec, filled)
   if (epochs.size > 1 || epochs.has(null))
     throw new FreshetError('topic-epoch', 'the partitions of the catalog do not begin with one epoch marker')
@@ -72,9 +75,16 @@ async function firstEpochs(
   return epochs
 }
 
+const undecodable: ReadonlySet<ErrorCode> = new Set(['schema-unknown', 'schema-incompatible', 'record-undecodable'])
+
 async function epochOf(value: Uint8Array | null, codec: RecordCodec<CatalogEvent>): Promise<TopicEpoch | null> {
   if (value === null) return null
-  await codec.learn(value)
-  const event = codec.decode(value)
-  return event.type === 'TopicEpoch' ? event.epoch : null
+  try {
+    await codec.learn(value)
+    const event = codec.decode(value)
+    return event.type === 'TopicEpoch' ? event.epoch : null
+  } catch (thrown) {
+    if (undecodable.has(asFreshetError(thrown).code)) return null
+    throw thrown
+  }
 }

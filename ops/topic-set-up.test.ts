@@ -132,9 +132,9 @@ describe('on a log', () => {
     expect(await endsOf(catalogTopic)).toEqual([1, 1, 1, 1])
   })
 
-  test('apply refuses a catalog that others wrote into before', async () => {
+  test.each([null, Buffer.from('no event')])('apply refuses a catalog that begins with %j', async value => {
     await log.ensureTopic(catalogSpec)
-    await log.append(catalogTopic, [{ partition: asPartition(1), key: Buffer.from('sofa'), value: null }])
+    await log.append(catalogTopic, [{ partition: asPartition(1), key: Buffer.from('sofa'), value }])
     await expect(applyTopics(log, specs, codecs.catalog)).rejects.toMatchObject({ code: 'topic-epoch' })
     expect(await endsOf(catalogTopic)).toEqual([0, 1, 0, 0])
   })

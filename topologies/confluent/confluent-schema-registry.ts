@@ -1,5 +1,5 @@
 import { Agent } from 'node:https'
-import type { SchemaRegistryClient } from '@confluentinc/schemaregistry/dist/schemaregistry-client.js'
+import type { Compatibility, SchemaRegistryClient } from '@confluentinc/schemaregistry/dist/schemaregistry-client.js'
 import { incompatibilities } from '../../schemas/avro/compatibility.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { Subject } from '../../schemas/topics.ts'
@@ -11,7 +11,7 @@ export interface RegistryTls {
   /** Authorities to trust instead of the system's. */
   readonly ca?: string
   /** Certificate and key of this client. */
-  readonly certificate?: string
+  readonly cert?: string
   readonly key?: string
 }
 
@@ -29,12 +29,15 @@ export interface ConfluentRegistryOptions {
 }
 
 type SchemaById = Pick<RegisteredSchema, 'id' | 'schema'>
+
 interface Endpoint {
+  /** For messages: without credentials. */
   readonly url: string
   readonly client: SchemaRegistryClient
 }
 
-const fullTransitive = 'FULL_TRANSITIVE'
+/** The value of the package's enum, which is loaded late. */
+const fullTransitive = 'FULL_TRANSITIVE' as Compatibility
 
 /**
  * Any registry that speaks Confluent's protocol. What fits is decided here, by the rules of the embedded registry,
@@ -54,13 +57,7 @@ export class ConfluentSchemaRegistry implements SchemaRegistry {
 
   constructor(options: ConfluentRegistryOptions) {
     this.#options = options
-    const { ca, certificate, key } = options.tls ?? {}
-    this.#agent = new Agent({
-      keepAlive: true,
-      ...(ca === undefined ? {} : { ca }),
-      ...(certificate === undefined ? {} : { cert: certificate }),
-      ...(key === undefined ? {} : { key }),
-    })
+    this.#agent = new Agent({ keepAlive: true, ...options.tls })
   }
 
   register(subject: Subject, schema: string): Promise<RegisteredSchema> {
@@ -127,7 +124,7 @@ export class ConfluentSchemaRegistry implements SchemaRegistry {
   async #requireFullTransitive(subject: Subject): Promise<void> {
     const present = await this.#ask(client => client.getCompatibility(subject)).catch(unlessUnknown(null))
     if (present === fullTransitive) return
-    await this.#ask(client => client.updateConfig(subject, { compatibility: fullTransitive as never }))
+    await this.#ask(client => client.updateCompatibility(subject, fullTransitive))
   }
 
   #versionNumbers(subject: Subject): Promise<readonly number[]> {
@@ -173,7 +170,7 @@ async function openEndpoints(options: ConfluentRegistryOptions, httpsAgent: Agen
   const basic = { credentialsSource: 'USER_INFO' as const, userInfo: `${username}:${password ?? ''}` }
   const authorization = bearerToken === undefined ? {} : { headers: { Authorization: `Bearer ${bearerToken}` } }
   return urls.map(url => ({
-    url,
+    url: url.replace(/\/\/[^/@]*@/, '//'),
     client: new Client({
       baseURLs: [url],
       createAxiosDefaults: { timeout: timeoutMs, httpsAgent, ...authorization },

@@ -64,7 +64,7 @@ describe('TLS', () => {
 
   test('with a certificate of the client where the server asks for one', async () => {
     const { certificate: ca, privateKey: key } = certificate
-    const own = { ca, certificate: ca, key }
+    const own = { ca, cert: ca, key }
     expect(await use({ certificate, isMutual: true }, { tls: own })).toMatchObject({ version: 1 })
     await expect(use({ certificate, isMutual: true }, { tls: { ca } })).rejects.toMatchObject(denied)
   })
