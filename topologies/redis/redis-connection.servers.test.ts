@@ -49,6 +49,8 @@ test('an encrypted connection is made when the authority is trusted, and only th
   expect(await ping(connect({ url: server.url, tls }))).toBe('PONG')
   expect(await ping(connect({ host: 'localhost', port: server.port, password: 'secret', tls }))).toBe('PONG')
   await expect(ping(connect({ url: server.url }))).rejects.toMatchObject({ code: 'access-denied' })
+  for (const wrong of [{ ca: 'not PEM' }, { ...tls, cert: 'not PEM', key: 'not PEM' }])
+    await expect(ping(connect({ url: server.url, tls: wrong }))).rejects.toMatchObject({ code: 'access-denied' })
   const plain = connect({ host, port: server.port, password: 'secret' })
   await expect(ping(plain)).rejects.toMatchObject({ code: 'queue-unavailable' })
 })

@@ -19,7 +19,7 @@ const refusals: readonly { readonly word: RegExp; readonly reason: Reason; reado
   { word: /\b(BUSY|TRYAGAIN|CLUSTERDOWN)\b|max number of clients/, reason: 'busy', what: 'Redis is busy' },
 ]
 const denials = /\b(NOAUTH|WRONGPASS|NOPERM)\b|invalid password|AUTH <password> called without/
-const certificateFailures = /^(ERR_TLS_|ERR_SSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/
+const certificateFailures = /^(ERR_TLS_|ERR_SSL_|ERR_OSSL_|CERT_|DEPTH_ZERO_|SELF_SIGNED_|UNABLE_TO_)/
 
 /**
  * What went wrong with Redis in our codes: `access-denied` where credentials, rights or certificates were refused,
