@@ -5,8 +5,10 @@ import { BlobStore, type BlobStoreOptions } from '../workers/blob-store.ts'
 import { EmbeddingCache } from '../workers/embedding-cache.ts'
 import { HttpImages } from '../workers/http-images.ts'
 import { ImageSource } from '../workers/image-source.ts'
+import { bundledModels, openModelSet } from '../workers/model-manifest.ts'
 import { ModelPool } from '../workers/model-pool.ts'
 import type { Config } from './config.ts'
+import type { ModelIdentity } from './first-generation.ts'
 import type { LocalStores } from './storage.ts'
 import { StubModel } from './stub-model.ts'
 
@@ -42,6 +44,13 @@ export async function openModel(config: Config, log: Logger): Promise<ModelRole>
         .processes.map(({ pid, state, restarts }, i) => ({ name: `model-${i}`, pid, state: shown[state], restarts })),
     close: () => pool.close(),
   }
+}
+
+/** What tells the configured model from others, without loading it. @throws FreshetError `model-invalid` */
+export async function modelIdentity({ stubModel, model }: Config): Promise<ModelIdentity> {
+  if (stubModel) return new StubModel()
+  const { name, fingerprint, dims } = await openModelSet(bundledModels, model)
+  return { model: name, fingerprint, dims }
 }
 
 const shown = {

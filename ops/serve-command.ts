@@ -1,10 +1,10 @@
-import { EventEmitter } from 'node:events'
 import { FreshetClient } from '../schemas/client.ts'
 import { asFreshetError } from '../schemas/errors.ts'
 import { type ProgressBar, startProgressBar } from './cli/progress-bar.ts'
 import type { Terminal } from './cli/terminal.ts'
 import type { Config } from './config.ts'
 import { loadDemo } from './demo-catalog.ts'
+import { nextSignal, within } from './draining.ts'
 import { openLogger } from './logging.ts'
 import { type RunningServer, startServer } from './serve.ts'
 
@@ -45,22 +45,6 @@ function announce(server: RunningServer, config: Config, { json, terminal }: Omi
   const { bold, cyan, dim } = terminal.colors
   terminal.print(`\n  ${bold('Freshet')} serves at ${cyan(server.url)}`)
   terminal.print(dim(`  data in ${config.dataDir} · Ctrl-C drains and ends\n`))
-}
-
-function nextSignal(): Promise<string> {
-  return new Promise(resolve => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve(signal))
-  })
-}
-
-async function within(ms: number, work: Promise<unknown>): Promise<boolean> {
-  const late = new EventEmitter()
-  const timer = setTimeout(() => late.emit('late'), ms)
-  try {
-    return await Promise.race([work.then(() => true), EventEmitter.once(late, 'late').then(() => false)])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 /** The demo catalogue becoming searchable. A server that drains meanwhile ends it; it goes on at the next start. */

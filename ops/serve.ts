@@ -1,23 +1,24 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import fastifyStatic from '@fastify/static'
 import type { Logger } from 'pino'
 import { createGateway } from '../query-gateway/gateway.ts'
-import type { GatewayPorts, PipelineStatus, RoutedGeneration } from '../query-gateway/ports.ts'
+import type { GatewayPorts, PipelineStatus } from '../query-gateway/ports.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import type { Generation } from '../schemas/ids.ts'
-import type { GenerationStatus } from '../topologies/control/control-state.ts'
 import { DeadLetters } from '../topologies/dead-letters.ts'
 import { openDataDirectory } from '../topologies/embedded/data-directory.ts'
 import { Alarms } from './alarms.ts'
 import { backUp } from './backup.ts'
+import { Closers } from './closers.ts'
 import type { Config } from './config.ts'
+import { checkPublicHost } from './config-rules.ts'
 import { demoDirectory } from './demo-catalog.ts'
+import { pageDirectory, routedGeneration } from './gateway-parts.ts'
 import { type GenerationRoles, startGeneration } from './generation-roles.ts'
 import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
+import { listenOn } from './listen.ts'
 import { OpenLetters } from './open-letters.ts'
 import { shardDirectory } from './pipeline-parts.ts'
 import { RecentItems } from './recent-items.ts'
@@ -30,8 +31,6 @@ export interface RunningServer {
   /** Drains and ends: no new requests, jobs handed back, checkpoints written, directory unlocked. Repeatable. */
   close(): Promise<void>
 }
-
-const pageDirectory = fileURLToPath(new URL('../query-gateway/page', import.meta.url))
 
 /**
  * All roles in this process on one data directory. Resolves when it listens.
@@ -50,26 +49,8 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
 
 const clock = (): number => Date.now()
 
-/** Everything opened, newest last; closed in the other order. */
-class Closers {
-  readonly #closers: (() => Promise<void>)[] = []
-  #closing: Promise<void> | null = null
-
-  add(close: () => Promise<void>): void {
-    this.#closers.push(close)
-  }
-
-  close(): Promise<void> {
-    this.#closing ??= this.#closeAll()
-    return this.#closing
-  }
-
-  async #closeAll(): Promise<void> {
-    for (const close of this.#closers.reverse()) await close()
-  }
-}
-
 async function start(config: Config, log: Logger, closers: Closers): Promise<string> {
+  checkPublicHost(config)
   const alarms = new Alarms(log, clock)
   const directory = await openDataDirectory(config.dataDir)
   closers.add(() => directory.close())
@@ -138,12 +119,7 @@ async function listen(
   })
   await serveSamples(app, config.demo)
   closers.add(() => app.close())
-  await app.listen({ host: config.host, port: config.port }).catch(thrown => {
-    if ((thrown as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw thrown
-    throw new FreshetError('address-in-use', `${config.host}:${config.port} is taken`, { cause: thrown })
-  })
-  const { address, port, family } = app.server.address() as AddressInfo
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+  return listenOn(app, config)
 }
 
 type App = Awaited<ReturnType<typeof createGateway>>
@@ -177,7 +153,7 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     engagementCodec: codecs.engagement,
     partitions: storage.partitions,
     topicEpoch: storage.topicEpoch,
-    routing: () => [routed(roles.status)],
+    routing: () => [routedGeneration(roles.status)],
     replicas: () => roles.shards,
     models: generation => modelOf(parts, generation),
     fetchImage: images.fetchImage,
@@ -196,11 +172,6 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
 function modelOf({ model, roles }: Parts, generation: Generation) {
   if (generation === roles.status.started.generation) return model.model
   throw new FreshetError('not-ready', `no model of generation ${generation} is loaded`)
-}
-
-function routed({ started, state, share }: GenerationStatus): RoutedGeneration {
-  const { generation, model, fingerprint, dims, shards } = started
-  return { generation, model, fingerprint, dims, shards, state, share }
 }
 
 async function pipelineStatus(

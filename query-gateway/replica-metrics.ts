@@ -12,7 +12,7 @@ interface LabelledReplica {
 }
 
 /** Every replica's measures; `ends` are the end offsets of the catalog. */
-export function* replicaLines(status: Status, ends: CatalogOffsets): Generator<string> {
+export function* replicaLines(status: Pick<Status, 'shards'>, ends: CatalogOffsets): Generator<string> {
   const replicas = status.shards.flatMap(({ shard, replicas: views }) =>
     views.map(view => ({
       names: { generation: view.generation, shard: String(shard), replica: view.id },

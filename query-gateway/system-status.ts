@@ -44,6 +44,11 @@ export function generationView(route: RoutedGeneration): Status['generations'][n
   return { id: generation, model, fingerprint, dims, state, share }
 }
 
+/** How replicas are, by shard; asks each of them. */
+export async function replicaViews(replicas: readonly ShardReplica[]): Promise<Status['shards']> {
+  return shardViews(replicas, await Promise.all(replicas.map(statusOf)))
+}
+
 /** Every shard of the serving generation has a ready replica. */
 function isServing(main: RoutedGeneration | null, freshest: readonly ReplicaStatus[]): boolean {
   return main !== null && freshest.length === main.shards && freshest.every(({ state }) => state === 'ready')

@@ -51,6 +51,10 @@ test('the commands of the contract that this version has', () => {
     'schemas register',
     'config',
     'doctor',
+    'dispatch',
+    'work',
+    'shard',
+    'gateway',
     'eval',
     'bench',
   ])

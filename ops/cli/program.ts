@@ -12,6 +12,7 @@ import { modelCommand } from './model.ts'
 import { publishCommand } from './publish.ts'
 import { receiptCommand } from './receipt.ts'
 import { restoreCommand } from './restore.ts'
+import { dispatchCommand, gatewayCommand, shardCommand, workCommand } from './roles.ts'
 import { schemasCommand } from './schemas.ts'
 import { searchCommand } from './search.ts'
 import { serveCommand } from './serve.ts'
@@ -66,8 +67,9 @@ export function buildProgram(context: CommandContext, version: string): Command 
     configCommand,
     doctorCommand,
   ]
+  const roles = [dispatchCommand, workCommand, shardCommand, gatewayCommand]
   const measuring = [evalCommand, benchCommand]
-  for (const command of [...commands, ...operating, ...measuring]) program.addCommand(command(context))
+  for (const command of [...commands, ...operating, ...roles, ...measuring]) program.addCommand(command(context))
   forEachCommand(program, command =>
     command
       .exitOverride()

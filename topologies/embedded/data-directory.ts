@@ -34,6 +34,8 @@ export interface DataFormat {
 export const dataFormat: DataFormat = { version: 1, migrations: [] }
 
 export const formatFile = 'FORMAT'
+/** Folders of other programs of ours, which may come first: `npm run stack` and the roles of the distributed form. */
+const neighbours = ['stack', 'roles']
 const lockFile = 'LOCK'
 const ownerFile = 'OWNER'
 const sqliteBusy = 5
@@ -118,7 +120,7 @@ async function readVersion(path: string): Promise<number | null> {
 }
 
 async function requireNew(path: string): Promise<void> {
-  const own = new Set([lockFile, `${lockFile}-journal`, ownerFile, `${formatFile}.new`])
+  const own = new Set([lockFile, `${lockFile}-journal`, ownerFile, `${formatFile}.new`, ...neighbours])
   const foreign = (await readdir(path)).filter(name => !own.has(name))
   if (foreign.length > 0)
     throw formatError(path, null, `choose an empty directory; ${foreign[0]} lies here but no ${formatFile} file`)

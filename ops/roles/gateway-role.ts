@@ -1,0 +1,147 @@
+import { randomUUID } from 'node:crypto'
+import { createGateway } from '../../query-gateway/gateway.ts'
+import type { GatewayPorts, PipelineStatus } from '../../query-gateway/ports.ts'
+import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
+import { FreshetError } from '../../schemas/errors.ts'
+import { DeadLetters } from '../../topologies/dead-letters.ts'
+import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
+import { Alarms } from '../alarms.ts'
+import { checkPublicHost } from '../config-rules.ts'
+import { newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
+import { pageDirectory, routedGeneration } from '../gateway-parts.ts'
+import { type ImageRole, type ModelRole, openModel } from '../image-roles.ts'
+import { listenOn } from '../listen.ts'
+import { OpenLetters } from '../open-letters.ts'
+import type { LocalStores, LogPorts } from '../storage.ts'
+import { ControlFollower } from './control-follower.ts'
+import { Polled } from './polled.ts'
+import { clock, type RoleContext } from './role.ts'
+import { openFreeDirectory, openLocalStores } from './role-directory.ts'
+import { modelFor, openSharedImages } from './work-role.ts'
+
+/** `freshet gateway`: the HTTP API and the page, over replicas in other processes. */
+export async function startGatewayRole(context: RoleContext): Promise<string> {
+  const { config, log, closers } = context
+  checkPublicHost(config)
+  const parts = await openParts(context)
+  const { limits } = config
+  const app = await createGateway(gatewayPorts(parts), {
+    pageDirectory,
+    imageMaxBytes: limits.imageBytes,
+    bodyMaxBytes: limits.bodyBytes,
+    maxK: limits.maxK,
+    deadlineMs: limits.deadlineMs,
+    logger: log,
+    ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
+  })
+  app.get('/samples/index.json', { schema: { hide: true } }, async () => [])
+  closers.add(() => app.close())
+  return listenOn(app, config)
+}
+
+interface GatewayRoleParts {
+  readonly ports: LogPorts & LocalStores
+  readonly model: ModelRole
+  readonly images: ImageRole
+  readonly alarms: Alarms
+  readonly control: ControlFollower
+  readonly replicas: ReplicaDirectory
+  readonly deadLetters: DeadLetters
+  /** Asked in the background: queries and status go on without Redis, and status without Kafka. */
+  readonly depth: Polled<QueueDepth>
+  readonly openLetters: Polled<number>
+}
+
+const askEveryMs = 1_000
+
+async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
+  const { config, log, closers } = context
+  const directory = await openFreeDirectory(config.dataDir, 'gateway')
+  closers.add(() => directory.close())
+  const stores = await openLocalStores({ directory, clock, log, closers })
+  const opening = { ...context, clientId: 'freshet-gateway' }
+  const ports = { ...(await openDistributedLog(config, opening)), ...stores }
+  const queue: WorkQueue = await newWorkQueue(config, closers)
+  const model = await openModel(config, log)
+  closers.add(() => model.close())
+  const images = await openSharedImages(config, stores)
+  closers.add(() => images.close())
+
+  const alarms = new Alarms(log, clock)
+  const alarm = (part: string) => (error: FreshetError) => alarms.raise(part, error)
+  const control = await ControlFollower.start({ ports, onTrouble: alarm('control') })
+  closers.add(() => control.close())
+  const replicas = await ReplicaDirectory.follow({
+    log: ports.log,
+    codec: ports.codecs.heartbeats,
+    settings: { secret: config.internalSecret },
+    onAlarm: alarm('replicas'),
+  })
+  closers.add(() => replicas.close())
+  const deadLetters = new DeadLetters({
+    log: ports.log,
+    store: ports.keyValueStore('dead-letters'),
+    codec: ports.codecs.deadLetters,
+    redrive: () => Promise.reject(new FreshetError('not-ready', 'no dispatcher is known')),
+  })
+  const depth = await polled(() => queue.depth(), alarm('queue'))
+  closers.add(() => depth.close())
+  const letters = new OpenLetters(deadLetters, clock)
+  const openLetters = await polled(() => letters.count(), alarm('dead letters'))
+  closers.add(() => openLetters.close())
+  return { ports, model, images, alarms, control, replicas, deadLetters, depth, openLetters }
+}
+
+function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => void): Promise<Polled<T>> {
+  return Polled.start({ ask, everyMs: askEveryMs, onTrouble })
+}
+
+function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
+  const { ports, model, images, control, replicas } = parts
+  const { log, codecs, partitions, topicEpoch } = ports
+  return {
+    log,
+    catalogCodec: codecs.catalog,
+    engagementCodec: codecs.engagement,
+    partitions,
+    topicEpoch,
+    routing: () =>
+      [...control.state.generations.values()].filter(({ state }) => state !== 'retired').map(routedGeneration),
+    replicas: () => replicas.replicas(),
+    models: generation => {
+      const loaded = modelFor(control, generation, model.model)
+      if (loaded === undefined) throw new FreshetError('not-ready', `no model of generation ${generation} is loaded`)
+      return loaded
+    },
+    fetchImage: images.fetchImage,
+    blobs: images.blobs,
+    deadLetters: parts.deadLetters,
+    pipeline: async () => pipelineStatus(parts),
+    recentItems: () => [],
+    backup: () => Promise.reject(ofOneMachine('a backup')),
+    snapshot: () => Promise.reject(ofOneMachine('a snapshot')),
+    ready: () => model.processes().every(({ state }) => state !== 'stopped'),
+    clock,
+    newId: randomUUID,
+  }
+}
+
+function ofOneMachine(what: string): FreshetError {
+  return new FreshetError(
+    'bad-request',
+    `${what} is made of one machine's data directory; here the topics are the data, and they are kept by Kafka`,
+  )
+}
+
+const nothingKnown: QueueDepth = { waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 0, claimed: 0 }
+
+/** Of queue and dead letters what was heard last; that they are away is among the alarms. */
+function pipelineStatus({ model, alarms, depth, openLetters }: GatewayRoleParts): PipelineStatus {
+  return {
+    rates: {},
+    queue: depth.value ?? nothingKnown,
+    processes: model.processes(),
+    alarms: alarms.list(),
+    deadLetters: openLetters.value ?? 0,
+  }
+}

@@ -1,0 +1,65 @@
+import type { Terminal } from '../cli/terminal.ts'
+import { Closers } from '../closers.ts'
+import type { Config } from '../config.ts'
+import { nextSignal, within } from '../draining.ts'
+import { openLogger } from '../logging.ts'
+import { startDispatchRole } from './dispatch-role.ts'
+import { startGatewayRole } from './gateway-role.ts'
+import type { RoleName, StartRole } from './role.ts'
+import { startShardRole } from './shard-role.ts'
+import { startWorkRole } from './work-role.ts'
+
+export interface RunRoleOptions {
+  readonly json: boolean
+  readonly terminal: Terminal
+}
+
+const starts: Readonly<Record<RoleName, StartRole>> = {
+  dispatch: startDispatchRole,
+  work: startWorkRole,
+  shard: startShardRole,
+  gateway: startGatewayRole,
+}
+
+/** Requests, jobs and a checkpoint take a few seconds at most; whatever hangs after this is given up. */
+const drainWithinMs = 12_000
+
+/**
+ * `freshet dispatch | work | shard | gateway`: runs until SIGINT or SIGTERM, then drains; a second signal ends it at
+ * once. Resolves with the exit code. @throws FreshetError what the role cannot start with
+ */
+export async function runRole(role: RoleName, config: Config, { json, terminal }: RunRoleOptions): Promise<number> {
+  const logFormat = json ? 'json' : config.logFormat
+  const log = openLogger({ ...config, logFormat }, line => process.stderr.write(line)).child({ role })
+  const ending = new AbortController()
+  const signalled = nextSignal().then(signal => {
+    ending.abort()
+    return signal
+  })
+  const closers = new Closers()
+  try {
+    const url = await starts[role]({ config, log, signal: ending.signal, closers })
+    announce(role, url, { json, terminal })
+    const signal = await signalled
+    if (!json) terminal.note(`\n  ${signal}: draining`)
+  } catch (thrown) {
+    await within(drainWithinMs, closers.close()).catch(() => undefined)
+    if (ending.signal.aborted) return 0
+    throw thrown
+  }
+  if (await within(drainWithinMs, closers.close())) return 0
+  terminal.note('  draining took too long; what is not finished is done again by others, or at the next start')
+  // Whatever hangs would keep the process, and with it its partitions, its jobs and its directory.
+  process.exit(1)
+}
+
+function announce(role: RoleName, url: string, { json, terminal }: RunRoleOptions): void {
+  if (json) {
+    terminal.print(JSON.stringify({ role, url, pid: process.pid }))
+    return
+  }
+  const { bold, cyan, dim } = terminal.colors
+  const what = role === 'gateway' ? 'serves at' : 'runs; its probes and metrics are at'
+  terminal.print(`\n  ${bold(`Freshet ${role}`)} ${what} ${cyan(url)}`)
+  terminal.print(dim('  Ctrl-C drains and ends\n'))
+}

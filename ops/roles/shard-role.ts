@@ -1,0 +1,88 @@
+import { gauge } from '../../query-gateway/prometheus-text.ts'
+import { replicaLines } from '../../query-gateway/replica-metrics.ts'
+import { replicaViews } from '../../query-gateway/system-status.ts'
+import { catalogTopic } from '../../schemas/topics.ts'
+import { HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
+import { createShardServer } from '../../shard-node/http/shard-server.ts'
+import type { ShardNode } from '../../shard-node/shard-node.ts'
+import type { GenerationStatus } from '../../topologies/control/control-state.ts'
+import { openDataDirectory } from '../../topologies/embedded/data-directory.ts'
+import { Alarms } from '../alarms.ts'
+import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
+import { FailureNote } from '../failure-note.ts'
+import { advertisedOrigin, listenOn } from '../listen.ts'
+import { openShard } from '../pipeline-parts.ts'
+import type { LogPorts } from '../storage.ts'
+import { mutationTopicSpec } from '../topic-set-up.ts'
+import { ControlFollower } from './control-follower.ts'
+import { GenerationParts } from './generation-parts.ts'
+import { clock, type RoleContext } from './role.ts'
+import { shardRoleDirectory } from './role-directory.ts'
+
+/** `freshet shard`: one replica of one shard, of each generation. */
+export async function startShardRole(context: RoleContext): Promise<string> {
+  const { config, log, closers } = context
+  const { number, replica } = config.shard
+  const directory = await openDataDirectory(shardRoleDirectory(config))
+  closers.add(() => directory.close())
+  const ports = await openDistributedLog(config, { ...context, clientId: `freshet-shard-${number}-${replica}` })
+
+  const alarms = new Alarms(log, clock)
+  const failures = new FailureNote(alarms)
+  const replicas = new GenerationParts({
+    open: async (status: GenerationStatus) => {
+      const { generation, shards } = status.started
+      if (number >= shards) {
+        log.warn({ generation, shards, shard: number }, 'the generation has no such shard')
+        return null
+      }
+      await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
+      const part = `shard ${generation}-${number}`
+      const onAlarm = (error: Parameters<Alarms['raise']>[1]) => alarms.raise(part, error)
+      const onFailure = failures.by(part)
+      const { path: dataDir } = directory
+      return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm }, status)
+    },
+    close: node => node.close(),
+    onFailure: failures.by(`shard ${number}`),
+  })
+  closers.add(() => replicas.close())
+  const app = createShardServer({
+    replicas: () => replicas.all(),
+    failure: () => failures.first,
+    secret: config.internalSecret,
+    metrics: () => metricsText(replicas.all(), ports),
+    logger: log,
+  })
+  closers.add(() => app.close())
+  const url = await listenOn(app, config)
+  const control = await ControlFollower.start({
+    ports,
+    onState: state => replicas.adopt(state),
+    onTrouble: error => alarms.raise('control', error),
+  })
+  closers.add(() => control.close())
+  if (failures.first !== null) throw failures.first
+  const heartbeats = new HeartbeatWriter({
+    log: ports.log,
+    codec: ports.codecs.heartbeats,
+    replicas: () => replicas.all(),
+    address: advertisedOrigin(config, url),
+    clock,
+    onTrouble: error => alarms.raise('heartbeats', error),
+  })
+  heartbeats.start()
+  closers.add(() => heartbeats.stop())
+  return url
+}
+
+async function metricsText(nodes: readonly ShardNode[], { log }: LogPorts): Promise<string> {
+  const shards = await replicaViews(nodes)
+  // Without the log there is no lag to tell; the rest is as true as ever.
+  const ends = await log.offsets(catalogTopic).catch(() => new Map())
+  const lines = [
+    ...gauge('freshet_refused_records', [['', nodes.reduce((sum, { refusedRecords }) => sum + refusedRecords, 0)]]),
+    ...replicaLines({ shards }, ends),
+  ]
+  return `${lines.join('\n')}\n`
+}
