@@ -132,7 +132,10 @@ describe('on a log', () => {
     expect(await endsOf(catalogTopic)).toEqual([1, 1, 1, 1])
   })
 
-  test.each([null, Buffer.from('no event')])('apply refuses a catalog that begins with %j', async value => {
+  test.each([
+    ['a record without a value', null],
+    ['bytes that are no event', Buffer.from('no event')],
+  ])('apply refuses a catalog that begins with %s', async (_, value) => {
     await log.ensureTopic(catalogSpec)
     await log.append(catalogTopic, [{ partition: asPartition(1), key: Buffer.from('sofa'), value }])
     await expect(applyTopics(log, specs, codecs.catalog)).rejects.toMatchObject({ code: 'topic-epoch' })

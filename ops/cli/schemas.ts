@@ -77,23 +77,20 @@ async function atRegistry<T>(
 const isIncompatible = ({ state }: RegistryFinding): boolean => state === 'incompatible'
 
 function findingLines(findings: readonly SchemaFinding[], columns: number): readonly string[] {
-  return renderTable(
+  const table = renderTable(
     findings,
     [
       { name: 'subject', of: row => row.subject },
       { name: 'versions', of: row => row.versions.join(', ') },
-      { name: 'compatible', of: row => row.problems.join('; ') || 'yes', flexible: true },
+      { name: 'compatible', of: row => (row.problems.length === 0 ? 'yes' : 'no') },
     ],
     columns,
   )
+  return [...table, ...findings.flatMap(problemLines)]
 }
 
-/** The table, and the reasons below it in full: a pull request is mended by them. */
 function registryLines(findings: readonly RegistryFinding[], columns: number): readonly string[] {
   if (findings.length === 0) return []
-  const reasons = findings.flatMap(finding =>
-    finding.state === 'incompatible' ? finding.problems.map(problem => `${finding.subject}: ${problem}`) : [],
-  )
   const table = renderTable(
     findings,
     [
@@ -102,7 +99,12 @@ function registryLines(findings: readonly RegistryFinding[], columns: number): r
     ],
     columns,
   )
-  return ['', ...table, ...reasons.map(printable)]
+  return ['', ...table, ...findings.flatMap(each => (each.state === 'incompatible' ? problemLines(each) : []))]
+}
+
+/** In full, below the table: a pull request is mended by them. */
+function problemLines(finding: { readonly subject: string; readonly problems: readonly string[] }): readonly string[] {
+  return finding.problems.map(problem => printable(`${finding.subject}: ${problem}`))
 }
 
 function standingOf(finding: RegistryFinding): string {

@@ -43,6 +43,20 @@ describe('credentials', () => {
     expect(await use({ authorization: 'Bearer abc' }, credentials)).toMatchObject({ version: 1 })
   })
 
+  test('user and password in the address, which no message repeats', async () => {
+    const proxy = await RegistryProxy.start({ target, authorization: `Basic ${btoa('freshet:s3cret')}` })
+    for (const [password, outcome] of [
+      ['s3cret', { version: 1 }],
+      ['wr0ng', { ...denied, message: expect.not.stringContaining('wr0ng') }],
+    ] as const) {
+      const url = proxy.url.replace('//', `//freshet:${password}@`)
+      const registry = new ConfluentSchemaRegistry({ urls: [url], timeoutMs: 10_000 })
+      expect(await registry.register(subjects.catalog, schema).catch(error => error)).toMatchObject(outcome)
+      await registry.close()
+    }
+    await proxy.stop()
+  })
+
   test.each([{}, { username: 'freshet' }, { username: 'freshet', password: 'wrong' }, { bearerToken: 'abc' }])(
     '%j is refused for good',
     async credentials => {
