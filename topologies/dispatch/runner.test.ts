@@ -2,55 +2,37 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { type Codecs, openCodecs, registerSchemas } from '../../schemas/avro/codec.ts'
-import { type CatalogEvent, topicEpochKey } from '../../schemas/catalog-event.ts'
 import { deadLetterId } from '../../schemas/dead-letter.ts'
-import { decodeJob, type EmbedJob } from '../../schemas/embed-job.ts'
+import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { FreshetError } from '../../schemas/errors.ts'
-import {
-  asOffset,
-  asPartition,
-  type Generation,
-  type Partition,
-  parseItemId,
-  type TopicEpoch,
-} from '../../schemas/ids.ts'
-import { mutationKey } from '../../schemas/mutation.ts'
+import { asOffset, asPartition, type TopicEpoch } from '../../schemas/ids.ts'
 import { partitionOf } from '../../schemas/partition.ts'
-import { catalogTopic, deadLetterTopic, mutationTopic } from '../../schemas/topics.ts'
+import { catalogTopic, deadLetterTopic } from '../../schemas/topics.ts'
 import { DeadLetters } from '../dead-letters.ts'
-import { EmbeddedEventLog } from '../embedded/embedded-event-log.ts'
-import { EmbeddedFeatureStore } from '../embedded/embedded-feature-store.ts'
-import { openKeyValueStore } from '../embedded/embedded-key-value-store.ts'
-import { EmbeddedSchemaRegistry } from '../embedded/embedded-schema-registry.ts'
-import { EmbeddedWorkQueue } from '../embedded/embedded-work-queue.ts'
-import { EmbeddedEnvironment } from '../embedded/environment.ts'
-import type { EventLog, LogRecord } from '../event-log.ts'
+import type { EmbeddedEnvironment } from '../embedded/environment.ts'
+import type { EventLog } from '../event-log.ts'
 import type { KeyValueStore } from '../key-value-store.ts'
-import { type DispatchSettings, defaultDispatchSettings } from './dispatch-state.ts'
 import { dispatchGroup } from './group.ts'
 import { type DispatchPorts, DispatchRunner } from './runner.ts'
+import { identityOf, testEpoch, testGeneration, upsertOf } from './test-records.ts'
 import {
-  failureOf,
-  foldRegisters,
-  identityOf,
-  objectsOf,
-  testEpoch,
-  testFingerprint,
-  upsertOf,
-} from './test-records.ts'
+  begin,
+  brokenImages,
+  failTest,
+  fold,
+  type Installation,
+  type ItemEvent,
+  idOf,
+  install as installIn,
+  mutations,
+  partitionCount,
+  publish,
+  readUntilApplied,
+  settings,
+  withWorker,
+} from './testing/installation.ts'
 
-const partitionCount = 4
-const generation = 'g1' as Generation
-const mutations = mutationTopic(generation)
-
-interface Installation {
-  readonly environment: EmbeddedEnvironment
-  readonly log: EventLog
-  readonly codecs: Codecs
-  readonly store: KeyValueStore
-  readonly ports: DispatchPorts
-}
+const generation = testGeneration
 
 let directory: string
 const opened: EmbeddedEnvironment[] = []
@@ -67,53 +49,9 @@ afterEach(async () => {
 })
 
 async function install(name = 'data'): Promise<Installation> {
-  const environment = await EmbeddedEnvironment.open({ directory: join(directory, name), clock: Date.now })
-  opened.push(environment)
-  const log = new EmbeddedEventLog(environment)
-  const store = openKeyValueStore(environment, 'state')
-  const registry = new EmbeddedSchemaRegistry(openKeyValueStore(environment, 'schemas'))
-  await registerSchemas(registry)
-  const codecs = await openCodecs(registry)
-  for (const topic of [catalogTopic, mutations, deadLetterTopic])
-    await log.ensureTopic({
-      name: topic,
-      partitions: partitionCount,
-      compacted: topic !== deadLetterTopic,
-      retentionMs: null,
-      minCompactionLagMs: 0,
-      tombstoneRetentionMs: 0,
-    })
-  const queue = new EmbeddedWorkQueue(environment)
-  const features = new EmbeddedFeatureStore(environment)
-  return { environment, log, codecs, store, ports: { log, queue, features, table: store, codecs, clock: Date.now } }
-}
-
-async function begin({ log, codecs }: Installation, epoch: TopicEpoch = testEpoch): Promise<void> {
-  const value = codecs.catalog.encode({ type: 'TopicEpoch', epoch })
-  const key = Buffer.from(topicEpochKey)
-  const markers = Array.from({ length: partitionCount }, (_, p) => ({ partition: asPartition(p), key, value }))
-  await log.append(catalogTopic, markers)
-}
-
-type ItemEvent = Exclude<CatalogEvent, { type: 'TopicEpoch' }>
-
-async function publish({ log, codecs }: Installation, events: readonly ItemEvent[]): Promise<void> {
-  await log.append(
-    catalogTopic,
-    events.map(event => ({
-      partition: partitionOf(event.itemId, partitionCount),
-      key: Buffer.from(event.itemId),
-      value: codecs.catalog.encode(event),
-    })),
-  )
-}
-
-const settings: DispatchSettings = {
-  ...defaultDispatchSettings,
-  generation,
-  acceptance: { fingerprint: testFingerprint, dims: 4, topicEpoch: testEpoch },
-  partitionCount,
-  backfillUntil: [],
+  const installation = await installIn(join(directory, name))
+  opened.push(installation.environment)
+  return installation
 }
 
 async function run(ports: DispatchPorts, options: { readonly onFailure?: (error: FreshetError) => void } = {}) {
@@ -122,74 +60,6 @@ async function run(ports: DispatchPorts, options: { readonly onFailure?: (error:
   await runner.start()
   return runner
 }
-
-function failTest(error: FreshetError): void {
-  throw error
-}
-
-const brokenImages = new Set<string>()
-
-/** A worker that gives every job its objects, or fails those with a broken image, until aborted. */
-async function work({ ports, log, codecs }: Installation, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    const claimed = await ports.queue.claim(100, 60_000, 50)
-    const results = claimed.map(({ payload }) => {
-      const job = decodeJob(payload)
-      const isBroken = brokenImages.has(job.images[0]!)
-      const mutation = isBroken ? failureOf(job, false, 'image-corrupt') : objectsOf(job)
-      return {
-        partition: job.partition,
-        key: Buffer.from(mutationKey(mutation)),
-        value: codecs.mutations.encode(mutation),
-      }
-    })
-    await Promise.all([log.append(mutations, results), ports.queue.complete(claimed)])
-  }
-}
-
-async function withWorker<T>(installation: Installation, body: () => Promise<T>): Promise<T> {
-  const ended = new AbortController()
-  const working = work(installation, ended.signal)
-  try {
-    return await body()
-  } finally {
-    ended.abort()
-    await working
-  }
-}
-
-/** Reads the mutation log until a watermark of every partition has reached the end of the catalog; returns all records. */
-async function readUntilApplied({ log, codecs }: Installation): Promise<readonly LogRecord[]> {
-  const left = new Map<Partition, number>()
-  for (const [partition, { end }] of await log.offsets(catalogTopic)) left.set(partition, end - 1)
-  const reader = await log.openReader({ topic: mutations, partitions: [...left.keys()], from: new Map() })
-  const all: LogRecord[] = []
-  while (left.size > 0)
-    for (const record of await reader.poll(1_000, 1_000)) {
-      all.push(record)
-      const mutation = record.value && codecs.mutations.decode(record.value)
-      if (
-        mutation?.type === 'Watermark' &&
-        mutation.offset >= (left.get(mutation.partition) ?? Number.POSITIVE_INFINITY)
-      )
-        left.delete(mutation.partition)
-    }
-  await reader.close()
-  return all
-}
-
-function fold({ codecs }: Installation, records: readonly LogRecord[]) {
-  return foldRegisters(
-    records.map(({ offset, appendTimeMs, key, value }) => ({
-      offset,
-      appendTimeMs,
-      key: Buffer.from(key!).toString(),
-      mutation: value && codecs.mutations.decode(value),
-    })),
-  )
-}
-
-const idOf = (n: number) => parseItemId(`item-${n}`)
 
 test('events become registers, the watermark reaches the end, and a restart goes on from the commit', async () => {
   const installation = await install()

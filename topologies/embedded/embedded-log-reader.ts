@@ -104,7 +104,7 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
     const group = this.#group
     if (group === undefined) throw new FreshetError('bad-request', 'a reader without a group cannot commit')
     // Some may be another reader's by now. What is left out will be read again.
-    if (this.#assigned !== null) return
+    if (this.#assigned !== null || this.#isClosed) return
     await this.#environment.write(
       batch => {
         for (const [partition, offset] of offsets)
