@@ -64,7 +64,7 @@ async function follow(of: Pick<EventLog, 'offsets' | 'openReader'> = log): Promi
   const directory = await ReplicaDirectory.follow({
     log: of,
     codec: codecs.heartbeats,
-    settings: { callTimeoutMs: 500, graceMs: 100 },
+    settings: { lookupTimeoutMs: 500, graceMs: 100 },
     onAlarm: error => alarms.push(error),
     monotonicMs: () => performance.now() + passedMs,
   })

@@ -28,6 +28,8 @@ const standingFreshMs = 1_000
 export class ReplicaRoster {
   readonly #ports: Pick<GatewayPorts, 'replicas' | 'clock'>
   readonly #standings = new WeakMap<ShardReplica, Standing>()
+  /** A replica that hangs is not asked again before its time is over. */
+  readonly #beingAsked = new WeakSet<ShardReplica>()
   #askedAtMs = Number.NEGATIVE_INFINITY
 
   constructor(ports: Pick<GatewayPorts, 'replicas' | 'clock'>) {
@@ -57,8 +59,14 @@ export class ReplicaRoster {
     const nowMs = this.#ports.clock()
     if (nowMs - this.#askedAtMs < standingFreshMs) return
     this.#askedAtMs = nowMs
-    for (const replica of this.#ports.replicas())
-      void askedStanding(replica).then(standing => this.#standings.set(replica, standing))
+    for (const replica of this.#ports.replicas()) void this.#ask(replica)
+  }
+
+  async #ask(replica: ShardReplica): Promise<void> {
+    if (this.#beingAsked.has(replica)) return
+    this.#beingAsked.add(replica)
+    this.#standings.set(replica, await askedStanding(replica))
+    this.#beingAsked.delete(replica)
   }
 
   #of(generation: Generation): readonly ShardReplica[] {

@@ -43,7 +43,7 @@ async function reach(
 
 async function replicaAt(
   of: Pick<Server, 'listen' | 'address' | 'once'>,
-  settings: Partial<RemoteReplicaSettings>,
+  settings: Partial<RemoteReplicaSettings> = {},
 ): Promise<RemoteReplica> {
   await new Promise<void>(resolve => of.listen(0, '127.0.0.1', resolve))
   const address = `http://127.0.0.1:${(of.address() as AddressInfo).port}`
@@ -60,7 +60,7 @@ const errorText = (code: 'not-ready' | 'not-found' | 'access-denied', details?: 
   JSON.stringify(new FreshetError(code, 'as it says', { details }).toBody())
 
 describe('an answer that cannot be believed is that of an unavailable replica', () => {
-  const patience = { callTimeoutMs: 40, graceMs: 40, maxAnswerBytes: 10_000 }
+  const hasty = { searchTimeoutMs: 20, graceMs: 20 }
 
   test.each<[string, string, (request: IncomingMessage, response: ServerResponse) => void]>([
     ['garbage', 'malformed', (asked, out) => out.writeHead(200, headersFor(asked)).end('%%%')],
@@ -116,7 +116,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
     ['404', 'foreign', (asked, out) => out.writeHead(404, headersFor(asked)).end(errorText('not-found'))],
     ['an error in no words of ours', 'malformed', (asked, out) => out.writeHead(500, headersFor(asked)).end('oh')],
   ])('%s', async (_name, why, answer) => {
-    const lying = await reach(answer, patience)
+    const lying = await reach(answer, { maxAnswerBytes: 10_000, ...(why === 'late' ? hasty : {}) })
     await expect(lying.search(request)).rejects.toMatchObject({
       code: 'replica-unavailable',
       retryable: true,
@@ -127,7 +127,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
   test('what is not HTTP', async () => {
     const sockets = createSocketServer(socket => socket.once('data', () => socket.end('hello\r\n\r\n')))
     server = sockets
-    const lying = await replicaAt(sockets as never, patience)
+    const lying = await replicaAt(sockets as never)
     await expect(lying.search(request)).rejects.toMatchObject({ details: { why: 'unreachable' } })
   })
 
@@ -159,7 +159,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
       socket.on('error', () => undefined)
     })
     server = sockets
-    const twice = await replicaAt(sockets as never, { ...patience, connections: 1 })
+    const twice = await replicaAt(sockets as never, { connections: 1 })
     const answers = await Promise.allSettled([1, 2, 3, 4].map(() => twice.search(request)))
     const ids = answers.map(answer =>
       answer.status === 'fulfilled' ? answer.value.hits[0]!.itemId : answer.reason.code,
@@ -192,7 +192,7 @@ test('the secret and the time the replica has are told', async () => {
       seen.push(asked)
       out.writeHead(200, headersFor(asked)).end(goodText)
     },
-    { secret: 'hush', callTimeoutMs: 1_234 },
+    { secret: 'hush', searchTimeoutMs: 1_234 },
   )
   expect(await good.search(request)).toEqual(result)
   expect(seen[0]?.headers).toMatchObject({ authorization: 'Bearer hush', [wireHeaders.timeoutMs]: '1234' })

@@ -84,7 +84,8 @@ export class RemoteReplica implements ShardReplica {
 
   search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
     const body = searchRequestWire.encode(request)
-    return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal })
+    const timeoutMs = this.#settings.searchTimeoutMs
+    return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal, timeoutMs })
   }
 
   /** As many results, in order, as of one moment. @throws as `search`, when any is refused */
@@ -93,7 +94,14 @@ export class RemoteReplica implements ShardReplica {
     signal?: AbortSignal,
   ): Promise<readonly ShardSearchResult[]> {
     const body = searchBatchWire.encode(requests)
-    const results = await this.#ask(searchResultsWire, { method: 'POST', path: 'search-batch', body, signal })
+    const timeoutMs = this.#settings.searchTimeoutMs
+    const results = await this.#ask(searchResultsWire, {
+      method: 'POST',
+      path: 'search-batch',
+      body,
+      signal,
+      timeoutMs,
+    })
     if (results.length === requests.length) return results
     throw new FreshetError('replica-unavailable', `${results.length} answers to ${requests.length} searches`, {
       details: { why: 'malformed' },
@@ -160,7 +168,7 @@ export class RemoteReplica implements ShardReplica {
   }
 
   async #ask<T>(wire: WireCodec<T>, call: Omit<ShardCall, 'timeoutMs'> & { readonly timeoutMs?: number }): Promise<T> {
-    const { path, timeoutMs = this.#settings.callTimeoutMs, signal } = call
+    const { path, timeoutMs = this.#settings.lookupTimeoutMs, signal } = call
     try {
       return wire.decode(await this.#calls.ask({ ...call, timeoutMs, path: `${this.#path}/${path}` }))
     } catch (thrown) {

@@ -263,5 +263,6 @@ function silence(silentMs: number): string {
 
 function isOrigin(address: string): boolean {
   const url = URL.canParse(address) ? new URL(address) : null
-  return url !== null && (url.protocol === 'http:' || url.protocol === 'https:') && url.origin === address
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) return false
+  return url.pathname === '/' && url.search === '' && url.hash === '' && url.username === ''
 }

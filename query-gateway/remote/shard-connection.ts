@@ -13,8 +13,10 @@ export interface RemoteReplicaSettings {
   /** Connections on which one replica is waited for, one per wait. */
   readonly waitingConnections: number
   readonly connectTimeoutMs: number
-  /** How long a replica may work on one call; the caller's signal may end it before. */
-  readonly callTimeoutMs: number
+  /** How long a replica may work on one search; the caller's signal may end it before. */
+  readonly searchTimeoutMs: number
+  /** How long it may take to tell how it is, and what it knows of one item. */
+  readonly lookupTimeoutMs: number
   /** Beyond the time a replica has, for the way there and back: then the answer is late. */
   readonly graceMs: number
   /** How long a replica is asked to wait for a change before it answers that there was none. */
@@ -28,7 +30,8 @@ export const defaultRemoteReplicaSettings: RemoteReplicaSettings = {
   connections: 64,
   waitingConnections: 256,
   connectTimeoutMs: 1_000,
-  callTimeoutMs: 10_000,
+  searchTimeoutMs: 10_000,
+  lookupTimeoutMs: 2_000,
   graceMs: 1_000,
   waitMs: 20_000,
   maxAnswerBytes: 32 * 2 ** 20,

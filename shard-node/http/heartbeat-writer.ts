@@ -59,7 +59,7 @@ export class HeartbeatWriter {
     if (this.#timer !== null) clearInterval(this.#timer)
     const lastWords = async (): Promise<void> => {
       await this.#writing
-      await this.#append([...this.#said.values()].map(last => this.#stopped(last)))
+      await this.#write(async () => [...this.#said.values()].map(last => this.#stopped(last)))
     }
     await Promise.race([lastWords(), pause(lastWordsMs, undefined, { ref: false })])
   }
@@ -73,17 +73,18 @@ export class HeartbeatWriter {
     const now = performance.now()
     if (!hasChanged && now < this.#nextAt) return
     this.#nextAt = now + (this.#options.everyMs ?? heartbeatEveryMs)
-    this.#writing = this.#say(replicas).finally(() => {
+    this.#writing = this.#write(() => this.#heartbeats(replicas)).finally(() => {
       this.#writing = null
     })
   }
 
-  async #say(replicas: readonly BeatingReplica[]): Promise<void> {
-    const heartbeats = await Promise.all(replicas.map(replica => this.#heartbeatOf(replica)))
-    const saying = new Map(heartbeats.map(heartbeat => [heartbeat.replica, heartbeat]))
+  /** Of all replicas, and the last one of those that this process has no longer. */
+  async #heartbeats(replicas: readonly BeatingReplica[]): Promise<readonly Heartbeat[]> {
+    const present = await Promise.all(replicas.map(replica => this.#heartbeatOf(replica)))
+    const saying = new Map(present.map(heartbeat => [heartbeat.replica, heartbeat]))
     const gone = [...this.#said.values()].filter(({ replica }) => !saying.has(replica))
     this.#said = saying
-    await this.#append([...heartbeats, ...gone.map(last => this.#stopped(last))])
+    return [...present, ...gone.map(last => this.#stopped(last))]
   }
 
   async #heartbeatOf(replica: BeatingReplica): Promise<Heartbeat> {
@@ -111,17 +112,15 @@ export class HeartbeatWriter {
   }
 
   /** Never fails: a replica without a log goes on answering. */
-  async #append(heartbeats: readonly Heartbeat[]): Promise<void> {
+  async #write(say: () => Promise<readonly Heartbeat[]>): Promise<void> {
     const { log, codec, onTrouble } = this.#options
     try {
-      await log.append(
-        heartbeatTopic,
-        heartbeats.map(heartbeat => ({
-          partition: asPartition(0),
-          key: Buffer.from(heartbeat.replica),
-          value: codec.encode(heartbeat),
-        })),
-      )
+      const records = (await say()).map(heartbeat => ({
+        partition: asPartition(0),
+        key: Buffer.from(heartbeat.replica),
+        value: codec.encode(heartbeat),
+      }))
+      if (records.length > 0) await log.append(heartbeatTopic, records)
       this.#isInTrouble = false
     } catch (thrown) {
       if (!this.#isInTrouble) onTrouble(asFreshetError(thrown))
