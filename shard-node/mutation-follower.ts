@@ -12,8 +12,8 @@ const pollWaitMs = 1_000
 /** Records are applied for so long before the event loop gets its turn; looked at every few records. */
 const sliceMs = 2
 const recordsPerLook = 8
-/** Time between attempts while the disk is full. */
-const storageRetryMs = 500
+/** Time between attempts while the disk is full, or the log or the registry are away. */
+const retryMs = 500
 
 export interface FollowerOptions {
   readonly reader: LogReader
@@ -21,8 +21,8 @@ export interface FollowerOptions {
   readonly state: ShardState
   /** Called after each slice, when everything read so far is in `state`. */
   readonly onSlice: () => void
-  /** The disk takes no more: told once, while the record at hand is tried again and again. */
-  readonly onStorageTrouble: (error: FreshetError) => void
+  /** The disk takes no more, or a server is away: told once, while it is tried again and again. */
+  readonly onTrouble: (error: FreshetError) => void
 }
 
 /** Reads the mutation log and applies it to the state, slice by slice, until closed. */
@@ -38,7 +38,7 @@ export class MutationFollower {
   }
 
   /**
-   * Resolves when closed. @throws FreshetError of the log; `record-undecodable` for a record without a register key;
+   * Resolves when closed. @throws FreshetError of the log, unless it is only away; `record-undecodable` for a record without a register key;
    * `mutation-invalid` when too many records are refused
    */
   run(): Promise<void> {
@@ -58,13 +58,26 @@ export class MutationFollower {
   }
 
   async #follow(): Promise<void> {
-    const { reader, onSlice } = this.#options
+    const { onSlice } = this.#options
     while (!this.#isClosing) {
-      const records = await reader.poll(recordsPerPoll, pollWaitMs)
-      await this.#applyAll(records)
+      await this.#applyAll(await this.#poll())
       if (this.#isClosing) return
       this.#passGaps()
       onSlice()
+    }
+  }
+
+  /** Nothing while the log is away: the reader goes on where it was. */
+  async #poll(): Promise<readonly LogRecord[]> {
+    try {
+      const records = await this.#options.reader.poll(recordsPerPoll, pollWaitMs)
+      if (this.#trouble?.code === 'log-unavailable') this.#trouble = null
+      return records
+    } catch (thrown) {
+      const error = asFreshetError(thrown)
+      if (error.code !== 'log-unavailable') throw error
+      await this.#waitOut(error)
+      return []
     }
   }
 
@@ -75,7 +88,7 @@ export class MutationFollower {
       at = slice.next
       onSlice()
       if (slice.obstacle === null) this.#trouble = null
-      else if (isStorage(slice.obstacle)) await this.#waitForStorage(slice.obstacle)
+      else if (isStorage(slice.obstacle)) await this.#waitOut(slice.obstacle)
       else if (!(await this.#learn(records[at]!))) at++
       await state.items.settled().catch(thrown => this.#waitForStorage(asFreshetError(thrown)))
       if (at < records.length) await nextTurn()
@@ -128,7 +141,7 @@ export class MutationFollower {
     }
   }
 
-  /** Whether the record can be decoded now; refused otherwise. */
+  /** Whether the record may be tried again now; it is refused otherwise. */
   async #learn(record: LogRecord): Promise<boolean> {
     const { codec } = this.#options
     try {
@@ -137,6 +150,10 @@ export class MutationFollower {
       return true
     } catch (thrown) {
       const error = asFreshetError(thrown)
+      if (error.code === 'registry-unavailable') {
+        await this.#waitOut(error)
+        return true
+      }
       if (error.retryable) throw error
       this.#refuse(record, error)
       return false
@@ -146,9 +163,13 @@ export class MutationFollower {
   /** @throws the error when it is not of storage */
   async #waitForStorage(error: FreshetError): Promise<void> {
     if (!isStorage(error)) throw error
-    if (this.#trouble === null) this.#options.onStorageTrouble(error)
+    await this.#waitOut(error)
+  }
+
+  async #waitOut(error: FreshetError): Promise<void> {
+    if (this.#trouble === null) this.#options.onTrouble(error)
     this.#trouble = error
-    await pause(storageRetryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined)
+    await pause(retryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined)
   }
 
   /** The dispatcher cannot read the record either; its key tells what it would have written. */

@@ -1,4 +1,5 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { FreshetError } from '../schemas/errors.ts'
 import { type Fingerprint, type ImageDigest, parseItemId } from '../schemas/ids.ts'
 import type { Mutation, RegisterMutation } from '../schemas/mutation.ts'
 import { partitionOf } from '../schemas/partition.ts'
@@ -361,6 +362,30 @@ test('an unreadable record counts as refused by its key; one without a key ends 
   await expect(shard.node.reached(partition, end)).rejects.toMatchObject({ code: 'not-ready' })
   expect(shard.failures.map(({ code }) => code)).toEqual(['record-undecodable'])
   expect(shard.node.state).toBe('refusing')
+})
+
+test('a log and a registry that are away are waited out: told once, searched meanwhile', async () => {
+  const opened = vi.spyOn(shard.log, 'openReader')
+  await shard.open()
+  const [vector, next] = [vectors.next(2), vectors.next(3)]
+  await shard.apply(attributesPut('lamp', 1), objectsPut('lamp', 1, [vector]))
+  const reader = await opened.mock.results[0]!.value
+  vi.spyOn(reader, 'poll')
+    .mockRejectedValueOnce(new FreshetError('log-unavailable', 'no broker answers'))
+    .mockRejectedValueOnce(new FreshetError('log-unavailable', 'no broker answers'))
+  await shard.watermark(1)
+  await expect.poll(() => shard.alarms.map(({ code }) => code), { timeout: 10_000 }).toEqual(['log-unavailable'])
+  expect(await labelsOf(vector)).toEqual(['lamp v1'])
+  await shard.apply(attributesPut('chair', 1), objectsPut('chair', 1, [next]))
+
+  vi.spyOn(shard.codec, 'learn').mockRejectedValueOnce(new FreshetError('registry-unavailable', 'it does not answer'))
+  vi.spyOn(shard.codec, 'decode').mockImplementationOnce(() => {
+    throw new FreshetError('schema-unknown', 'not learnt yet')
+  })
+  await shard.apply(attributesPut('lamp', 2))
+  expect(shard.alarms.map(({ code }) => code)).toEqual(['log-unavailable', 'registry-unavailable'])
+  expect(shard.failures).toEqual([])
+  expect((await shard.search(next)).hits[0]).toMatchObject({ itemId: 'chair' })
 })
 
 test('removals are forgotten once old and below the watermark', async () => {

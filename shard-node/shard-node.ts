@@ -65,7 +65,7 @@ interface Opened extends RestoredShard<ShardContent> {
  *
  * `catching-up` until everything that lay in the log at the start is applied → `ready` ⇄ `refusing` while a record
  * that the watermark has passed could not be applied → `stopped` on `close`. A failure of the log or of a search
- * thread is final: `refusing`, and `onFailure` is called. While the disk takes nothing, the log waits and searches go
+ * thread is final: `refusing`, and `onFailure` is called. While the disk takes nothing, or the log is away, searches go
  * on. Only `ready` answers searches; registers and status are always told.
  */
 export class ShardNode implements ShardReplica {
@@ -126,7 +126,7 @@ export class ShardNode implements ShardReplica {
       codec: options.codec,
       state,
       onSlice: () => this.#noteApplied(),
-      onStorageTrouble: options.onAlarm,
+      onTrouble: options.onAlarm,
     })
     this.#timers = this.#startTimers(tuning.checkpointEveryMs)
     void opened.failed.then(error => this.#fail(error))
