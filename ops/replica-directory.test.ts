@@ -7,7 +7,7 @@ import { allPartitions, fingerprint, hit, unitVector } from '../query-gateway/te
 import { type Codecs, openCodecs, registerSchemas } from '../schemas/avro/codec.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import { type Heartbeat, heartbeatRetentionMs } from '../schemas/heartbeat.ts'
-import { asPartition, asShardId, type Generation, type ReplicaId } from '../schemas/ids.ts'
+import { asPartition, asShardId, type Generation, parseItemId, type ReplicaId } from '../schemas/ids.ts'
 import { MemorySchemaDirectory } from '../schemas/testing/memory-schema-directory.ts'
 import { heartbeatTopic } from '../schemas/topics.ts'
 import { EmbeddedEventLog } from '../topologies/embedded/embedded-event-log.ts'
@@ -17,6 +17,7 @@ import { ShardProcess } from './testing/shard-process.ts'
 
 const hourMs = 3_600_000
 const generation = 'g1' as Generation
+const lamp = parseItemId('lamp')
 
 let environment: TemporaryEnvironment
 let log: EmbeddedEventLog
@@ -204,9 +205,9 @@ test('a replica that drains is left at once, and its searches in hand are finish
   }
   const [replica] = directory.replicas()
   const searching = replica!.search({ generation, fingerprint, vector: unitVector, k: 3 })
-  const listening = replica!.changed('lamp' as never, new AbortController().signal)
+  const listening = replica!.changed(lamp, new AbortController().signal)
   const listened = expect(listening).rejects.toMatchObject({ code: 'replica-unavailable' })
-  await replica!.registers('lamp' as never)
+  await replica!.registers(lamp)
   const drained = shard.drain()
   await expect.poll(() => addresses(directory)).toEqual([])
   expect(dropped(directory)).toEqual({ a: 'it was stopped' })

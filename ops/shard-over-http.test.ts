@@ -76,11 +76,13 @@ describe('beyond the contract', () => {
   })
 
   test('a checkpoint is written when asked for; a sibling starts on the snapshot', async () => {
-    const { replica, close } = await overHttp(shard.node)
+    const { replica, close } = await overHttp(shard.node, { snapshotRoots: [directory] })
     await replica.checkpoint()
     expect((await replica.status()).checkpoint.writtenAtMs).not.toBeNull()
     const seedDirectory = join(directory, 'snapshot')
     await replica.exportTo(seedDirectory)
+    for (const outside of [directory, join(directory, '..', 'elsewhere'), `${directory}-too/snapshot`, 'snapshot'])
+      await expect(replica.exportTo(outside)).rejects.toMatchObject({ code: 'bad-request' })
     const sibling = await shard.open({ directory: join(directory, 'sibling'), seedDirectory })
     expect((await shard.search(query, { node: sibling })).hits.map(({ itemId }) => itemId)).toEqual(['lamp'])
     await sibling.close()

@@ -1,6 +1,11 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import { type AddressInfo, createServer as createSocketServer, type Socket } from 'node:net'
+import {
+  type AddressInfo,
+  createServer as createSocketServer,
+  type Socket,
+  type Server as SocketServer,
+} from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, asShardId, type Generation, type ItemId, type ReplicaId } from '../../schemas/ids.ts'
@@ -21,7 +26,7 @@ const request: ShardSearchRequest = { generation: identity.generation, fingerpri
 const result: ShardSearchResult = { hits: [hit('lamp', 0.5)], watermarks: {}, indexAgeMs: 0, plan: 'graph' }
 const goodText = searchResultWire.encode(result)
 
-let server: Server | ReturnType<typeof createSocketServer> | null = null
+let server: Server | SocketServer | null = null
 let replica: RemoteReplica | null = null
 
 afterEach(async () => {
@@ -41,10 +46,7 @@ async function reach(
   return replicaAt(created, settings)
 }
 
-async function replicaAt(
-  of: Pick<Server, 'listen' | 'address' | 'once'>,
-  settings: Partial<RemoteReplicaSettings> = {},
-): Promise<RemoteReplica> {
+async function replicaAt(of: SocketServer, settings: Partial<RemoteReplicaSettings> = {}): Promise<RemoteReplica> {
   await new Promise<void>(resolve => of.listen(0, '127.0.0.1', resolve))
   const address = `http://127.0.0.1:${(of.address() as AddressInfo).port}`
   replica = new RemoteReplica({ ...identity, address }, settings)
@@ -127,7 +129,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
   test('what is not HTTP', async () => {
     const sockets = createSocketServer(socket => socket.once('data', () => socket.end('hello\r\n\r\n')))
     server = sockets
-    const lying = await replicaAt(sockets as never)
+    const lying = await replicaAt(sockets)
     await expect(lying.search(request)).rejects.toMatchObject({ details: { why: 'unreachable' } })
   })
 
@@ -159,7 +161,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
       socket.on('error', () => undefined)
     })
     server = sockets
-    const twice = await replicaAt(sockets as never, { connections: 1 })
+    const twice = await replicaAt(sockets, { connections: 1 })
     const answers = await Promise.allSettled([1, 2, 3, 4].map(() => twice.search(request)))
     const ids = answers.map(answer =>
       answer.status === 'fulfilled' ? answer.value.hits[0]!.itemId : answer.reason.code,

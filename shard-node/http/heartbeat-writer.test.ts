@@ -1,15 +1,13 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import type { Heartbeat } from '../../schemas/heartbeat.ts'
-import { asPartition, asShardId, type ReplicaId } from '../../schemas/ids.ts'
+import { asPartition, asShardId, type Partition, type ReplicaId } from '../../schemas/ids.ts'
 import type { ReplicaState, ReplicaStatus } from '../../schemas/shard-api.ts'
 import { generation } from '../testing/shard-on-log.ts'
-import { HeartbeatWriter, type HeartbeatWriterOptions } from './heartbeat-writer.ts'
+import { HeartbeatWriter } from './heartbeat-writer.ts'
 
 interface Beating {
   readonly replica: ReplicaId
-  readonly partitions: HeartbeatWriterOptions['replicas'] extends () => readonly { readonly partitions: infer P }[]
-    ? P
-    : never
+  readonly partitions: readonly Partition[]
   state: ReplicaState
   status(): Promise<ReplicaStatus>
 }

@@ -1,3 +1,4 @@
+import { resolve, sep } from 'node:path'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
 import { asPartition, parseItemId } from '../../schemas/ids.ts'
@@ -59,7 +60,7 @@ export function replicaRoutes(scope: FastifyInstance, parts: ShardServerParts): 
   }
 }
 
-function answersOf({ draining }: ShardServerParts): Readonly<Record<string, Answer>> {
+function answersOf({ draining, snapshotRoots = [] }: ShardServerParts): Readonly<Record<string, Answer>> {
   return {
     'POST search': async ({ replica, body, signal }) => {
       const request = ownRequest(replica, searchRequestWire.decode(body))
@@ -84,7 +85,9 @@ function answersOf({ draining }: ShardServerParts): Readonly<Record<string, Answ
       return doneWire.encode({ ok: true })
     },
     'POST snapshot': async ({ replica, body }) => {
-      await tellingState(replica, replica.exportTo(snapshotOrderWire.decode(body).directory))
+      const { directory } = snapshotOrderWire.decode(body)
+      requireWithin(snapshotRoots, directory)
+      await tellingState(replica, replica.exportTo(directory))
       return doneWire.encode({ ok: true })
     },
   }
@@ -128,6 +131,13 @@ async function sendWhenChanged({ replica, query, signal, reply }: Call, draining
   )
   reply.raw.end(changedWire.encode({ changed }))
   return null
+}
+
+/** Callers are other machines: they do not choose any place on this one. */
+function requireWithin(roots: readonly string[], directory: string): void {
+  const target = resolve(directory)
+  if (roots.some(root => target.startsWith(resolve(root) + sep))) return
+  throw new FreshetError('bad-request', `${directory} is not in a directory for snapshots of this shard`)
 }
 
 function parseIndex(text: string | undefined): number {

@@ -28,6 +28,8 @@ export interface ShardServerOptions {
   readonly secret: string | null
   /** Certificate and key; plain HTTP without. */
   readonly tls?: TlsServerOptions
+  /** Where snapshots may be written on this machine; nowhere when left out. */
+  readonly snapshotRoots?: readonly string[]
   /** Prometheus text; without it there is no `/metrics`. */
   readonly metrics?: () => Promise<string>
   readonly logger?: FastifyBaseLogger

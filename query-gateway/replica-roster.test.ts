@@ -1,0 +1,59 @@
+import { expect, test } from 'vitest'
+import type { ReplicaStatus } from '../schemas/shard-api.ts'
+import { ReplicaRoster } from './replica-roster.ts'
+import { allPartitions, generation } from './testing/gateway-fixture.ts'
+import { TableReplica } from './testing/table-replica.ts'
+
+/** A replica that has told how it is before it is asked, and is asked by a test's leave. */
+class ReportingReplica extends TableReplica {
+  reported: Pick<ReplicaStatus, 'state' | 'indexAgeMs'> = { state: 'catching-up', indexAgeMs: 60_000 }
+  asked = 0
+  gate: Promise<void> = Promise.resolve()
+
+  override async status(): Promise<ReplicaStatus> {
+    this.asked++
+    await this.gate
+    return super.status()
+  }
+}
+
+function roster(...replicas: readonly TableReplica[]) {
+  let nowMs = 0
+  const made = new ReplicaRoster({ replicas: () => replicas, clock: () => nowMs })
+  return {
+    route: () => made.shards(generation)[0]!,
+    pass: (ms: number) => {
+      nowMs += ms
+    },
+  }
+}
+
+test('until it is asked, a replica is what it reported of itself', async () => {
+  const replica = new ReportingReplica({ partitions: allPartitions })
+  const { route } = roster(replica)
+  expect(route().behind).toBe(true)
+  await expect.poll(() => route().behind).toBe(false)
+})
+
+test('one that reported to be behind comes after one that reported nothing', () => {
+  const behind = new ReportingReplica({ replica: 'a', partitions: allPartitions })
+  const silent = new TableReplica({ replica: 'b', partitions: allPartitions })
+  expect(roster(behind, silent).route().replicas).toEqual([silent, behind])
+})
+
+test('one that hangs is not asked again before it has answered', async () => {
+  const replica = new ReportingReplica({ partitions: allPartitions })
+  const gate = Promise.withResolvers<void>()
+  replica.gate = gate.promise
+  const { route, pass } = roster(replica)
+  for (let i = 0; i < 3; i++) {
+    route()
+    pass(2_000)
+  }
+  expect(replica.asked).toBe(1)
+  gate.resolve()
+  await expect.poll(() => route().behind).toBe(false)
+  pass(2_000)
+  route()
+  expect(replica.asked).toBe(2)
+})
