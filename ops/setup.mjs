@@ -28,8 +28,8 @@ const lockPath = join(scratch, 'setup.lock')
 const logPath = join(scratch, 'setup.log')
 const nodePath = join(modules, '.bin', 'node')
 const fetchPath = join(root, 'topologies', 'servers', 'fetch.ts')
-// A machine that has just been started often runs an upgrade of its own.
-const aptOptions = ['-o', 'DPkg::Lock::Timeout=300']
+// A machine that has just been started often runs an upgrade of its own, which holds the lock.
+const aptOptions = ['-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=3']
 const platforms = ['linux-x64', 'linux-arm64', 'darwin-x64', 'darwin-arm64']
 
 /** What stops the set-up; its message is the one sentence the user reads. */

@@ -71,7 +71,7 @@ function addApt(): void {
   addProgram(
     'apt-get',
     `[ "$1" = --version ] && exit 0
-shift 2
+shift 4
 echo "$*" >>'${join(checkout, 'apt-calls')}'
 [ "$1" = install ] && for each in ${installed.join(' ')}; do /bin/cp '${join(checkout, 'programs', 'java')}' "$each"; done
 exit 0`,

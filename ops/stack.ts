@@ -31,8 +31,10 @@ const healthEveryMs = 1_000
 
 const terminal = processTerminal()
 const options = parseCommandLine()
+/** The health is one line that is drawn over and over; else a line whenever it changes. */
+const isLive = terminal.isTty && !options.json
 try {
-  process.exitCode = await runStack(endOnSignal())
+  process.exitCode = await runStack()
 } catch (thrown) {
   const error = asFreshetError(thrown)
   if (options.json) terminal.print(JSON.stringify(error.toBody()))
@@ -59,25 +61,22 @@ function portOf(text: string): number {
   return port
 }
 
-/** Aborted by the first signal. A second one ends this process at once, and with it its servers. */
+/** Aborted by a signal. A further one changes nothing: npm passes on the Ctrl-C that the terminal has sent already. */
 function endOnSignal(): AbortSignal {
   const ending = new AbortController()
-  for (const signal of signals) {
-    process.on(signal, () => {
-      if (ending.signal.aborted) process.exit(1)
-      ending.abort()
-    })
-  }
+  for (const signal of signals) process.on(signal, () => ending.abort())
   return ending.signal
 }
 
 /** Resolves with the exit code when the servers are stopped. One that exits by itself ends all of them. */
-async function runStack(ending: AbortSignal): Promise<number> {
+async function runStack(): Promise<number> {
   await checkPorts()
   note('starting Kafka, the schema registry and Redis …')
   const directory = resolve(options.directory)
   const ports = { kafka: options.kafkaPort, registry: options.registryPort, redis: options.redisPort }
+  // A signal meanwhile ends this process at once, and with it what has started.
   const set = await ServerSet.start({ directory, ports })
+  const ending = endOnSignal()
   const servers = serversOf(set)
   announce(servers, directory)
   const lost = await watch(servers, ending)
@@ -160,17 +159,24 @@ async function watch(servers: readonly StackServer[], ending: AbortSignal): Prom
   let shown = ''
   while (!ending.aborted) {
     const lost = servers.find(({ pid }) => !isAlive(pid))
-    if (lost !== undefined) return lost
+    if (lost !== undefined) {
+      clearLine()
+      return lost
+    }
     const answers = await Promise.all(servers.map(({ port }) => acceptsConnections(port)))
     const health = servers.map(({ name }, i) => healthOf(name, answers[i]!)).join('   ')
-    if (terminal.isTty && !options.json)
-      terminal.draw(`\r\x1b[K  ${health}   ${terminal.colors.dim(upTime(performance.now() - startedMs))}`)
+    clearLine()
+    if (isLive) terminal.draw(`  ${health}   ${terminal.colors.dim(upTime(performance.now() - startedMs))}`)
     else if (health !== shown) note(health)
     shown = health
     await delay(healthEveryMs, undefined, { signal: ending }).catch(() => undefined)
   }
-  if (terminal.isTty && !options.json) terminal.draw('\r\x1b[K')
+  clearLine()
   return null
+}
+
+function clearLine(): void {
+  if (isLive) terminal.draw('\r\x1b[K')
 }
 
 function healthOf(name: string, answers: boolean): string {

@@ -161,8 +161,9 @@ export class KafkaBroker {
     const credential = this.#settings.sasl === null ? null : scramCredential(this.#settings.sasl)
     const users = credential === null ? [] : ['--add-scram', credential]
     const args = ['-Xmx128m', ...quickJava, ...command, ...users]
-    await promisify(execFile)('java', args).catch((error: Error) => {
-      throw new Error(`the storage of Kafka could not be made: ${error.message}`, { cause: error })
+    await promisify(execFile)('java', args).catch((error: NodeJS.ErrnoException) => {
+      const why = error.code === 'ENOENT' ? 'the program java was not found' : error.message
+      throw new Error(`Kafka cannot format its storage: ${why}.`, { cause: error })
     })
     await writeFile(marker, '')
   }
