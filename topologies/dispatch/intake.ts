@@ -71,6 +71,8 @@ export class Intake {
   readonly #held = new Map<Partition, CatalogRecord[]>()
   #changed = Promise.withResolvers<void>()
   readonly #running = new Set<Promise<void>>()
+  /** Of loops that are pausing, each under its turn. */
+  readonly #passing = new Map<() => Promise<void>, FreshetError>()
 
   constructor(ports: IntakePorts, options: IntakeOptions) {
     this.#ports = ports
@@ -80,6 +82,11 @@ export class Intake {
   /** Epoch of the assignment that is followed; 0 before the first. */
   get epoch(): number {
     return this.#followedEpoch
+  }
+
+  /** Why reading pauses now, to be tried again; null when it does not. */
+  get passingFailure(): FreshetError | null {
+    return this.#passing.values().next().value ?? null
   }
 
   isCatchingUp(partition: Partition): boolean {
@@ -215,10 +222,10 @@ export class Intake {
     const overtaken = [...state.partitions.values()]
       .filter(one => committedOf(offsets, one.partition) > one.committed)
       .map(one => one.partition)
-    const ends = overtaken.length > 0 ? await this.#mutationOffsets() : new Map()
+    const mutationOffsets = await this.#ports.log.offsets(mutationTopic(state.settings.generation))
     if (isOver()) return
     this.#options.forget(overtaken)
-    for (const partition of overtaken) this.#catchingUp.set(partition, ends.get(partition)?.end ?? asOffset(0))
+    for (const partition of overtaken) this.#catchingUp.set(partition, mutationOffsets.get(partition)!.end)
     const committed = new Map(Array.from(state.partitions.keys(), one => [one, committedOf(offsets, one)] as const))
     this.#followedEpoch = epoch
     this.#assign({ committed })
@@ -252,7 +259,7 @@ export class Intake {
     this.#assign({ gained: arrived.map(({ assigned }) => assigned) })
     this.#letFlow()
     this.#track(this.#followMutations(reader))
-    if (former) this.#track(former.close())
+    if (former) this.#track(former.close().catch(() => undefined))
   }
 
   /** From where each partition is: a little of what stays is read twice, and known by its offsets. */
@@ -297,7 +304,7 @@ export class Intake {
     this.control()
   }
 
-  /** Failures of its own it has told already. */
+  /** What never rejects. */
   #track(running: Promise<void>): void {
     this.#running.add(running)
     void running.finally(() => this.#running.delete(running))
@@ -309,19 +316,18 @@ export class Intake {
       try {
         await turn()
         attempts = 0
+        this.#passing.delete(turn)
       } catch (thrown) {
         const error = asFreshetError(thrown)
-        if (isOver()) return
+        if (isOver()) break
         if (!isPassing(error)) {
           this.#options.onFailure(error)
-          return
+          break
         }
+        this.#passing.set(turn, error)
         await this.#options.pauses.before(++attempts)
       }
-  }
-
-  #mutationOffsets() {
-    return this.#ports.log.offsets(mutationTopic(this.#options.state.settings.generation))
+    this.#passing.delete(turn)
   }
 
   async #requirePartitionCounts(): Promise<void> {

@@ -57,7 +57,7 @@ export interface DispatchPartitionStatus {
 export interface DispatchStatus {
   readonly generation: Generation
   readonly state: 'stopped' | 'running' | 'draining' | 'failed'
-  /** Why writing pauses now (such as `storage-full`), or why it failed; null otherwise. */
+  /** Why writing or reading pauses now (such as `storage-full`), or why it failed; null otherwise. */
   readonly error: FreshetError | null
   /** Reading the catalog is paused by backpressure. */
   readonly paused: boolean
@@ -171,7 +171,7 @@ export class DispatchRunner {
     return {
       generation: settings.generation,
       state: this.#phase,
-      error: this.#failure ?? this.#writer.passingFailure,
+      error: this.#failure ?? this.#writer.passingFailure ?? this.#intake.passingFailure,
       paused,
       assignmentEpoch: this.#intake.epoch,
       partitions: Array.from(partitions.values(), partition => ({
