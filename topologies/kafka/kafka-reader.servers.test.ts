@@ -5,6 +5,8 @@ import lz4 from 'lz4js'
 import snappy from 'snappyjs'
 import { afterEach, beforeEach, expect, inject, test } from 'vitest'
 import { asOffset } from '../../schemas/ids.ts'
+import type { AppendedRecord, LogRecord } from '../event-log.ts'
+import { accessCluster } from './cluster-access.ts'
 import { lz4Codec, snappyCodec, zstdCodec } from './compression-codecs.ts'
 import { eventually, KafkaFixture, p, pollCount, record, textOf } from './testing/kafka-fixture.ts'
 
@@ -80,6 +82,7 @@ test('a reader passes what log compaction removed, to the end of the log', async
         configEntries: Object.entries({
           'cleanup.policy': 'compact',
           'segment.ms': '300',
+          'segment.bytes': `${2 ** 20}`,
           'min.cleanable.dirty.ratio': '0.01',
           'max.compaction.lag.ms': '300',
           'delete.retention.ms': '0',
@@ -88,29 +91,36 @@ test('a reader passes what log compaction removed, to the end of the log', async
       },
     ],
   })
-  // Four keys, overwritten again and again and then deleted, so that the whole end of the log goes.
-  for (let round = 0; round < 20; round++)
-    await log.append(
-      topic,
-      [0, 1, 2, 3].map(key => record(p(0), `${round}`, `key ${key}`)),
-    )
+  const keys = ['stool', 'bench', 'chair']
   await log.append(
     topic,
-    [0, 1, 2, 3].map(key => ({ partition: p(0), key: Buffer.from(`key ${key}`), value: null })),
+    keys.map(key => record(p(0), 'listed', key)),
   )
-  await log.append(topic, [record(p(0), 'kept')])
-  // A segment closes when a record comes after its time, and only closed ones are compacted.
-  const fromStart = async () => {
-    await log.append(topic, [{ partition: p(0), key: Buffer.from('tick'), value: null }])
-    const reader = await log.openReader({ topic, partitions: [p(0)], from: new Map() })
-    const { end } = (await log.offsets(topic)).get(p(0))!
-    const read: string[] = []
-    while (reader.position(p(0)) < end)
-      read.push(...(await reader.poll(1_000, 100)).filter(({ value }) => value !== null).map(textOf))
-    await reader.close()
-    return read
-  }
-  await eventually(async () => expect(await fromStart()).toEqual(['kept']))
+  const deleted = keys.map(key => ({ partition: p(0), key: Buffer.from(key), value: null }))
+  await fixture.openLog().append(topic, deleted)
+  // What log compaction leaves of both is the last batch of each producer, empty. The next record is so large that it
+  // cannot be moved to their segment, so an answer that begins with them holds nothing else.
+  const later = fixture.openLog({ maxRecordBytes: 1_048_500 })
+  const large = { ...record(p(0), '', 'large'), value: Buffer.alloc(1_048_440) }
+  const { cluster, close } = accessCluster(fixture.kafka)
+  await cluster.connect()
+  await cluster.addTargetTopic(topic)
+  await eventually(async () => {
+    // A segment closes when a record comes after its time, and only closed ones are compacted.
+    const [{ offset: last }] = (await later.append(topic, [large])) as [AppendedRecord]
+    expect(last).toBeGreaterThan(6)
+    const broker = await cluster.findBroker({ nodeId: '1' })
+    const partitions = [{ partition: 0, fetchOffset: '0', maxBytes: 10 * 2 ** 20 }]
+    const { responses } = await broker.fetch({ maxWaitTime: 0, topics: [{ topic, partitions }] })
+    expect(responses[0].partitions[0].messages.length).toBe(0)
+  })
+  await close()
+  const { end } = (await log.offsets(topic)).get(p(0))!
+  const reader = await log.openReader({ topic, partitions: [p(0)], from: new Map() })
+  const read: LogRecord[] = []
+  while (reader.position(p(0)) < end) read.push(...(await reader.poll(1_000, 100)))
+  expect(new Set(read.map(({ key }) => Buffer.from(key!).toString()))).toEqual(new Set(['large']))
+  expect(read.at(-1)!.offset).toBe(end - 1)
 })
 
 test('a position that the log’s start has passed is out of range, before reading and while reading, never skipped', async () => {

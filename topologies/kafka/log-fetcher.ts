@@ -19,13 +19,19 @@ export interface FetcherOptions {
   readonly onNews: () => void
 }
 
+interface FetchRequest {
+  readonly offsets: ReadonlyMap<Partition, Offset>
+  readonly maxWaitMs: number
+  readonly maxPartitionBytes: number
+}
+
 /** The broker answers at the first byte, or after this time; also the longest a pause or resume goes unnoticed. */
 const maxWaitMs = 100
 /** Above the largest batch a topic takes by default, so that one batch always fits. */
 const maxPartitionBytes = 2 ** 20 + 2 ** 16
 const maxFetchBytes = 16 * 2 ** 20
-/** Above what a broker takes in one request (`socket.request.max.bytes`), so above any batch. */
-const anyBatchBytes = 128 * 2 ** 20
+/** Offsets looked at side by side where log compaction has left empty batches. */
+const probedOffsets = 32
 /** What is fetched and not delivered: at the bound fetching stops, at half of it goes on. */
 const maxBufferedBytes = 16 * 2 ** 20
 const maxBufferedRecords = 20_000
@@ -151,10 +157,11 @@ export class LogFetcher {
   }
 
   async #fetchFrom(nodeId: string, partitions: readonly ReadPartition[]): Promise<void> {
-    const doubtful = partitions.find(({ emptyFetches }) => emptyFetches > 0)
+    const doubtful = partitions.find(({ emptyUpTo }) => emptyUpTo !== null)
     const wanted = doubtful === undefined ? partitions : [doubtful]
     for (const partition of wanted) partition.isInFlight = true
-    const failed = await this.#fetch(nodeId, wanted).then(
+    const fetching = doubtful === undefined ? this.#fetchAll(nodeId, partitions) : this.#probe(nodeId, doubtful)
+    const failed = await fetching.then(
       () => null,
       (thrown: unknown) => ({ thrown }),
     )
@@ -164,58 +171,75 @@ export class LogFetcher {
     this.#pump()
   }
 
-  async #fetch(nodeId: string, wanted: readonly ReadPartition[]): Promise<void> {
-    const { cluster, topic } = this.#options
-    await cluster.refreshMetadataIfNecessary()
-    const broker = await cluster.findBroker({ nodeId })
-    const requested = wanted.map(each => ({ each, offset: each.next }))
-    const maxBytes = wanted[0]!.emptyFetches > 1 ? anyBatchBytes : maxPartitionBytes
-    const answer: { responses: { partitions: FetchedPartition[] }[] } = await broker.fetch({
-      maxWaitTime: maxWaitMs,
-      minBytes: 1,
-      maxBytes: Math.max(maxBytes, maxFetchBytes),
-      topics: [
-        {
-          topic,
-          partitions: requested.map(({ each, offset }) => ({
-            partition: each.partition,
-            fetchOffset: `${offset}`,
-            maxBytes,
-          })),
-        },
-      ],
+  async #fetchAll(nodeId: string, wanted: readonly ReadPartition[]): Promise<void> {
+    const positions = wanted.map(each => ({ each, offset: each.next }))
+    const fetched = await this.#fetch(nodeId, {
+      maxWaitMs,
+      maxPartitionBytes,
+      offsets: new Map(positions.map(({ each, offset }) => [each.partition, offset])),
     })
-    if (this.#stopping.signal.aborted) return
-    const fetched = new Map(
-      answer.responses.flatMap(({ partitions }) => partitions).map(each => [each.partition, each]),
-    )
-    for (const { each, offset } of requested) this.#accept(each, offset, fetched.get(each.partition))
-  }
-
-  #accept(partition: ReadPartition, requested: Offset, fetched: FetchedPartition | undefined): void {
-    partition.failingSinceMs = null
-    partition.outOfRangeAnswers = 0
-    // Discarded meanwhile: to be fetched again.
-    if (fetched === undefined || partition.next !== requested) return
-    const readable = readableRecords(this.#options.topic, fetched, requested)
-    const isEmpty = readable.next === requested && Number(fetched.lastStableOffset) > requested
-    if (isEmpty) this.#doubt(partition, asOffset(Number(fetched.lastStableOffset)))
-    else partition.emptyFetches = 0
-    partition.add(readable)
-    if (readable.records.length > 0) this.#options.onNews()
+    for (const { each, offset } of positions) {
+      const answer = fetched.get(each.partition)
+      if (answer !== undefined) this.#accept(each, offset, answer)
+    }
   }
 
   /**
-   * The log goes on behind the position, but the answer held no records. Either there was no room for them, or log
-   * compaction has left nothing but empty batches, which kafkajs decodes to nothing. The partition is fetched alone;
-   * then alone with room for any batch. When that brings nothing either, there is nothing up to the end that the
-   * broker told with this answer.
+   * The log goes on behind the position, but an answer held no records. Either there was no room for them, or it held
+   * the empty batches that log compaction keeps of each producer; kafkajs decodes them to nothing, and so cannot tell
+   * where they end. An answer begins with the batch of its offset or the next one, and has room for that in any case:
+   * if it is empty, there is no record at the offset. So one offset after the other is looked at, many at once.
    */
-  #doubt(partition: ReadPartition, end: Offset): void {
-    partition.emptyFetches++
-    if (partition.emptyFetches <= 2) return
-    partition.passTo(end)
-    partition.emptyFetches = 0
+  async #probe(nodeId: string, partition: ReadPartition): Promise<void> {
+    const from = partition.next
+    const end = Math.min(from + probedOffsets, partition.emptyUpTo ?? from)
+    const offsets = Array.from({ length: end - from }, (_, i) => asOffset(from + i))
+    const answers = await Promise.all(
+      offsets.map(async offset => {
+        const fetched = await this.#fetch(nodeId, {
+          maxWaitMs: 0,
+          maxPartitionBytes: 1,
+          offsets: new Map([[partition.partition, offset]]),
+        })
+        return { offset, answer: fetched.get(partition.partition) }
+      }),
+    )
+    const found = answers.find(({ answer }) => answer === undefined || answer.messages.length > 0)
+    if (partition.next !== from) return
+    partition.emptyUpTo = null
+    partition.passTo(found?.offset ?? asOffset(end))
+    if (found?.answer !== undefined) this.#accept(partition, found.offset, found.answer)
+  }
+
+  async #fetch(nodeId: string, request: FetchRequest): Promise<ReadonlyMap<number, FetchedPartition>> {
+    const { cluster, topic } = this.#options
+    await cluster.refreshMetadataIfNecessary()
+    const broker = await cluster.findBroker({ nodeId })
+    const partitions = [...request.offsets].map(([partition, offset]) => ({
+      partition,
+      fetchOffset: `${offset}`,
+      maxBytes: request.maxPartitionBytes,
+    }))
+    const answer: { responses: { partitions: FetchedPartition[] }[] } = await broker.fetch({
+      maxWaitTime: request.maxWaitMs,
+      minBytes: 1,
+      maxBytes: maxFetchBytes,
+      topics: [{ topic, partitions }],
+    })
+    const fetched = this.#stopping.signal.aborted ? [] : answer.responses.flatMap(each => each.partitions)
+    return new Map(fetched.map(each => [each.partition, each]))
+  }
+
+  #accept(partition: ReadPartition, requested: Offset, fetched: FetchedPartition): void {
+    partition.failingSinceMs = null
+    partition.outOfRangeAnswers = 0
+    // Discarded meanwhile: to be fetched again.
+    if (partition.next !== requested) return
+    const committedEnd = asOffset(Number(fetched.lastStableOffset))
+    partition.emptyUpTo = fetched.messages.length === 0 && committedEnd > requested ? committedEnd : null
+    const readable = readableRecords(this.#options.topic, fetched, requested)
+    partition.add(readable)
+    if (readable.records.length > 0) this.#options.onNews()
   }
 
   /** After a failed fetch. One partition's error fails the whole answer, and only some errors tell which it was. */

@@ -11,8 +11,8 @@ export class ReadPartition {
   isPaused = false
   /** A fetch of it is under way; a second one would deliver the same records twice. */
   isInFlight = false
-  /** Fetches in sequence that found nothing although the log goes on. */
-  emptyFetches = 0
+  /** The end of the log as told by an answer that held no records although the log goes on; else null. */
+  emptyUpTo: Offset | null = null
   /** Answers in sequence that the position is out of range. */
   outOfRangeAnswers = 0
   /** Since when it cannot be fetched; null when the last fetch succeeded. */
