@@ -39,7 +39,7 @@ export function toBullmq(job: NewJob, addedAtMs: number): { readonly job: JobJso
       id: jobId,
       name: job.priority,
       data: `"${base64(job.payload)}"`,
-      opts: { delay: Math.max(0, job.delayMs), priority: lineOf[job.priority] },
+      opts: { delay: job.delayMs, priority: lineOf[job.priority] },
       timestamp: addedAtMs,
       progress: 0,
       attemptsMade: 0,

@@ -14,6 +14,11 @@ export interface RedisServerOptions {
   readonly password?: string
   /** With a certificate made for this server; plain connections are refused then. Default false. */
   readonly tls?: boolean
+  /**
+   * When the append-only file is synced. `everysec` may lose the last two seconds of acknowledged writes even when only
+   * the process dies: while a sync is slow, Redis keeps them to itself. Default `everysec`, as it is run everywhere.
+   */
+  readonly appendSync?: 'everysec' | 'always'
   /** Writes that would need more are refused. Default 512 MiB. */
   readonly maxMemoryBytes?: number
   /** Port on 127.0.0.1 of the server this one copies, taking no writes itself. Default none. */
@@ -25,8 +30,8 @@ const readyLine = 'Ready to accept connections'
 const readyWithinMs = 30_000
 
 /**
- * A real Redis that keeps what it holds: every write goes to the append-only file, which is synced once a second, and
- * nothing is evicted. Needs the program `redis-server`.
+ * A real Redis that keeps what it holds: every write goes to the append-only file, and nothing is evicted. Needs the
+ * program `redis-server`.
  */
 export class RedisServer {
   readonly port: number
@@ -85,7 +90,7 @@ export class RedisServer {
     return this.#process?.output() ?? ''
   }
 
-  /** SIGKILL. What it acknowledged is in the append-only file, since only the process dies. */
+  /** SIGKILL. */
   async kill(): Promise<void> {
     await this.#process?.kill()
   }
@@ -119,7 +124,7 @@ async function writeCertificate(directory: string): Promise<string> {
 }
 
 function settingsOf(options: RedisServerOptions, directory: string, port: number): string {
-  const { password, tls, maxMemoryBytes = 512 * 2 ** 20, replicaOfPort } = options
+  const { password, tls, appendSync = 'everysec', maxMemoryBytes = 512 * 2 ** 20, replicaOfPort } = options
   const file = (name: string) => JSON.stringify(join(directory, name))
   const ports = tls
     ? [
@@ -138,7 +143,7 @@ function settingsOf(options: RedisServerOptions, directory: string, port: number
     `dir ${JSON.stringify(directory)}`,
     'save ""',
     'appendonly yes',
-    'appendfsync everysec',
+    `appendfsync ${appendSync}`,
     `maxmemory ${maxMemoryBytes}`,
     'maxmemory-policy noeviction',
     'loglevel notice',
