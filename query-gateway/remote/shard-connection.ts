@@ -33,7 +33,7 @@ export const defaultRemoteReplicaSettings: RemoteReplicaSettings = {
   searchTimeoutMs: 10_000,
   lookupTimeoutMs: 2_000,
   graceMs: 1_000,
-  waitMs: 20_000,
+  waitMs: 5_000,
   maxAnswerBytes: 32 * 2 ** 20,
 }
 
@@ -152,8 +152,8 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseStart(_: Dispatcher.DispatchController, status: number, headers: Record<string, unknown>): void {
-    // 1xx
-    if (status < 200 || this.#isOver) return
+    const isInformational = status < 200
+    if (isInformational || this.#isOver) return
     const { tag, number } = this.#expected
     const who = headers[wireHeaders.replica]
     if (headers[wireHeaders.call] !== number) this.#fail(distrusted('stray', 'the answer is to another call'))

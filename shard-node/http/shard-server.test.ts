@@ -195,7 +195,7 @@ describe('probes', () => {
   })
 })
 
-test('closing answers those who wait, finishes searches, and is not ready meanwhile', async () => {
+test('closing answers those who wait, takes nothing more, and finishes searches', async () => {
   const [begun, gate] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   const slow = altered({
     search: async asked => {
@@ -211,8 +211,8 @@ test('closing answers those who wait, finishes searches, and is not ready meanwh
   await begun.promise
   const closing = server.close()
   expect(await waiting.json()).toEqual({ changed: false })
+  await expect(fetch(`${address}${path('changed?itemId=lamp')}`)).rejects.toThrow()
   gate.resolve()
   expect((await searching).status).toBe(200)
   await closing
-  await expect(fetch(`${address}/healthz`)).rejects.toThrow()
 })

@@ -70,6 +70,7 @@ export function createShardServer(options: ShardServerOptions): FastifyInstance 
     ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyMaxBytes,
+    requestTimeout: limits.timeoutMs,
     keepAliveTimeout: keepAliveMs,
     return503OnClosing: false,
     https: options.tls ?? null,
