@@ -24,8 +24,7 @@ export function healthRoutes(app: FastifyInstance, parts: ShardServerParts): voi
   })
 }
 
-async function whyNotReady({ replicas, draining }: ShardServerParts): Promise<string | null> {
-  if (draining.aborted) return 'the process is draining'
+async function whyNotReady({ replicas }: ShardServerParts): Promise<string | null> {
   const served = replicas()
   if (served.length === 0) return 'the process holds no replica'
   const waiting = served.filter(({ state }) => state !== 'ready')
