@@ -10,36 +10,41 @@ import { type ArtifactSet, fetchArtifacts } from '../../../topologies/servers/ma
 const examples = fileURLToPath(new URL('..', import.meta.url))
 const run = promisify(execFile)
 
-/** Runs an example of a language with its packages. @returns its lines @throws Error with what it printed when it fails */
-export type RunExample = (program: string, args: readonly string[]) => Promise<readonly string[]>
+export interface Servers {
+  readonly brokers: readonly string[]
+  readonly registryUrl: string
+}
+
+/** Runs an example, such as `publish`. @returns the lines it printed @throws Error with what it printed when it fails */
+export type RunExample = (program: string, ...args: readonly string[]) => Promise<readonly string[]>
 
 export interface ForeignClient {
   readonly language: string
-  /** Fetches the packages the example names, once per machine. */
-  readonly prepare: () => Promise<RunExample>
+  /** Fetches the packages the examples name, once per machine. */
+  readonly prepare: (servers: Servers) => Promise<RunExample>
 }
 
 export const python: ForeignClient = {
   language: 'Python',
-  prepare: async () => {
+  prepare: async ({ brokers, registryUrl }) => {
     const interpreter = join(await pythonEnvironment(), 'bin', 'python')
     const env = { ...process.env, PYTHONIOENCODING: 'utf-8' }
-    return async (program, args) => {
-      const { stdout } = await run(interpreter, [join(examples, 'python', `${program}.py`), ...args], { env })
-      return linesOf(stdout)
+    const servers = ['--brokers', brokers.join(','), '--registry', registryUrl]
+    return async (program, ...args) => {
+      const source = join(examples, 'python', `${program}.py`)
+      return linesOf((await run(interpreter, [source, ...servers, ...args], { env })).stdout)
     }
   },
 }
 
 export const java: ForeignClient = {
   language: 'Java',
-  prepare: async () => {
-    const folder = await fetchArtifacts(await javaPackages())
-    return async (program, args) => {
+  prepare: async ({ brokers, registryUrl }) => {
+    const packages = join(await fetchArtifacts(await javaPackages()), '*')
+    const options = ['-Dfile.encoding=UTF-8', '-Dsun.stdout.encoding=UTF-8', '-XX:TieredStopAtLevel=1', '-cp', packages]
+    return async (program, ...args) => {
       const source = join(examples, 'java', `${program[0]!.toUpperCase()}${program.slice(1)}.java`)
-      const options = ['-Dfile.encoding=UTF-8', '-Dsun.stdout.encoding=UTF-8', '-XX:TieredStopAtLevel=1']
-      const { stdout } = await run('java', [...options, '-cp', join(folder, '*'), source, ...args])
-      return linesOf(stdout)
+      return linesOf((await run('java', [...options, source, brokers.join(','), registryUrl, ...args])).stdout)
     }
   },
 }
