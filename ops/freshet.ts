@@ -5,6 +5,7 @@ import { processTerminal } from './cli/terminal.ts'
 
 /** The `freshet` command. */
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+quietTimerWarnings()
 const interruption = new AbortController()
 const commandLine = process.argv.slice(2)
 // `serve` drains on its own; a command that watches ends its loop; any other ends at once, as Ctrl-C does.
@@ -17,3 +18,11 @@ process.exitCode = await runCommandLine(commandLine, {
   interrupted: interruption.signal,
   version,
 })
+
+/** The client of Kafka sets timers for what is due already, of which Node warns each time. It means nothing. */
+function quietTimerWarnings(): void {
+  process.removeAllListeners('warning')
+  process.on('warning', warning => {
+    if (warning.name !== 'TimeoutNegativeWarning') process.stderr.write(`${warning.stack ?? warning.message}\n`)
+  })
+}

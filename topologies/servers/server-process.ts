@@ -66,6 +66,11 @@ export class ServerProcess {
     return this.#child.exitCode === null && this.#child.signalCode === null
   }
 
+  /** null while it runs, and when a signal ended it. */
+  get exitCode(): number | null {
+    return this.#child.exitCode
+  }
+
   /** Resolves when the process is gone, for whatever reason. */
   get exited(): Promise<void> {
     return this.#exited

@@ -1,0 +1,196 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openCodecs } from '../../schemas/avro/codec.ts'
+import type { ItemUpserted } from '../../schemas/catalog-event.ts'
+import { FreshetClient } from '../../schemas/client.ts'
+import type { Item } from '../../schemas/http-items.ts'
+import { parseItemId } from '../../schemas/ids.ts'
+import { partitionOf } from '../../schemas/partition.ts'
+import { catalogTopic } from '../../schemas/topics.ts'
+import { ConfluentSchemaRegistry } from '../../topologies/confluent/confluent-schema-registry.ts'
+import { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
+import { ServerSet } from '../../topologies/servers/server-set.ts'
+import { awaitReceipts } from '../await-receipts.ts'
+import { runCli } from '../testing/captured-cli.ts'
+import { RoleProcess } from '../testing/role-process.ts'
+import type { RoleName } from './role.ts'
+
+/** The distributed form as it is run: every role a process of its own, over a real Kafka, registry and Redis. */
+let scratch: string
+let servers: ServerSet
+let env: Record<string, string>
+let roles: RoleProcess[] = []
+let gateway: RoleProcess
+let client: FreshetClient
+
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'freshet-roles-'))
+  await mkdir(join(scratch, 'images'))
+  servers = await ServerSet.start()
+  env = {
+    FRESHET_KAFKA_BROKERS: servers.kafka.brokers.join(','),
+    FRESHET_REGISTRY_URL: servers.registry.url,
+    FRESHET_REDIS_URL: servers.redis.url,
+    FRESHET_DATA_DIR: join(scratch, 'data'),
+    FRESHET_IMAGE_ROOTS: join(scratch, 'images'),
+    FRESHET_STUB_MODEL: 'true',
+    FRESHET_INTERNAL_SECRET: 'between us',
+    FRESHET_LOG_LEVEL: 'warn',
+  }
+}, 180_000)
+
+afterAll(async () => {
+  await Promise.all(roles.map(role => role.kill()))
+  await servers?.stop()
+  await rm(scratch, { recursive: true, force: true })
+}, 60_000)
+
+async function start(role: RoleName, ...args: readonly string[]): Promise<RoleProcess> {
+  const started = await RoleProcess.start(role, { env, args })
+  roles.push(started)
+  return started
+}
+
+/** SIGKILL. It is not among the roles afterwards. */
+async function kill(role: RoleProcess): Promise<void> {
+  roles = roles.filter(each => each !== role)
+  await role.kill()
+}
+
+/** An item with a picture of its own. */
+async function item(itemId: string, details: Partial<Item> = {}): Promise<Item> {
+  const path = join(scratch, 'images', `${itemId}.jpg`)
+  await writeFile(path, `the picture of ${itemId}`)
+  return {
+    itemId,
+    images: [pathToFileURL(path).href],
+    title: `Item ${itemId}`,
+    category: 'Things',
+    price: 10,
+    currency: 'EUR',
+    available: true,
+    ...details,
+  }
+}
+
+/** Publishes items in one stream; their receipts. */
+async function publish(ids: readonly string[]): Promise<string[]> {
+  const receipts: string[] = []
+  for await (const line of client.bulk(await Promise.all(ids.map(id => item(id))))) {
+    if ('error' in line) throw new Error(`${line.error.code}: ${line.error.message}`)
+    receipts.push(line.receipt)
+  }
+  return receipts
+}
+
+const names = (prefix: string, count: number) => Array.from({ length: count }, (_, i) => `${prefix}-${i}`)
+
+/** What the item's own picture finds first. */
+async function found(itemId: string): Promise<string | undefined> {
+  const image = Buffer.from(`the picture of ${itemId}`).toString('base64')
+  const { results } = await client.search({ image: { base64: image }, k: 3 })
+  return results[0]?.itemId
+}
+
+async function replicasOf(receipt: string): Promise<readonly (readonly [string, string])[]> {
+  const { generations } = await client.receipt(receipt)
+  return generations.flatMap(({ replicas }) => replicas.map(({ replica, status }) => [replica, status] as const)).sort()
+}
+
+/** As a catalogue service does that writes to the topic itself. */
+async function publishToKafka(itemId: string): Promise<void> {
+  const registry = new ConfluentSchemaRegistry({ urls: [servers.registry.url], timeoutMs: 10_000 })
+  const log = new KafkaEventLog({ brokers: servers.kafka.brokers, clientId: 'catalogue-service' })
+  try {
+    const { catalog } = await openCodecs(registry)
+    const { images = [], title = '' } = await item(itemId)
+    const event: ItemUpserted = {
+      type: 'ItemUpserted',
+      itemId: parseItemId(itemId),
+      images,
+      imageVersion: '',
+      refresh: false,
+      title,
+      category: 'Things',
+      price: 10,
+      currency: 'EUR',
+      regions: [],
+      available: true,
+      attributes: {},
+    }
+    const partition = partitionOf(event.itemId, await log.partitionCount(catalogTopic))
+    await log.append(catalogTopic, [{ partition, key: Buffer.from(itemId), value: catalog.encode(event) }])
+  } finally {
+    await log.close()
+    await registry.close()
+  }
+}
+
+test('without its topics and schemas a role ends, and says what to do', async () => {
+  const cli = (...commandLine: readonly string[]) => runCli(commandLine, { environment: env, workingDir: scratch })
+  await expect(start('dispatch')).rejects.toThrow(/exited with 1 [\s\S]*freshet schemas register/)
+  expect(await cli('schemas', 'register')).toMatchObject({ exitCode: 0 })
+  await expect(start('dispatch')).rejects.toThrow(/exited with 1 [\s\S]*freshet topics apply/)
+  expect(await cli('topics', 'apply')).toMatchObject({ exitCode: 0 })
+})
+
+test('what is published is searchable on every replica, whoever dies meanwhile', async () => {
+  const [lost, , , lostReplica] = await Promise.all([
+    start('dispatch'),
+    start('dispatch'),
+    start('shard', '--replica', 'a'),
+    start('shard', '--replica', 'b'),
+    start('work'),
+    start('gateway', '--port', '0').then(started => {
+      gateway = started
+    }),
+  ])
+  client = new FreshetClient({ baseUrl: gateway.url })
+
+  const first = await publish(names('first', 150))
+  expect(await awaitReceipts(client, first)).toEqual([])
+  expect(await replicasOf(first.at(-1)!)).toEqual([
+    ['g1-0-a', 'searchable'],
+    ['g1-0-b', 'searchable'],
+  ])
+  expect(await found('first-7')).toBe('first-7')
+  await publishToKafka('foreign')
+  await expect.poll(() => found('foreign'), { timeout: 30_000 }).toBe('foreign')
+
+  await client.publishAndWait(await item('first-7', { price: 99 }), { timeoutMs: 30_000 })
+  expect(await client.item('first-7')).toMatchObject({ price: 99 })
+  expect(await client.deleteAndWait('first-8', { timeoutMs: 30_000 })).toMatchObject({ status: 'removed' })
+  expect(await found('first-8')).not.toBe('first-8')
+
+  const second = publish(names('second', 150))
+  await Promise.all([kill(lost), kill(lostReplica)])
+  for (const id of names('first', 5)) expect(await found(id)).toBe(id)
+  expect(await awaitReceipts(client, await second)).toEqual([])
+  await start('shard', '--replica', 'b')
+  await expect
+    .poll(() => replicasOf(first.at(-1)!), { timeout: 30_000 })
+    .toEqual([
+      ['g1-0-a', 'searchable'],
+      ['g1-0-b', 'searchable'],
+    ])
+  const receipts = await second
+  await expect
+    .poll(
+      async () => (await Promise.all(receipts.map(replicasOf))).flat().every(([, status]) => status === 'searchable'),
+      {
+        timeout: 30_000,
+      },
+    )
+    .toBe(true)
+  expect(await found('first-8')).not.toBe('first-8')
+  await expect(client.item('first-8')).rejects.toMatchObject({ code: 'item-not-found' })
+}, 150_000)
+
+test('SIGTERM drains every role', async () => {
+  const ended = await Promise.all(roles.map(async role => [role.role, await role.stop()] as const))
+  roles = []
+  expect(ended).toEqual(ended.map(([role]) => [role, 0]))
+}, 60_000)
