@@ -28,7 +28,7 @@ function checkCommand(context: CommandContext): Command {
         'in the registry. Changes nothing, so it can run for a pull request. Ends with 1 when something does not fit.',
     )
     .option('--registry [url]', 'check against the registry too: that of the configuration, or the one named')
-  const example = 'freshet schemas check\nfreshet schemas check --registry http://127.0.0.1:8081'
+  const example = 'freshet schemas check\nfreshet schemas check --registry http://registry:8081'
   return answering(command, example).action(async ({ registry, json, ...flags }: CheckOptions) => {
     const { checkSchemas } = await import('../schema-check.ts')
     const { checkRegistry } = await import('../schema-set-up.ts')
@@ -50,7 +50,7 @@ function registerCommand(context: CommandContext): Command {
     'Registers what this version writes, under FULL_TRANSITIVE compatibility: the step before the first process of a ' +
       'version starts. A repetition changes nothing. Where one schema does not fit, none is registered.',
   )
-  const example = 'freshet schemas register --registry http://127.0.0.1:8081'
+  const example = 'freshet schemas register\nfreshet schemas register --registry http://registry:8081'
   return answering(command, example).action(async ({ json, ...flags }: ServerFlags & { readonly json?: boolean }) => {
     const { checkRegistry, registerAll } = await import('../schema-set-up.ts')
     const { terminal } = context

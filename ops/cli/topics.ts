@@ -19,7 +19,7 @@ export function topicsCommand(context: CommandContext): Command {
 }
 
 const example = (name: string): string =>
-  `freshet topics ${name} --brokers 127.0.0.1:9092 --registry http://127.0.0.1:8081`
+  `freshet topics ${name}\nfreshet topics ${name} --brokers kafka-1:9092,kafka-2:9092 --registry http://registry:8081`
 
 function checkCommand(context: CommandContext): Command {
   const command = new Command('check').description(
