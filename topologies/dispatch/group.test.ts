@@ -11,6 +11,7 @@ import { dispatchGroup } from './group.ts'
 import { DispatchRunner } from './runner.ts'
 import { identityOf, upsertOf } from './test-records.ts'
 import { ExpellableLog } from './testing/expellable-log.ts'
+import { GatedMutations } from './testing/gated-mutations.ts'
 import {
   begin,
   failTest,
@@ -164,6 +165,59 @@ test('a runner that is cut off is replaced, and does no harm when it wakes up as
   })
   expect(zombie.status().counts.deadLetters + other.status().counts.deadLetters).toBe(0)
 })
+
+test('a gained partition is not read before its mutation log: an item removed meanwhile is embedded again', async () => {
+  const first = await run('one')
+  const gated = new GatedMutations(installation.log)
+  await withWorker(installation, async () => {
+    await publish(installation, upserts(20, 'a'))
+    await expectImages(20, 'a')
+    await first.stop()
+    await removeAndSettle(await run('two'), 20)
+    gated.closeGate()
+    const again = await run('one', { log: gated.log })
+    await publish(installation, upserts(20, 'a'))
+    await expect.poll(() => gated.otherPolls, patience).toBeGreaterThan(1)
+    expect(again.status()).toMatchObject({ counts: { events: 0 }, partitions: [{ catchingUp: true }, {}, {}, {}] })
+    gated.openGate()
+    await expectImages(20, 'a')
+    expect(again.status().counts.jobs).toBe(20)
+  })
+})
+
+test('nor is one that another had while this one was cut off and did not notice', async () => {
+  const cut = new ExpellableLog(installation.log)
+  const gated = new GatedMutations(cut.log)
+  const zombie = await run('zombie', { log: gated.log })
+  await withWorker(installation, async () => {
+    await publish(installation, upserts(20, 'a'))
+    await expectImages(20, 'a')
+    await untilCommitted()
+    cut.stop()
+    gated.closeGate()
+    await cut.expel()
+    await removeAndSettle(await run('other'), 20)
+    await publish(installation, upserts(20, 'a'))
+    gated.otherPolls = 0
+    cut.goOn()
+    await expect.poll(() => gated.otherPolls, patience).toBeGreaterThan(2)
+    expect(zombie.status().counts.events).toBe(20)
+    gated.openGate()
+    await expectImages(20, 'a')
+    expect(zombie.status().counts.jobs).toBe(40)
+  })
+})
+
+/** All items are deleted, and the runner leaves when that is applied. */
+async function removeAndSettle(runner: DispatchRunner, count: number): Promise<void> {
+  await publish(
+    installation,
+    Array.from({ length: count }, (_, n) => ({ type: 'ItemDeleted', itemId: idOf(n) })),
+  )
+  await expectImages(0, '')
+  await untilCommitted()
+  await runner.stop()
+}
 
 test('a table from before the removals were collected is made anew: an item that came back is embedded', async () => {
   let skewMs = 0

@@ -7,7 +7,7 @@ import { catalogTopic, mutationTopic } from '../../schemas/topics.ts'
 import type { EventLog, LogReader } from '../event-log.ts'
 import { type Arrived, arrive, catalogOffsets } from './arrival.ts'
 import { type CatalogOffsets, requireCommitsInLog } from './check-markers.ts'
-import type { CatalogRecord, DispatchInput, DispatchState } from './dispatch-state.ts'
+import type { DispatchInput, DispatchState } from './dispatch-state.ts'
 import { dispatchGroup } from './group.ts'
 import type { ItemTable } from './item-table.ts'
 import { isPassing, type Pauses } from './passing-failure.ts'
@@ -48,9 +48,9 @@ const pollWaitMs = 1_000
  * - **flowing**: both logs are read;
  * - lost, at any time: forgotten with what was read of it, and arriving again should it come back.
  *
- * Only flowing partitions are not paused in the catalog reader; catalog records that came before the pause are held
- * until then. The catalog loop alone notices a new assignment, right after a poll, so the records in its hand are never
- * of an ownership that ended in between. `#follow` runs beside it: what stays is read meanwhile.
+ * Only flowing partitions are not paused in the catalog reader, from the moment an assignment is noticed. The catalog
+ * loop alone notices one, right after the poll in which it came, so the records in its hand are never of an ownership
+ * that ended in between. `#follow` runs beside it: what stays is read meanwhile.
  *
  * Commits are held back from the moment the reader knows of a new assignment until it is followed. Another process may
  * have owned a partition between two assignments that both hold it. When the group's commit is above our own, it has:
@@ -68,7 +68,6 @@ export class Intake {
   #assigned: ReadonlySet<Partition> = new Set()
   /** Where the mutation log ended at the assignment. */
   readonly #catchingUp = new Map<Partition, Offset>()
-  readonly #held = new Map<Partition, CatalogRecord[]>()
   #changed = Promise.withResolvers<void>()
   readonly #running = new Set<Promise<void>>()
   /** Of loops that are pausing, each under its turn. */
@@ -155,7 +154,7 @@ export class Intake {
         const unread = records.filter(one => one.offset >= this.#positionOf(one.partition))
         if (unread.length === 0) return
         const decoded = await decodeCatalog(unread, this.#ports.codecs.catalog, pauses)
-        feed({ type: 'catalog', records: decoded.filter(one => !this.#holds(one)), nowMs: this.#ports.clock() })
+        feed({ type: 'catalog', records: decoded, nowMs: this.#ports.clock() })
       },
       () => signal.aborted,
     )
@@ -165,23 +164,12 @@ export class Intake {
     return this.#options.state.partitions.get(partition)?.window.position ?? asOffset(0)
   }
 
-  /** Keeps what came before its partition flows. What is not assigned is left to the step, which ignores it. */
-  #holds(one: CatalogRecord): boolean {
-    const { partition } = one.record
-    if (!this.#assigned.has(partition) || this.#isFlowing(partition)) return false
-    const held = this.#held.get(partition)
-    if (held) held.push(one)
-    else this.#held.set(partition, [one])
-    return true
-  }
-
   /** Forgets at once what was lost. */
   #notice(reader: LogReader): void {
     const { epoch, partitions } = reader.assignment()
     if (epoch === this.#noticedEpoch) return
     this.#noticedEpoch = epoch
     this.#assigned = new Set(partitions)
-    for (const partition of this.#held.keys()) if (!this.#assigned.has(partition)) this.#held.delete(partition)
     this.#lose([...this.#options.state.partitions.keys()].filter(partition => !this.#assigned.has(partition)))
     this.control()
     this.#changed.resolve()
@@ -289,18 +277,10 @@ export class Intake {
     }, isOver)
   }
 
-  /** Partitions that flow from now on take first what was held. */
   #letFlow(): void {
     const reader = this.#mutations
     for (const [partition, end] of this.#catchingUp)
       if (reader && reader.position(partition) >= end) this.#catchingUp.delete(partition)
-    const records: CatalogRecord[] = []
-    for (const [partition, held] of this.#held) {
-      if (!this.#isFlowing(partition)) continue
-      records.push(...held)
-      this.#held.delete(partition)
-    }
-    if (records.length > 0) this.#options.feed({ type: 'catalog', records, nowMs: this.#ports.clock() })
     this.control()
   }
 

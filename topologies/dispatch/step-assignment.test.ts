@@ -2,15 +2,16 @@ import { expect, test } from 'vitest'
 import type { TestDispatcher } from './test-dispatcher.ts'
 import { DispatchTestDriver } from './test-driver.ts'
 import { identityOf, jobIdAt, upsertOf } from './test-records.ts'
-import { lamp, rebuilt, zero } from './test-scenario.ts'
+import { lamp, rebuilt, sofa, zero } from './test-scenario.ts'
 
-/** One partition and two dispatchers, of which the first has it; both know the lamp's first picture, embedded at 1. */
+/** One partition and two dispatchers, of which the first has it; both know the lamp's first picture, embedded at 2. */
 function twoWhoKnowTheLamp() {
   const driver = new DispatchTestDriver({ partitionCount: 1, dispatchers: 2 })
   const [one, other] = driver.dispatchers as [TestDispatcher, TestDispatcher]
+  driver.publish(upsertOf(sofa, 'https://a/1'))
   driver.publish(upsertOf(lamp, 'https://a/1'))
   readAll(one)
-  driver.runJob(jobIdAt(zero, driver.durable.commits.get(zero)!), 'finish')
+  for (const id of driver.jobIds()) driver.runJob(id, 'finish')
   readAll(one)
   move(driver, one, other)
   move(driver, other, one)
@@ -71,7 +72,7 @@ test('a table from before a removal that was collected since is made anew', () =
   driver.tick(driver.settings.tombstoneRetentionMs + 1)
   one.readMutations()
   driver.compact()
-  expect(driver.durable.mutations.flat().map(({ key }) => key)).toEqual(['w:0'])
+  expect(driver.durable.mutations.flat().filter(({ key }) => key.includes(lamp))).toEqual([])
   const again = driver.publish(upsertOf(lamp, 'https://a/1'))
   move(driver, one, other)
   expect(driver.jobIds()).toEqual([jobIdAt(zero, again)])
@@ -91,7 +92,7 @@ test('no job is started for an item that is deleted, however old the table and w
   driver.compact()
   move(driver, other, one)
   expect(driver.jobIds()).toEqual([])
-  expect(rebuilt(driver).size).toBe(0)
+  expect(rebuilt(driver).has(lamp)).toBe(false)
 })
 
 test('the late result of an event that nobody can read again does not stand above the image that came back', () => {
@@ -120,7 +121,7 @@ test('a zombie writes what any owner would, but no commit, and no watermark once
   expect(driver.durable.commits.get(zero)).toBe(committed)
   readAll(other)
   expect(driver.durable.commits.get(zero)).toBe(price + 1)
-  expect(rebuilt(driver).get(lamp)).toMatchObject({ a: price, o: 1, f: -1 })
+  expect(rebuilt(driver).get(lamp)).toMatchObject({ a: price, o: 2, f: -1 })
   one.follow()
   const watermarks = () => driver.history.filter(({ key }) => key === 'w:0').length
   const before = watermarks()
