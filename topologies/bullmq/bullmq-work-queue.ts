@@ -25,6 +25,9 @@ export interface BullmqWorkQueueOptions {
   readonly leaseCheckMs?: number
 }
 
+/** Redis before 7.0.8 takes 1 ms for none at all, which is for ever. */
+const shortestBlockMs = 2
+
 interface Fetched {
   readonly claimed: readonly ClaimedJob[]
   /** When the first delayed job is due, by the clock of this machine; null when none is known. */
@@ -241,7 +244,7 @@ export class BullmqWorkQueue implements WorkQueue {
   /** Until there may be a job, so long at most. One connection serves one such command at a time: they share it. */
   async #waitForJob(waitMs: number): Promise<void> {
     const isShared = this.#wait !== null
-    this.#wait ??= this.#popMarker(Math.max(waitMs, 1)).finally(() => {
+    this.#wait ??= this.#popMarker(Math.max(waitMs, shortestBlockMs)).finally(() => {
       this.#wait = null
     })
     await (isShared ? Promise.race([this.#wait, delay(waitMs, undefined, { ref: false })]) : this.#wait)
