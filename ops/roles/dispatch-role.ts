@@ -1,5 +1,8 @@
+import { randomUUID } from 'node:crypto'
 import { gauge, labels } from '../../query-gateway/prometheus-text.ts'
-import type { FreshetError } from '../../schemas/errors.ts'
+import type { FreshetError, FreshetError } from '../../schemas/errors.ts'
+import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
+import { type BeatingReplica, HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
 import { ControlLog } from '../../topologies/control/control-log.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import type { DispatchRunner, DispatchStatus } from '../../topologies/dispatch/runner.ts'
@@ -8,12 +11,13 @@ import { openDistributedLog, openDistributedWork, requireTopics } from '../distr
 import { FailureNote } from '../failure-note.ts'
 import { startFirstGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
-import { listenOn } from '../listen.ts'
+import { advertisedOrigin, listenOn } from '../listen.ts'
 import { newDispatch } from '../pipeline-parts.ts'
 import type { LogPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { ControlFollower } from './control-follower.ts'
 import { GenerationParts } from './generation-parts.ts'
+import { redriveRoutes } from './redrive-routes.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
 import { createRoleServer } from './role-server.ts'
@@ -61,8 +65,35 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
     },
     log,
   )
+  redriveRoutes(app, { runners: () => dispatchers.all(), codec: ports.codecs.deadLetters, secret: config.internalSecret })
   closers.add(() => app.close())
-  return listenOn(app, config)
+  const url = await listenOn(app, config)
+  const name = `dispatch-${randomUUID()}`
+  const heartbeats = new HeartbeatWriter({
+    log: ports.log,
+    codec: ports.codecs.heartbeats,
+    role: 'dispatch',
+    replicas: () => dispatchers.all().map(runner => speaking(name, runner)),
+    address: advertisedOrigin(config, url),
+    clock,
+    onTrouble: error => alarms.raise('heartbeats', error),
+  })
+  heartbeats.start()
+  closers.add(() => heartbeats.stop())
+  return url
+}
+
+/** A dispatcher in the words of heartbeats. */
+function speaking(name: string, runner: DispatchRunner): BeatingReplica {
+  const { generation, state: phase, partitions } = runner.status()
+  const state = phase === 'running' ? 'ready' : 'refusing'
+  const watermark = Object.fromEntries(partitions.map(each => [each.partition, each.watermark]))
+  return {
+    replica: `${name}-${generation}` as ReplicaId,
+    partitions: partitions.map(({ partition }) => partition),
+    state,
+    status: async () => ({ shard: asShardId(0), generation, state, applied: {}, watermark, indexAgeMs: 0 }),
+  }
 }
 
 /** Makes the first generation where none ever had a query. */

@@ -15,6 +15,7 @@ import { OpenLetters } from '../open-letters.ts'
 import type { LocalStores, LogPorts } from '../storage.ts'
 import { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
+import { redriveRemotely } from './remote-redrive.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
 import { modelFor, openSharedImages } from './work-role.ts'
@@ -82,7 +83,12 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
     log: ports.log,
     store: ports.keyValueStore('dead-letters'),
     codec: ports.codecs.deadLetters,
-    redrive: () => Promise.reject(new FreshetError('not-ready', 'no dispatcher is known')),
+    redrive: letter =>
+      redriveRemotely(letter, {
+        dispatchers: () => replicas.dispatchers(),
+        codec: ports.codecs.deadLetters,
+        secret: config.internalSecret,
+      }),
   })
   const depth = await polled(() => queue.depth(), alarm('queue'))
   closers.add(() => depth.close())

@@ -189,6 +189,33 @@ test('what is published is searchable on every replica, whoever dies meanwhile',
   await expect(client.item('first-8')).rejects.toMatchObject({ code: 'item-not-found' })
 }, 150_000)
 
+test('a dead letter is redriven by the dispatcher that owns its partition', async () => {
+  const late = await item('late')
+  await rm(join(scratch, 'images', 'late.jpg'))
+  await client.publish(late)
+  await expect
+    .poll(() => client.deadLetters(), { timeout: 30_000 })
+    .toMatchObject({ deadLetters: [{ itemId: 'late' }] })
+  await item('late')
+  const [letter] = (await client.deadLetters()).deadLetters
+  expect(await client.redriveDeadLetter(letter!.id)).toMatchObject({ outcome: 'queued' })
+  await expect.poll(() => found('late'), { timeout: 30_000 }).toBe('late')
+  await expect
+    .poll(() => client.status(), { timeout: 10_000 })
+    .toMatchObject({ pipeline: { deadLetters: 0, alarms: [] } })
+}, 60_000)
+
+test('every role tells probes and collectors how it is, and dispatchers and shards tell nobody else more', async () => {
+  for (const role of roles)
+    for (const path of ['/healthz', '/readyz', '/metrics'])
+      expect(await role.get(path), `${role.role}${path}`).toMatchObject({ status: 200 })
+  const [dispatcher] = roles.filter(({ role }) => role === 'dispatch')
+  const asked = await fetch(`${dispatcher!.url}/dispatch/v1/redrive`, { method: 'POST' })
+  expect(asked.status).toBe(401)
+  const [shard] = roles.filter(({ role }) => role === 'shard')
+  expect(await shard!.get('/shard/v1/g1-0-a/status')).toMatchObject({ status: 401 })
+})
+
 test('SIGTERM drains every role', async () => {
   const ended = await Promise.all(roles.map(async role => [role.role, await role.stop()] as const))
   roles = []

@@ -44,9 +44,10 @@ const lookBackRecords = 20_000
 const recordsPerPoll = 1_000
 const pollWaitMs = 250
 const retryAfterMs = 500
+const closingMs = 2_000
 
 /**
- * The replicas of other processes, by their heartbeats in the log. While the log is away, or takes no heartbeats,
+ * The replicas of other processes, and the dispatchers, by their heartbeats in the log. While the log is away, or takes no heartbeats,
  * replicas that answer stay listed: queries do not depend on the log.
  */
 export class ReplicaDirectory {
@@ -54,6 +55,7 @@ export class ReplicaDirectory {
   readonly #monotonicMs: () => number
   readonly #dropAfterMs: number
   readonly #heard = new HeardReplicas()
+  readonly #heardDispatchers = new HeardReplicas()
   readonly #listed = new Map<ReplicaId, Listed>()
   readonly #dropped = new Map<ReplicaId, string>()
   readonly #alarmed = new Set<string>()
@@ -90,6 +92,15 @@ export class ReplicaDirectory {
     return this.#replicas
   }
 
+  /** What dispatchers last said of themselves: those that are there and were heard of lately. */
+  dispatchers(): readonly Heartbeat[] {
+    const nowMs = this.#monotonicMs()
+    return [...this.#heardDispatchers.all()]
+      .filter(heard => this.#heardDispatchers.silentMs(heard, nowMs) <= this.#dropAfterMs)
+      .map(({ heartbeat }) => heartbeat)
+      .filter(({ state }) => state !== 'stopped')
+  }
+
   entries(): readonly DirectoryEntry[] {
     const nowMs = this.#monotonicMs()
     return Array.from(this.#heard.all(), heard => ({
@@ -99,10 +110,10 @@ export class ReplicaDirectory {
     }))
   }
 
-  /** Calls in hand are finished. */
+  /** Calls in hand are finished; a log that is away is not waited for. */
   async close(): Promise<void> {
     this.#closing.abort()
-    await this.#following
+    await Promise.race([this.#following, pause(closingMs, undefined, { ref: false })])
     await Promise.all([...this.#listed.values()].map(({ remote }) => remote.close()))
   }
 
@@ -167,7 +178,12 @@ export class ReplicaDirectory {
   }
 
   #hear(heartbeat: Heartbeat, appendTimeMs: number): void {
-    const hearing = this.#heard.hear(heartbeat, appendTimeMs, this.#monotonicMs())
+    const nowMs = this.#monotonicMs()
+    if (heartbeat.role === 'dispatch') {
+      this.#heardDispatchers.hear(heartbeat, appendTimeMs, nowMs)
+      return
+    }
+    const hearing = this.#heard.hear(heartbeat, appendTimeMs, nowMs)
     const { replica, address, startedAtMs, state } = heartbeat
     if (hearing !== 'rival' || state === 'stopped') return
     const { heartbeat: held } = this.#heard.get(replica)!
@@ -190,6 +206,9 @@ export class ReplicaDirectory {
   #review(): void {
     const nowMs = this.#monotonicMs()
     for (const heard of [...this.#heard.all()]) this.#reviewOne(heard, nowMs)
+    for (const heard of [...this.#heardDispatchers.all()])
+      if (this.#heardDispatchers.silentMs(heard, nowMs) > heartbeatRetentionMs)
+        this.#heardDispatchers.forget(heard.heartbeat.replica)
   }
 
   #reviewOne(heard: HeardReplica, nowMs: number): void {

@@ -162,7 +162,8 @@ const replicaStates: ReadonlySet<string> = new Set<ReplicaState>([
 
 /** A state that a newer version added is not one to send queries to. */
 function heartbeatFromAvro(fields: Omit<Heartbeat, 'type'>): Heartbeat {
-  if (fields.role !== 'shard') throw new FreshetError('bad-request', `there is no role ${fields.role}`)
+  if (fields.role !== 'shard' && fields.role !== 'dispatch')
+    throw new FreshetError('bad-request', `there is no role ${fields.role}`)
   return { type: 'Heartbeat', ...fields, state: replicaStates.has(fields.state) ? fields.state : 'refusing' }
 }
 

@@ -3,17 +3,23 @@ import { asFreshetError, type FreshetError } from '../../schemas/errors.ts'
 import { type Heartbeat, heartbeatEveryMs } from '../../schemas/heartbeat.ts'
 import { asPartition, type ReplicaId } from '../../schemas/ids.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
-import type { ReplicaState, ShardReplica } from '../../schemas/shard-api.ts'
+import type { ReplicaState, ReplicaStatus, ShardReplica } from '../../schemas/shard-api.ts'
 import { heartbeatTopic } from '../../schemas/topics.ts'
 import type { EventLog } from '../../topologies/event-log.ts'
 
 /** A replica of this process; `ShardNode` fits. */
-type BeatingReplica = Pick<ShardReplica, 'replica' | 'partitions' | 'status'> & { readonly state: ReplicaState }
+export type BeatingReplica = Pick<ShardReplica, 'replica' | 'partitions'> & {
+  readonly state: ReplicaState
+  status(): Promise<BeatingStatus>
+}
+type BeatingStatus = Pick<ReplicaStatus, 'shard' | 'generation' | 'state' | 'applied' | 'watermark' | 'indexAgeMs'>
 
 export interface HeartbeatWriterOptions {
   readonly log: Pick<EventLog, 'append'>
   readonly codec: Pick<RecordCodec<Heartbeat>, 'encode'>
-  /** The replicas of this process; asked anew each time. */
+  /** Of the process; default `shard`. */
+  readonly role?: Heartbeat['role']
+  /** The replicas of this process, or what of it speaks like one; asked anew each time. */
   readonly replicas: () => readonly BeatingReplica[]
   /** Origin under which gateways reach this process. */
   readonly address: string
@@ -91,7 +97,7 @@ export class HeartbeatWriter {
     const { shard, generation, state, applied, watermark, indexAgeMs } = await replica.status()
     return {
       type: 'Heartbeat',
-      role: 'shard',
+      role: this.#options.role ?? 'shard',
       replica: replica.replica,
       shard,
       generation,
