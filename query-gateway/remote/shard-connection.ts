@@ -57,6 +57,9 @@ export interface ShardCall {
   readonly onBegun?: () => void
 }
 
+/** Less than shards keep an idle connection: a call never finds it just being closed. */
+const idleConnectionMs = 30_000
+
 /** Why an answer, or its absence, is not believed. */
 type Distrust = 'unreachable' | 'late' | 'too-large' | 'stray' | 'foreign'
 
@@ -75,6 +78,7 @@ export class ShardConnection {
       connections,
       pipelining: 1,
       allowH2: false,
+      keepAliveMaxTimeout: idleConnectionMs,
       // Each call has one limit of its own for all of it.
       headersTimeout: 0,
       bodyTimeout: 0,

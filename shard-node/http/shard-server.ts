@@ -50,7 +50,7 @@ export const defaultShardServerLimits: ShardServerLimits = {
   drainMs: 5_000,
 }
 
-/** Longer than clients keep an idle connection, so that it is not they who find it closed under a request. */
+/** Longer than gateways keep an idle connection: a call never finds it just being closed. */
 const keepAliveMs = 75_000
 
 /** What routes work with. */
