@@ -42,7 +42,8 @@ export function createKafka(connection: KafkaConnection, clientId: string, log: 
     logLevel: log === undefined ? kafkajs.logLevel.NOTHING : kafkajs.logLevel.WARN,
     logCreator: () => (entry: LogEntry) => log?.debug(fieldsOf(entry), 'kafkajs'),
     ...(tls === undefined ? {} : { ssl: { ...tls } satisfies ConnectionOptions }),
-    ...(sasl === undefined ? {} : { sasl: sasl as SASLOptions }),
+    // A copy: kafkajs leaves the password it began with in the object.
+    ...(sasl === undefined ? {} : { sasl: { ...sasl } as SASLOptions }),
   })
 }
 
