@@ -12,6 +12,7 @@ import { DeadLetters } from '../dead-letters.ts'
 import type { EmbeddedEnvironment } from '../embedded/environment.ts'
 import type { EventLog } from '../event-log.ts'
 import type { KeyValueStore } from '../key-value-store.ts'
+import type { WorkQueue } from '../work-queue.ts'
 import { dispatchGroup } from './group.ts'
 import { type DispatchPorts, DispatchRunner } from './runner.ts'
 import { identityOf, testEpoch, testGeneration, upsertOf } from './test-records.ts'
@@ -145,6 +146,33 @@ test('a full disk holds the dispatcher up, shows in its status, and loses nothin
   expect([...folded.values()].filter(({ a, o }) => a >= 0 && o >= 0)).toHaveLength(50)
   await expect.poll(() => runner.status().error, { timeout: 5_000 }).toBeNull()
   expect(runner.status().state).toBe('running')
+})
+
+test('a queue that is away is tried again alone: the letters and records beside its jobs are not written twice', async () => {
+  const installation = await install()
+  const { log, ports } = installation
+  await begin(installation)
+  const partition = partitionOf(idOf(1), partitionCount)
+  await log.append(catalogTopic, [{ partition, key: Buffer.from(idOf(1)), value: Buffer.from('{}') }])
+  await publish(installation, [upsertOf(idOf(1), 'https://a/1')])
+  let refusals = 0
+  const queue: WorkQueue = {
+    add: jobs =>
+      refusals++ < 3 ? Promise.reject(new FreshetError('queue-unavailable', 'no Redis')) : ports.queue.add(jobs),
+    claim: (max, leaseMs, waitMs) => ports.queue.claim(max, leaseMs, waitMs),
+    renew: (jobs, leaseMs) => ports.queue.renew(jobs, leaseMs),
+    complete: jobs => ports.queue.complete(jobs),
+    retry: (job, options) => ports.queue.retry(job, options),
+    known: ids => ports.queue.known(ids),
+    depth: () => ports.queue.depth(),
+    close: () => ports.queue.close(),
+  }
+  const runner = await run({ ...ports, queue })
+  await expect.poll(() => runner.status().error?.code, { timeout: 5_000 }).toBe('queue-unavailable')
+  const records = await withWorker(installation, () => readUntilApplied(installation))
+  expect(refusals).toBe(4)
+  expect(records.filter(({ key }) => Buffer.from(key!).toString() === `a:${idOf(1)}@2`)).toHaveLength(1)
+  expect((await log.offsets(deadLetterTopic)).get(partition)).toEqual({ start: 0, end: 1 })
 })
 
 test('bytes nobody can read and work given up become dead letters that can be listed, redriven and dropped', async () => {
