@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { gauge, labels } from '../../query-gateway/prometheus-text.ts'
-import type { FreshetError, FreshetError } from '../../schemas/errors.ts'
+import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
 import { type BeatingReplica, HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
 import { ControlLog } from '../../topologies/control/control-log.ts'
@@ -65,7 +65,11 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
     },
     log,
   )
-  redriveRoutes(app, { runners: () => dispatchers.all(), codec: ports.codecs.deadLetters, secret: config.internalSecret })
+  redriveRoutes(app, {
+    runners: () => dispatchers.all(),
+    codec: ports.codecs.deadLetters,
+    secret: config.internalSecret,
+  })
   closers.add(() => app.close())
   const url = await listenOn(app, config)
   const name = `dispatch-${randomUUID()}`
