@@ -73,6 +73,27 @@ async function follow(of: Pick<EventLog, 'offsets' | 'openReader'> = log): Promi
   return directory
 }
 
+/** The heartbeat of a shard that nobody sees alive. */
+const beatOfThePast: Heartbeat = {
+  type: 'Heartbeat',
+  role: 'shard',
+  replica: 'of the past' as ReplicaId,
+  shard: asShardId(0),
+  generation,
+  address: 'http://127.0.0.1:9',
+  partitions: [],
+  state: 'ready',
+  applied: {},
+  watermarks: {},
+  indexAgeMs: 0,
+  startedAtMs: 0,
+  sequence: 0,
+  writtenAtMs: 0,
+}
+
+const append = (value: Uint8Array | null) =>
+  log.append(heartbeatTopic, [{ partition: asPartition(0), key: Buffer.from('x'), value }])
+
 const addresses = (directory: ReplicaDirectory): string[] =>
   directory.replicas().map(replica => (replica as RemoteReplica).address)
 const dropped = (directory: ReplicaDirectory): Record<string, string | null> =>
@@ -237,31 +258,29 @@ test.each([
   },
 )
 
-test('those of the past are not listed, and what is no heartbeat is passed by with an alarm', async () => {
-  const beat: Heartbeat = {
-    type: 'Heartbeat',
-    role: 'shard',
-    replica: 'of the past' as ReplicaId,
-    shard: asShardId(0),
-    generation,
-    address: 'http://127.0.0.1:9',
-    partitions: [],
-    state: 'ready',
-    applied: {},
-    watermarks: {},
-    indexAgeMs: 0,
-    startedAtMs: 0,
-    sequence: 0,
-    writtenAtMs: 0,
-  }
-  const append = (value: Uint8Array | null) =>
-    log.append(heartbeatTopic, [{ partition: asPartition(0), key: Buffer.from('x'), value }])
+test('dispatchers are no replicas, and are told until they stop', async () => {
+  const directory = await follow()
+  const beat: Heartbeat = { ...beatOfThePast, role: 'dispatch', replica: 'dispatch-1' as ReplicaId }
   await append(codecs.heartbeats.encode(beat))
+  await expect.poll(() => directory.dispatchers()).toEqual([beat])
+  expect([directory.replicas(), directory.entries()]).toEqual([[], []])
+  passedMs += 11_000
+  expect(directory.dispatchers()).toEqual([])
+  await append(codecs.heartbeats.encode({ ...beat, sequence: 1 }))
+  await expect.poll(() => directory.dispatchers()).toHaveLength(1)
+  await append(codecs.heartbeats.encode({ ...beat, sequence: 2, state: 'stopped' }))
+  await expect.poll(() => directory.dispatchers()).toEqual([])
+})
+
+test('those of the past are not listed, and what is no heartbeat is passed by with an alarm', async () => {
+  await append(codecs.heartbeats.encode(beatOfThePast))
   environment.now += 60_000
   await append(null)
   await append(Buffer.from('garbage'))
-  await append(codecs.heartbeats.encode({ ...beat, replica: 'odd' as ReplicaId, address: 'file:///etc/passwd' }))
-  await append(codecs.heartbeats.encode({ ...beat, replica: 'odd' as ReplicaId, address: 'http://host/path' }))
+  await append(
+    codecs.heartbeats.encode({ ...beatOfThePast, replica: 'odd' as ReplicaId, address: 'file:///etc/passwd' }),
+  )
+  await append(codecs.heartbeats.encode({ ...beatOfThePast, replica: 'odd' as ReplicaId, address: 'http://host/path' }))
   const shard = await startShard('a')
   const directory = await follow()
   await expect.poll(() => addresses(directory)).toEqual([shard.address])

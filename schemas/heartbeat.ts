@@ -4,8 +4,8 @@ import type { ReplicaState } from './shard-api.ts'
 /**
  * What a replica says of itself once a second and at each change of state. Topic `freshet.heartbeats`, keyed by
  * replica. Gateways find replicas by it. A dispatcher speaks of itself in the same way: its name stands for the
- * replica, its partitions are those assigned to it, and it has no shard. Times are of the replica's own clock, which may be wrong: only their
- * differences mean something to others, who otherwise go by the append times of the log.
+ * replica, its partitions are those assigned to it, and it has no shard. Times are of the replica's own clock, which
+ * may be wrong: only their differences mean something to others, who otherwise go by the append times of the log.
  */
 export interface Heartbeat {
   readonly type: 'Heartbeat'

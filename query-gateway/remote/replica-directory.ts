@@ -47,8 +47,8 @@ const retryAfterMs = 500
 const closingMs = 2_000
 
 /**
- * The replicas of other processes, and the dispatchers, by their heartbeats in the log. While the log is away, or takes no heartbeats,
- * replicas that answer stay listed: queries do not depend on the log.
+ * The replicas of other processes, and the dispatchers, by their heartbeats in the log. While the log is away, or takes
+ * no heartbeats, replicas that answer stay listed: queries do not depend on the log.
  */
 export class ReplicaDirectory {
   readonly #options: ReplicaDirectoryOptions

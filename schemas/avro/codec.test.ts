@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { CatalogEvent, ItemUpserted } from '../catalog-event.ts'
 import { FreshetError } from '../errors.ts'
+import type { Heartbeat } from '../heartbeat.ts'
 import type { ObjectsPut, Watermark } from '../mutation.ts'
 import type { RecordCodec } from '../record-codec.ts'
 import {
@@ -257,6 +258,13 @@ describe('evolution', () => {
     const value = Buffer.from(codecs.catalog.encode(upsert)).subarray(5)
     const read = next.fromBuffer(value, next.createResolver(before))
     expect(read['freshet.ItemUpserted']).toMatchObject({ itemId: upsert.itemId, colour: null })
+  })
+
+  test('a state of a replica that a newer version added is not one to send queries to; a role is nobody', () => {
+    const [beat] = fc.sample(arbitraryHeartbeat, { numRuns: 1, seed: 4 }) as [Heartbeat]
+    const written = (more: object) => codecs.heartbeats.encode({ ...beat, ...more })
+    expect(codecs.heartbeats.decode(written({ state: 'resting' })).state).toBe('refusing')
+    expect(codeOf(() => codecs.heartbeats.decode(written({ role: 'cook' })))).toBe('record-undecodable')
   })
 
   test('an error code and a stage that a newer version added read as the general ones', async () => {

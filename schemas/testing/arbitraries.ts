@@ -302,7 +302,7 @@ export const arbitraryReplicaState: fc.Arbitrary<ReplicaState> = fc.constantFrom
 
 export const arbitraryHeartbeat: fc.Arbitrary<Heartbeat> = plain({
   type: fc.constant('Heartbeat' as const),
-  role: fc.constant('shard' as const),
+  role: fc.constantFrom<Heartbeat['role'][]>('shard', 'dispatch'),
   replica: text.map(name => name as ReplicaId),
   shard: count.map(number => number as ShardId),
   generation: arbitraryGeneration,
