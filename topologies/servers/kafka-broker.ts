@@ -121,9 +121,9 @@ export class KafkaBroker {
     if (failed !== undefined) throw failed.reason
   }
 
-  /** Ends every node; a temporary directory is gone afterwards. */
+  /** Ends every node; a temporary directory is gone afterwards, so then there is no need for the good order of SIGTERM. */
   async stop(): Promise<void> {
-    await Promise.all([...this.#processes.values()].map(process => process.stop()))
+    await Promise.all([...this.#processes.values()].map(each => (this.#isTemporary ? each.kill() : each.stop())))
     if (this.#isTemporary) await rm(this.directory, { recursive: true, force: true })
   }
 
