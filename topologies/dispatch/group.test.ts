@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition } from '../../schemas/ids.ts'
 import { partitionOf } from '../../schemas/partition.ts'
 import { catalogTopic, deadLetterTopic } from '../../schemas/topics.ts'
@@ -46,14 +47,16 @@ afterEach(async () => {
 interface RunOptions {
   readonly log?: EventLog
   readonly clock?: () => number
+  readonly onFailure?: (error: FreshetError) => void
 }
 
 /** One process of the group, with a table of its own. */
-async function run(table: string, { log = installation.log, clock = Date.now }: RunOptions = {}) {
+async function run(table: string, options: RunOptions = {}) {
+  const { log = installation.log, clock = Date.now, onFailure = failTest } = options
   const { environment, ports } = installation
   const runner = new DispatchRunner(
     { ...ports, log, clock, table: openKeyValueStore(environment, table) },
-    { settings, partitions: 'group', onFailure: failTest, tickMs: 20 },
+    { settings, partitions: 'group', onFailure, tickMs: 20 },
   )
   started.push(runner)
   await runner.start()
@@ -218,6 +221,28 @@ async function removeAndSettle(runner: DispatchRunner, count: number): Promise<v
   await untilCommitted()
   await runner.stop()
 }
+
+test('a runner that fails leaves its partitions to the others', async () => {
+  const failed = Promise.withResolvers<FreshetError>()
+  const append = async () => {
+    throw new FreshetError('access-denied', 'may not write')
+  }
+  const { log } = installation
+  const readOnly: EventLog = {
+    ensureTopic: spec => log.ensureTopic(spec),
+    topicSpec: topic => log.topicSpec(topic),
+    partitionCount: topic => log.partitionCount(topic),
+    append,
+    offsets: topic => log.offsets(topic),
+    openReader: options => log.openReader(options),
+    committed: (group, topic) => log.committed(group, topic),
+    close: () => log.close(),
+  }
+  const other = await run('other')
+  await run('failing', { log: readOnly, onFailure: failed.resolve })
+  expect((await failed.promise).code).toBe('access-denied')
+  await expect.poll(() => flowingOf(other), patience).toEqual([0, 1, 2, 3])
+})
 
 test('a table from before the removals were collected is made anew: an item that came back is embedded', async () => {
   let skewMs = 0

@@ -92,7 +92,7 @@ export class Intake {
     return this.#catchingUp.has(partition)
   }
 
-  /** Takes over what is assigned at once, begins to read. @throws FreshetError `topic-epoch` | `topic-mismatch` | `topic-missing` | `offset-out-of-range` | storage codes */
+  /** Takes in what is assigned at once, begins to read. @throws FreshetError `topic-epoch` | `topic-mismatch` | `topic-missing` | `offset-out-of-range` | storage codes */
   async open(): Promise<void> {
     const { log } = this.#ports
     const { state, partitions } = this.#options
@@ -112,10 +112,10 @@ export class Intake {
     this.#track(this.#followAssignment())
   }
 
-  /** Ends when reading has ended: the signal was given before. */
+  /** Leaves the group, resolves when reading has ended; the signal was given before. Repeatable. */
   async close(): Promise<void> {
     this.#changed.resolve()
-    await Promise.all([this.#catalog?.close(), this.#mutations?.close()])
+    await Promise.allSettled([this.#catalog?.close(), this.#mutations?.close()])
     await Promise.all(this.#running)
   }
 

@@ -61,7 +61,7 @@ export interface DispatchStatus {
   readonly error: FreshetError | null
   /** Reading the catalog is paused by backpressure. */
   readonly paused: boolean
-  /** Grows with each reassignment followed; 0 before the first. */
+  /** Of the assignment that is followed: grows with each; 0 before the first. */
   readonly assignmentEpoch: number
   /** Those assigned to this process, no others: of each partition only the owner tells the watermark. */
   readonly partitions: readonly DispatchPartitionStatus[]
@@ -77,8 +77,9 @@ export interface DispatchStatus {
 const sweepItems = 256
 
 /**
- * One generation's dispatch instance: reads the catalog and the generation's mutation log, passes what it reads
- * through the step, writes what the step wants. States: stopped → running → draining → stopped; running → failed.
+ * One generation's dispatch instance, or one of the processes that share it: reads the catalog and the generation's
+ * mutation log (`Intake`), passes what it reads through the step, writes what the step wants (`EffectWriter`).
+ * States: stopped → running → draining → stopped; running → failed.
  */
 export class DispatchRunner {
   readonly #ports: DispatchPorts
@@ -237,6 +238,8 @@ export class DispatchRunner {
     this.#phase = 'failed'
     this.#stopping.abort()
     if (this.#timer) clearInterval(this.#timer)
+    // Others of the group get its partitions now, not when this process ends.
+    void this.#intake.close()
     this.#options.onFailure(error)
   }
 }

@@ -264,7 +264,7 @@ describe('completion', () => {
 })
 
 test('partitions that are lost are forgotten, those that stay keep their windows', () => {
-  const driver = new DispatchTestDriver({ partitionCount: 2 })
+  const driver = new DispatchTestDriver({ partitionCount: 2, dispatchers: 2 })
   const offset = driver.publish(upsertOf(lamp, 'https://a/1'))
   driver.readCatalog()
   const kept = partitionOf(lamp, 2)

@@ -115,6 +115,7 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
   }
 
   async close(): Promise<void> {
+    if (this.#isClosed) return
     this.#isClosed = true
     this.#topic.listeners.delete(this.#onAppend)
     this.#onClose()
