@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { link, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 
@@ -132,12 +132,24 @@ async function takeLock(path: string): Promise<void> {
   await writeFile(own, String(process.pid))
   try {
     while (!(await linked(own, path))) {
-      const owner = Number(await readFile(path, 'utf8').catch(() => ''))
-      if (owner > 0 && !isAlive(owner)) await rm(path, { force: true })
+      if (await isAbandoned(path)) await rm(path, { force: true })
       else await new Promise(resolve => setTimeout(resolve, pollEveryMs))
     }
   } finally {
     await rm(own, { force: true })
+  }
+}
+
+/** A lock older than any fetch is abandoned too: its owner's pid may belong to another by now. */
+async function isAbandoned(path: string): Promise<boolean> {
+  try {
+    const owner = Number(await readFile(path, 'utf8'))
+    // The time of the last link to the file, which is when it became the lock.
+    const { ctimeMs } = await stat(path)
+    return !isAlive(owner) || Date.now() - ctimeMs > fetchWithinMs + 60_000
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
   }
 }
 
