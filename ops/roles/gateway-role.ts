@@ -3,6 +3,7 @@ import { createGateway } from '../../query-gateway/gateway.ts'
 import type { GatewayPorts, PipelineStatus } from '../../query-gateway/ports.ts'
 import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
 import { FreshetError } from '../../schemas/errors.ts'
+import { catalogTopic } from '../../schemas/topics.ts'
 import { DeadLetters } from '../../topologies/dead-letters.ts'
 import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
 import { Alarms } from '../alarms.ts'
@@ -51,7 +52,10 @@ interface GatewayRoleParts {
   /** Asked in the background: queries and status go on without Redis, and status without Kafka. */
   readonly depth: Polled<QueueDepth>
   readonly openLetters: Polled<number>
+  readonly catalogEnds: Polled<CatalogOffsets>
 }
+
+type CatalogOffsets = Awaited<ReturnType<GatewayPorts['log']['offsets']>>
 
 const askEveryMs = 1_000
 
@@ -95,7 +99,9 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   const letters = new OpenLetters(deadLetters, clock)
   const openLetters = await polled(() => letters.count(), alarm('dead letters'))
   closers.add(() => openLetters.close())
-  return { ports, model, images, alarms, control, replicas, deadLetters, depth, openLetters }
+  const catalogEnds = await polled(() => ports.log.offsets(catalogTopic), alarm('catalog'))
+  closers.add(() => catalogEnds.close())
+  return { ports, model, images, alarms, control, replicas, deadLetters, depth, openLetters, catalogEnds }
 }
 
 function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => void): Promise<Polled<T>> {
@@ -106,7 +112,11 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
   const { ports, model, images, control, replicas } = parts
   const { log, codecs, partitions, topicEpoch } = ports
   return {
-    log,
+    log: {
+      append: (topic, records) => log.append(topic, records),
+      // Metrics alone ask for them, and shall be told also while the log is away.
+      offsets: async () => parts.catalogEnds.value ?? new Map(),
+    },
     catalogCodec: codecs.catalog,
     engagementCodec: codecs.engagement,
     partitions,

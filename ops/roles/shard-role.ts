@@ -7,17 +7,22 @@ import { createShardServer } from '../../shard-node/http/shard-server.ts'
 import type { ShardNode } from '../../shard-node/shard-node.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import { openDataDirectory } from '../../topologies/embedded/data-directory.ts'
+import type { EventLog } from '../../topologies/event-log.ts'
 import { Alarms } from '../alarms.ts'
 import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
 import { advertisedOrigin, listenOn } from '../listen.ts'
 import { openShard } from '../pipeline-parts.ts'
-import type { LogPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { ControlFollower } from './control-follower.ts'
 import { GenerationParts } from './generation-parts.ts'
+import { Polled } from './polled.ts'
 import { clock, type RoleContext } from './role.ts'
 import { shardRoleDirectory } from './role-directory.ts'
+
+type CatalogOffsets = Awaited<ReturnType<EventLog['offsets']>>
+
+const endsEveryMs = 1_000
 
 /** `freshet shard`: one replica of one shard, of each generation. */
 export async function startShardRole(context: RoleContext): Promise<string> {
@@ -47,11 +52,18 @@ export async function startShardRole(context: RoleContext): Promise<string> {
     onFailure: failures.by(`shard ${number}`),
   })
   closers.add(() => replicas.close())
+  // In the background: metrics are told also while the log is away.
+  const catalogEnds = await Polled.start({
+    ask: () => ports.log.offsets(catalogTopic),
+    everyMs: endsEveryMs,
+    onTrouble: error => alarms.raise('catalog', error),
+  })
+  closers.add(() => catalogEnds.close())
   const app = createShardServer({
     replicas: () => replicas.all(),
     failure: () => failures.first,
     secret: config.internalSecret,
-    metrics: () => metricsText(replicas.all(), ports),
+    metrics: () => metricsText(replicas.all(), catalogEnds.value),
     logger: log,
   })
   closers.add(() => app.close())
@@ -76,13 +88,11 @@ export async function startShardRole(context: RoleContext): Promise<string> {
   return url
 }
 
-async function metricsText(nodes: readonly ShardNode[], { log }: LogPorts): Promise<string> {
+async function metricsText(nodes: readonly ShardNode[], ends: CatalogOffsets | null): Promise<string> {
   const shards = await replicaViews(nodes)
-  // Without the log there is no lag to tell; the rest is as true as ever.
-  const ends = await log.offsets(catalogTopic).catch(() => new Map())
   const lines = [
     ...gauge('freshet_refused_records', [['', nodes.reduce((sum, { refusedRecords }) => sum + refusedRecords, 0)]]),
-    ...replicaLines({ shards }, ends),
+    ...replicaLines({ shards }, ends ?? new Map()),
   ]
   return `${lines.join('\n')}\n`
 }

@@ -29,6 +29,13 @@ test('a new directory is made with its format version, and opens again', async (
   await (await openDataDirectory(nested)).close()
 })
 
+test('the folders of the local servers and of the roles do not keep a directory from being made', async () => {
+  await mkdir(join(path, 'stack'))
+  await mkdir(join(path, 'roles'))
+  await openOnce()
+  expect(await format()).toBe('1\n')
+})
+
 test('opening twice in one process is refused as well, and closing frees it', async () => {
   const opened = await openDataDirectory(path)
   await expect(openDataDirectory(path)).rejects.toMatchObject({ code: 'data-locked', details: { pid: process.pid } })

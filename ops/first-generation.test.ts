@@ -1,0 +1,52 @@
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openCodecs, registerSchemas } from '../schemas/avro/codec.ts'
+import type { Fingerprint, TopicEpoch } from '../schemas/ids.ts'
+import { MemorySchemaDirectory } from '../schemas/testing/memory-schema-directory.ts'
+import { ControlLog } from '../topologies/control/control-log.ts'
+import { EmbeddedEventLog } from '../topologies/embedded/embedded-event-log.ts'
+import { TemporaryEnvironment } from '../topologies/embedded/testing/temporary-environment.ts'
+import { parseConfig } from './config.ts'
+import { startFirstGeneration } from './first-generation.ts'
+import type { LogPorts } from './storage.ts'
+import { topicSpecs } from './topic-set-up.ts'
+
+const { config } = parseConfig({ machine: { cores: 2 }, workingDir: '/', environment: {}, flags: { shards: '2' } })
+const model = { model: 'v1', fingerprint: 'f'.repeat(64) as Fingerprint, dims: 256 }
+
+let environment: TemporaryEnvironment
+let ports: LogPorts
+
+beforeEach(async () => {
+  environment = await TemporaryEnvironment.create()
+  const log = new EmbeddedEventLog(await environment.open())
+  const schemas = new MemorySchemaDirectory()
+  await registerSchemas(schemas)
+  for (const spec of topicSpecs(config)) await log.ensureTopic(spec)
+  const topicEpoch = '00000000000000aa' as TopicEpoch
+  ports = { log, codecs: await openCodecs(schemas), partitions: config.partitions, topicEpoch }
+})
+
+afterEach(async () => {
+  await ports.log.close()
+  await environment.dispose()
+})
+
+test('of processes that make it at once, each record counts once and all get the same answer', async () => {
+  const names = ['a', 'b', 'c', 'd']
+  const clock = () => 1_000
+  const made = await Promise.all(names.map(by => startFirstGeneration({ config, ports, model, by, clock })))
+  expect(new Set(made.map(status => JSON.stringify(status))).size).toBe(1)
+  expect(made[0]).toMatchObject({ state: 'active', share: 1, started: { generation: 'g1', shards: 2 } })
+  const control = new ControlLog({ log: ports.log, codec: ports.codecs.control })
+  const { models, generations } = await control.refresh()
+  expect([models.size, generations.size]).toEqual([1, 1])
+})
+
+test('another model is refused', async () => {
+  const options = { config, ports, by: 'a', clock: () => 1_000 }
+  await startFirstGeneration({ ...options, model })
+  const other = { ...model, fingerprint: 'e'.repeat(64) as Fingerprint }
+  await expect(startFirstGeneration({ ...options, model: other })).rejects.toMatchObject({
+    code: 'fingerprint-mismatch',
+  })
+})
