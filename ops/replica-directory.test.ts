@@ -15,6 +15,8 @@ import { TemporaryEnvironment } from '../topologies/embedded/testing/temporary-e
 import type { EventLog } from '../topologies/event-log.ts'
 import { ShardProcess } from './testing/shard-process.ts'
 
+/** Patient: the machine may be busy. */
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 })
 const hourMs = 3_600_000
 const generation = 'g1' as Generation
 const lamp = parseItemId('lamp')
@@ -94,6 +96,10 @@ const beatOfThePast: Heartbeat = {
 const append = (value: Uint8Array | null) =>
   log.append(heartbeatTopic, [{ partition: asPartition(0), key: Buffer.from('x'), value }])
 
+/** The log holds a heartbeat. */
+const heardInLog = () =>
+  eventually(async () => (await log.offsets(heartbeatTopic)).get(asPartition(0))?.end).toBeGreaterThan(0)
+
 const addresses = (directory: ReplicaDirectory): string[] =>
   directory.replicas().map(replica => (replica as RemoteReplica).address)
 const dropped = (directory: ReplicaDirectory): Record<string, string | null> =>
@@ -107,12 +113,12 @@ const search = (directory: ReplicaDirectory, signal = AbortSignal.timeout(5_000)
 test('replicas are found, those of later too, and queries reach them', async () => {
   const first = await startShard('a')
   first.table.hits = [hit('lamp', 0.5)]
-  await expect.poll(async () => (await log.offsets(heartbeatTopic)).get(asPartition(0))?.end).toBeGreaterThan(0)
+  await heardInLog()
   const directory = await follow()
   expect(addresses(directory)).toEqual([first.address])
   expect((await search(directory)).hits.map(({ hit: { itemId } }) => itemId)).toEqual(['lamp'])
   const second = await startShard('b')
-  await expect.poll(() => addresses(directory)).toEqual([first.address, second.address])
+  await eventually(() => addresses(directory)).toEqual([first.address, second.address])
   expect(directory.replicas()[1]).toMatchObject({ replica: 'b', shard: 0, generation, partitions: allPartitions })
 })
 
@@ -120,11 +126,11 @@ test('a replica that is behind is told as such from the first query on', async (
   const shard = await startShard('a')
   shard.table.state = 'catching-up'
   const directory = await follow()
-  await expect.poll(() => directory.replicas()[0]?.reported?.state).toBe('catching-up')
+  await eventually(() => directory.replicas()[0]?.reported?.state).toBe('catching-up')
   shard.table.hits = [hit('lamp', 0.5)]
   expect(await search(directory)).toMatchObject({ degraded: ['shard-not-ready'], coverage: { answered: 1, total: 1 } })
   shard.table.state = 'ready'
-  await expect.poll(() => directory.replicas()[0]?.reported?.state).toBe('ready')
+  await eventually(() => directory.replicas()[0]?.reported?.state).toBe('ready')
   expect((await search(directory)).degraded).toEqual([])
 })
 
@@ -132,13 +138,13 @@ describe.each([0, hourMs, -hourMs])('a shard killed, and back with a clock %i ms
   test('is reached at its new address, as another replica than before', async () => {
     const before = await startShard('a')
     const directory = await follow()
-    await expect.poll(() => addresses(directory)).toEqual([before.address])
+    await eventually(() => addresses(directory)).toEqual([before.address])
     const [old] = directory.replicas()
     await before.kill()
     await expect(old!.status()).rejects.toMatchObject({ code: 'replica-unavailable' })
     const after = await startShard('a', skewMs)
     after.table.hits = [hit('lamp', 0.5)]
-    await expect.poll(() => addresses(directory)).toEqual([after.address])
+    await eventually(() => addresses(directory)).toEqual([after.address])
     expect(directory.replicas()[0]).not.toBe(old)
     expect((await search(directory)).hits).toHaveLength(1)
     expect(alarms).toEqual([])
@@ -148,29 +154,29 @@ describe.each([0, hourMs, -hourMs])('a shard killed, and back with a clock %i ms
 test('one that is silent and does not answer is dropped with the reason, and taken back when it is heard again', async () => {
   const [dead, alive] = [await startShard('dead'), await startShard('alive')]
   const directory = await follow()
-  await expect.poll(() => addresses(directory)).toHaveLength(2)
+  await eventually(() => addresses(directory)).toHaveLength(2)
   await dead.kill()
   passedMs += 11_000
-  await expect.poll(() => addresses(directory)).toEqual([alive.address])
+  await eventually(() => addresses(directory)).toEqual([alive.address])
   expect(dropped(directory)).toMatchObject({
     alive: null,
     dead: expect.stringMatching(/^it was not heard of for 11\.\d s, and it does not answer: /),
   })
   const back = await startShard('dead')
-  await expect.poll(() => addresses(directory)).toEqual([alive.address, back.address])
+  await eventually(() => addresses(directory)).toEqual([alive.address, back.address])
   expect(dropped(directory)).toEqual({ alive: null, dead: null })
 })
 
 test('while the log takes no heartbeats, replicas that answer stay', async () => {
   const shards = [await startShard('a'), await startShard('b')]
   const directory = await follow()
-  await expect.poll(() => addresses(directory)).toHaveLength(2)
+  await eventually(() => addresses(directory)).toHaveLength(2)
   for (const shard of shards) shard.reachesLog = false
-  for (const shard of shards) await expect.poll(() => shard.troubles).toEqual(['the log is away'])
+  for (const shard of shards) await eventually(() => shard.troubles).toEqual(['the log is away'])
   await shards[1]!.kill()
   for (let i = 0; i < 3; i++) {
     passedMs += 11_000
-    await expect.poll(() => addresses(directory)).toEqual([shards[0]!.address])
+    await eventually(() => addresses(directory)).toEqual([shards[0]!.address])
   }
   shards[0]!.reachesLog = true
   await expect
@@ -202,21 +208,21 @@ test('while the log cannot be read, replicas stay, and what was missed is read a
   }
   const first = await startShard('a')
   const directory = await follow(flaky)
-  await expect.poll(() => addresses(directory)).toEqual([first.address])
+  await eventually(() => addresses(directory)).toEqual([first.address])
   isAway = true
-  await expect.poll(() => alarms.map(({ code }) => code)).toEqual(['log-unavailable'])
+  await eventually(() => alarms.map(({ code }) => code)).toEqual(['log-unavailable'])
   const second = await startShard('b')
   passedMs += 30_000
   expect(addresses(directory)).toEqual([first.address])
   isAway = false
-  await expect.poll(() => addresses(directory)).toEqual([first.address, second.address])
+  await eventually(() => addresses(directory)).toEqual([first.address, second.address])
   expect(alarms).toHaveLength(1)
 })
 
 test('a replica that drains is left at once, and its searches in hand are finished', async () => {
   const shard = await startShard('a')
   const directory = await follow()
-  await expect.poll(() => addresses(directory)).toHaveLength(1)
+  await eventually(() => addresses(directory)).toHaveLength(1)
   shard.table.hits = [hit('lamp', 0.5)]
   const gate = Promise.withResolvers<void>()
   const answer = shard.table.search.bind(shard.table)
@@ -230,7 +236,7 @@ test('a replica that drains is left at once, and its searches in hand are finish
   const listened = expect(listening).rejects.toMatchObject({ code: 'replica-unavailable' })
   await replica!.registers(lamp)
   const drained = shard.drain()
-  await expect.poll(() => addresses(directory)).toEqual([])
+  await eventually(() => addresses(directory)).toEqual([])
   expect(dropped(directory)).toEqual({ a: 'it was stopped' })
   gate.resolve()
   expect((await searching).hits).toHaveLength(1)
@@ -246,11 +252,12 @@ test.each([
   'of two processes with one name, clocks %i and %i ms off, the later one is used and an alarm tells',
   async (...skews) => {
     const older = await startShard('a', skews[0])
+    await heardInLog()
     environment.now += 5_000
     const newer = await startShard('a', skews[1])
-    await expect.poll(() => newer.table.searches).toEqual([])
+    await eventually(() => newer.table.searches).toEqual([])
     const directory = await follow()
-    await expect.poll(() => alarms.map(({ code }) => code)).toEqual(['config-invalid'])
+    await eventually(() => alarms.map(({ code }) => code)).toEqual(['config-invalid'])
     expect(addresses(directory)).toEqual([newer.address])
     expect(alarms[0]?.message).toBe(
       `two processes call themselves a: ${older.address}, and ${newer.address}, which began later and is used`,
@@ -262,14 +269,14 @@ test('dispatchers are no replicas, and are told until they stop', async () => {
   const directory = await follow()
   const beat: Heartbeat = { ...beatOfThePast, role: 'dispatch', replica: 'dispatch-1' as ReplicaId }
   await append(codecs.heartbeats.encode(beat))
-  await expect.poll(() => directory.dispatchers()).toEqual([beat])
+  await eventually(() => directory.dispatchers()).toEqual([beat])
   expect([directory.replicas(), directory.entries()]).toEqual([[], []])
   passedMs += 11_000
   expect(directory.dispatchers()).toEqual([])
   await append(codecs.heartbeats.encode({ ...beat, sequence: 1 }))
-  await expect.poll(() => directory.dispatchers()).toHaveLength(1)
+  await eventually(() => directory.dispatchers()).toHaveLength(1)
   await append(codecs.heartbeats.encode({ ...beat, sequence: 2, state: 'stopped' }))
-  await expect.poll(() => directory.dispatchers()).toEqual([])
+  await eventually(() => directory.dispatchers()).toEqual([])
 })
 
 test('those of the past are not listed, and what is no heartbeat is passed by with an alarm', async () => {
@@ -283,7 +290,7 @@ test('those of the past are not listed, and what is no heartbeat is passed by wi
   await append(codecs.heartbeats.encode({ ...beatOfThePast, replica: 'odd' as ReplicaId, address: 'http://host/path' }))
   const shard = await startShard('a')
   const directory = await follow()
-  await expect.poll(() => addresses(directory)).toEqual([shard.address])
+  await eventually(() => addresses(directory)).toEqual([shard.address])
   expect(dropped(directory)).toEqual({
     a: null,
     'of the past': expect.stringMatching(/^it was not heard of for 60\.0 s/),

@@ -24,6 +24,8 @@ const identity = {
 } as const
 const request: ShardSearchRequest = { generation: identity.generation, fingerprint, vector: unitVector, k: 3 }
 const result: ShardSearchResult = { hits: [hit('lamp', 0.5)], watermarks: {}, indexAgeMs: 0, plan: 'graph' }
+/** Patient: the machine may be busy. */
+const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 })
 const goodText = searchResultWire.encode(result)
 
 let server: Server | SocketServer | null = null
@@ -243,7 +245,7 @@ test('closing lets calls in hand finish, ends waits, and takes no more calls', a
   const waiting = good.changed('lamp' as ItemId, new AbortController().signal)
   const waited = expect(waiting).rejects.toMatchObject({ code: 'replica-unavailable' })
   const searching = good.search(request)
-  await expect.poll(() => held.length).toBe(1)
+  await eventually(() => held.length).toBe(1)
   const closing = good.close()
   await waited
   held[0]?.()
