@@ -44,8 +44,13 @@ export class ServerProcess {
     })
     await spawned(child, options)
     const server = new ServerProcess(options.name, child, child.stdout, child.stderr)
-    await server.#untilReady(options)
-    return server
+    try {
+      await server.#untilReady(options)
+      return server
+    } catch (error) {
+      await server.kill()
+      throw error
+    }
   }
 
   private constructor(name: string, child: ChildProcess, stdout: Readable, stderr: Readable) {
@@ -69,11 +74,6 @@ export class ServerProcess {
   /** null while it runs, and when a signal ended it. */
   get exitCode(): number | null {
     return this.#child.exitCode
-  }
-
-  /** Resolves when the process is gone, for whatever reason. */
-  get exited(): Promise<void> {
-    return this.#exited
   }
 
   /** The last lines it printed, both streams. */
@@ -113,10 +113,7 @@ export class ServerProcess {
         throw this.#failure(`exited with ${this.#child.exitCode ?? this.#child.signalCode} before it was ready`)
       }
       if (await isReady(this.output())) return
-      if (performance.now() > deadlineMs) {
-        await this.kill()
-        throw this.#failure(`was not ready within ${readyWithinMs} ms`)
-      }
+      if (performance.now() > deadlineMs) throw this.#failure(`was not ready within ${readyWithinMs} ms`)
       await new Promise(resolve => setTimeout(resolve, pollEveryMs))
     }
   }
