@@ -80,7 +80,7 @@ export class TestDispatcher {
       if (last) this.#catalogRead.set(partition, asOffset(last.record.offset + 1))
       return read
     })
-    this.#feed({ type: 'catalog', records, nowMs: this.#world.nowMs })
+    this.feed({ type: 'catalog', records, nowMs: this.#world.nowMs })
   }
 
   /** Reads up to `count` records of each mutation partition. */
@@ -92,7 +92,7 @@ export class TestDispatcher {
       else this.#catchingUp.delete(partition)
       return read
     })
-    this.#feed({ type: 'mutations', records, nowMs: this.#world.nowMs })
+    this.feed({ type: 'mutations', records, nowMs: this.#world.nowMs })
     for (const [partition, end] of this.#catchingUp)
       if (this.#mutationsRead.get(partition)! >= end) this.#catchingUp.delete(partition)
   }
@@ -100,9 +100,9 @@ export class TestDispatcher {
   /** Its timer fires. */
   tick(): void {
     const { nowMs, catalogEnds: ends } = this.#world
-    this.#feed({ type: 'tick', nowMs })
-    this.#feed({ type: 'ends', ends, nowMs })
-    this.#feed({ type: 'sweep', itemIds: [...new Set([...this.table.keys(), ...this.#changes.keys()])], nowMs })
+    this.feed({ type: 'tick', nowMs })
+    this.feed({ type: 'ends', ends, nowMs })
+    this.feed({ type: 'sweep', itemIds: [...new Set([...this.table.keys(), ...this.#changes.keys()])], nowMs })
   }
 
   /** The writes in flight become durable, and before them, as a checkpoint, the changes of earlier ones. */
@@ -114,7 +114,7 @@ export class TestDispatcher {
       for (const one of effects) this.#world.persist(one, () => true)
       this.#written.push(...effects)
       const letters = effects.flatMap(one => one.letters)
-      if (letters.length > 0) this.#feed({ type: 'lettersWritten', letters, nowMs: this.#world.nowMs })
+      if (letters.length > 0) this.feed({ type: 'lettersWritten', letters, nowMs: this.#world.nowMs })
     }
     this.#commit()
   }
@@ -143,7 +143,15 @@ export class TestDispatcher {
   }
 
   feed(input: DispatchInput): Effects {
-    return this.#feed(input)
+    const effects = step(this.#state, input)
+    if (effects.flow) this.paused = effects.flow === 'pause'
+    this.stop ??= effects.stop
+    this.#world.onJobs(effects.jobs)
+    for (const [itemId, entry] of effects.table) this.#changes.set(itemId, entry)
+    for (const [partition, offset] of effects.commits) this.#commits.set(partition, offset)
+    this.#inFlight.push(effects)
+    if (!this.#world.heldWrites) this.flush()
+    return effects
   }
 
   #assign(lost: readonly Partition[]): void {
@@ -159,7 +167,7 @@ export class TestDispatcher {
         partition => [partition, commits.get(partition) ?? asOffset(0)] as const,
       ),
     )
-    this.#feed({ type: 'assignment', lost, gained: [], committed, nowMs: this.#world.nowMs })
+    this.feed({ type: 'assignment', lost, gained: [], committed, nowMs: this.#world.nowMs })
     const gained = this.#world
       .partitionsOf(this.#number)
       .filter(partition => !this.#state.partitions.has(partition))
@@ -169,7 +177,7 @@ export class TestDispatcher {
       this.#mutationsRead.set(partition, mutationsFrom.next)
       this.#catchUp(partition)
     }
-    this.#feed({ type: 'assignment', lost: [], gained, committed: new Map(), nowMs: this.#world.nowMs })
+    this.feed({ type: 'assignment', lost: [], gained, committed: new Map(), nowMs: this.#world.nowMs })
   }
 
   #catchUp(partition: Partition): void {
@@ -208,18 +216,6 @@ export class TestDispatcher {
       positions.delete(partition)
     }
     this.positions.delete(partition)
-  }
-
-  #feed(input: DispatchInput): Effects {
-    const effects = step(this.#state, input)
-    if (effects.flow) this.paused = effects.flow === 'pause'
-    this.stop ??= effects.stop
-    this.#world.onJobs(effects.jobs)
-    for (const [itemId, entry] of effects.table) this.#changes.set(itemId, entry)
-    for (const [partition, offset] of effects.commits) this.#commits.set(partition, offset)
-    this.#inFlight.push(effects)
-    if (!this.#world.heldWrites) this.flush()
-    return effects
   }
 
   /** The group refuses the commits of a zombie; they wait until it knows better. */
