@@ -142,6 +142,7 @@ describe.each([0, hourMs, -hourMs])('a shard killed, and back with a clock %i ms
     const [old] = directory.replicas()
     await before.kill()
     await expect(old!.status()).rejects.toMatchObject({ code: 'replica-unavailable' })
+    environment.now += 100
     const after = await startShard('a', skewMs)
     after.table.hits = [hit('lamp', 0.5)]
     await eventually(() => addresses(directory)).toEqual([after.address])

@@ -45,7 +45,7 @@ test('whatever the clocks of two lives say, in whatever order they are first hea
       const heard = new HeardReplicas()
       const seen = new Set<string>()
       beats.forEach((who, index) => {
-        const atMs = logMs + (index + 1) * 1_000
+        const atMs = logMs + (index + 1) * 100
         const hearing = heard.hear(heartbeat(who === 'older' ? older : newer, atMs), atMs, index)
         seen.add(who)
         const expected: Hearing = who === 'older' && seen.has('newer') ? 'rival' : 'news'
@@ -67,6 +67,22 @@ test('a life whose clock jumps stays as old as it was', () => {
   const back = { ...heartbeat(newer, logMs + 8_000), writtenAtMs: logMs + hourMs }
   expect(heard.hear(back, logMs + 8_000, 2)).toBe('news')
   expect(heard.get(replica)?.heartbeat.address).toBe('http://b:1')
+})
+
+test.each<[string, Partial<Heartbeat>, number]>([
+  ['is silent', {}, 6_000],
+  ['was stopped', { state: 'stopped' }, 10],
+])('an older life, or one that seems so, is listened to when the newer %s', (_what, last, passedMs) => {
+  const heard = new HeardReplicas()
+  const newer: Life = { address: 'http://b:1', beganAtMs: logMs, skewMs: 0 }
+  heard.hear({ ...heartbeat(newer, logMs + 100), ...last }, logMs + 100, 0)
+  // The clock of the log stepped back by an hour meanwhile.
+  const restarted: Life = { address: 'http://c:1', beganAtMs: logMs - hourMs, skewMs: 0 }
+  const hear = (atMs: number, nowMs: number) => heard.hear(heartbeat(restarted, atMs), atMs, nowMs)
+  const first = hear(logMs - hourMs + 5, 5)
+  expect(first).toBe(last.state === 'stopped' ? 'news' : 'rival')
+  expect(hear(logMs - hourMs + passedMs, passedMs)).toBe('news')
+  expect(heard.get(replica)?.heartbeat.address).toBe('http://c:1')
 })
 
 test('a heartbeat that is in the log twice is heard once', () => {

@@ -1,4 +1,4 @@
-import type { Heartbeat } from '../../schemas/heartbeat.ts'
+import { type Heartbeat, heartbeatEveryMs } from '../../schemas/heartbeat.ts'
 import type { ReplicaId } from '../../schemas/ids.ts'
 
 /** What the log last said of one replica. */
@@ -12,7 +12,7 @@ export interface HeardReplica {
   readonly life: string
 }
 
-/** `news`: of the newest life; `repeated`: known already; `rival`: of an older life, which a newer one has replaced. */
+/** `news`: of the life that counts; `repeated`: known already; `rival`: of an older life, beside the one that counts. */
 export type Hearing = 'news' | 'repeated' | 'rival'
 
 interface NewestLife extends HeardReplica {
@@ -23,11 +23,13 @@ interface NewestLife extends HeardReplica {
 }
 
 const maxReplacedKept = 16
+/** Several heartbeats. */
+const silentAfterMs = 5 * heartbeatEveryMs
 
 /**
  * The newest heartbeat of each replica. No clock of a replica is believed, and none compared with ours: when a life
  * began follows from the append time of its first heartbeat and how long it had run by then, silence from how far the
- * log went on and from the time since the heartbeat arrived here.
+ * log went on and from the time since the heartbeat arrived here. The life that began last counts, while it lasts.
  */
 export class HeardReplicas {
   readonly #replicas = new Map<ReplicaId, NewestLife>()
@@ -44,13 +46,14 @@ export class HeardReplicas {
       this.#replicas.set(heartbeat.replica, { ...held, ...heard })
       return 'news'
     }
-    if (held?.replaced.has(life)) return 'rival'
     const beganAtMs = appendTimeMs - Math.max(0, heartbeat.writtenAtMs - heartbeat.startedAtMs)
-    if (held !== undefined && beganAtMs < held.beganAtMs) {
+    const isOlder = held !== undefined && (held.replaced.has(life) || beganAtMs < held.beganAtMs)
+    if (isOlder && !isOver(held, appendTimeMs, nowMs)) {
       remember(held.replaced, life)
       return 'rival'
     }
     const replaced = held?.replaced ?? new Set()
+    replaced.delete(life)
     if (held !== undefined) remember(replaced, held.life)
     this.#replicas.set(heartbeat.replica, { ...heard, beganAtMs, replaced })
     return 'news'
@@ -72,6 +75,11 @@ export class HeardReplicas {
   silentMs({ appendTimeMs, arrivedAtMs }: HeardReplica, nowMs: number): number {
     return Math.max(this.#newestAppendMs - appendTimeMs, nowMs - arrivedAtMs)
   }
+}
+
+/** Then whoever still speaks under its name is listened to: its clock, or that of the log, has jumped. */
+function isOver({ heartbeat, appendTimeMs, arrivedAtMs }: HeardReplica, atMs: number, nowMs: number): boolean {
+  return heartbeat.state === 'stopped' || Math.max(atMs - appendTimeMs, nowMs - arrivedAtMs) > silentAfterMs
 }
 
 /** Of many, those that were replaced first are of no interest any more. */
