@@ -1,13 +1,16 @@
 import { EventEmitter } from 'node:events'
 
-/** The first signal that asks this process to end; a second one ends it at once. */
+/** npm passes on a Ctrl-C that its child has got from the terminal already. */
+const passedOnWithinMs = 500
+
+/** The first signal that asks this process to end; another one, a while later, ends it at once. */
 export function nextSignal(): Promise<NodeJS.Signals> {
   return new Promise(resolve => {
-    let isEnding = false
+    let askedAtMs: number | null = null
     for (const signal of ['SIGINT', 'SIGTERM'] as const)
       process.on(signal, () => {
-        if (isEnding) process.exit(1)
-        isEnding = true
+        if (askedAtMs !== null && performance.now() - askedAtMs > passedOnWithinMs) process.exit(1)
+        askedAtMs ??= performance.now()
         resolve(signal)
       })
   })

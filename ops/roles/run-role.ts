@@ -47,7 +47,10 @@ export async function runRole(role: RoleName, config: Config, { json, terminal }
     if (ending.signal.aborted) return 0
     throw thrown
   }
-  if (await within(drainWithinMs, closers.close())) return 0
+  if (await within(drainWithinMs, closers.close())) {
+    if (!json) terminal.note('  drained')
+    return 0
+  }
   terminal.note('  draining took too long; what is not finished is done again by others, or at the next start')
   // Whatever hangs would keep the process, and with it its partitions, its jobs and its directory.
   process.exit(1)
