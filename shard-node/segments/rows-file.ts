@@ -189,7 +189,7 @@ async function readColumns(
   const places = placesOf(saved)
   if (saved.bytes !== places.end) throw foreign(saved)
   const header = new Uint8Array(headerBytes)
-  const ordinals = new Uint32Array(2 * saved.rows)
+  const ordinals = new Uint32Array(passingBuffer(8 * saved.rows))
   const none = new Uint8Array(0)
   await files.readInto(saved, [
     { at: 0, into: header },
@@ -220,9 +220,17 @@ function encodeOrdinals({ rows, ordinals }: RowsToWrite): Uint32Array {
 }
 
 function decodeOrdinals(halves: Uint32Array): Float64Array {
-  const ordinals = new Float64Array(halves.length / 2)
+  const ordinals = new Float64Array(passingBuffer(4 * halves.length))
   for (let row = 0; row < ordinals.length; row++) ordinals[row] = halves[2 * row]! + halves[2 * row + 1]! * 2 ** 32
   return ordinals
+}
+
+/**
+ * For what is large and not kept: a buffer that may be resized has pages of its own, which go back to the system with
+ * it; what the allocator is given back may stay with the process.
+ */
+function passingBuffer(bytes: number): ArrayBuffer {
+  return new ArrayBuffer(bytes, { maxByteLength: bytes })
 }
 
 function bytesOf(numbers: Uint8Array | Uint16Array | Uint32Array | Float32Array): Uint8Array {
