@@ -47,8 +47,9 @@ export interface ReaderOptions {
   readonly topic: string
   /** Fixed partitions (a shard, or all of them on one machine), or `group` for those the group assigns. */
   readonly partitions: readonly Partition[] | 'group'
-  /** Needed for `committed`, `group` and `commit`. */
+  /** Needed for `committed`, `group` and `commit`. Fixed partitions commit only while the group has no members. */
   readonly group?: string
+  /** `committed` for partitions that a group assigns. */
   readonly from: ReadFrom
 }
 

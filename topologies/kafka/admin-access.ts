@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Admin, Kafka } from 'kafkajs'
-import type { FreshetError } from '../../schemas/errors.ts'
+import { FreshetError } from '../../schemas/errors.ts'
 import { asLogFailure } from './kafka-failures.ts'
 
 const retryAfterMs = 200
@@ -25,10 +25,11 @@ export class AdminAccess {
   async use<T>(doing: string, task: (admin: Admin) => Promise<T>): Promise<T> {
     const deadlineMs = performance.now() + this.#patienceMs
     for (;;) {
+      if (this.#closing.signal.aborted) throw new FreshetError('log-unavailable', `${doing}: the log is closed`)
       const outcome = await this.#try(doing, task)
       if ('result' in outcome) return outcome.result
       const { failure } = outcome
-      if (!failure.retryable || performance.now() >= deadlineMs || this.#closing.signal.aborted) throw failure
+      if (!failure.retryable || performance.now() >= deadlineMs) throw failure
       await sleep(retryAfterMs, undefined, { signal: this.#closing.signal }).catch(() => undefined)
     }
   }

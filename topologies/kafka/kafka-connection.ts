@@ -22,7 +22,7 @@ export interface KafkaLog {
 }
 
 /** A request that has no answer for so long counts as failed. */
-export const requestTimeoutMs = 15_000
+const requestTimeoutMs = 15_000
 /**
  * Short: whoever calls has a loop of its own around it, and kafkajs would go on asking a coordinator that is gone for
  * as long as its retries last.

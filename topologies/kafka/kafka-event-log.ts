@@ -79,8 +79,8 @@ export class KafkaEventLog implements EventLog {
   }
 
   async append(topic: string, records: readonly NewRecord[]): Promise<readonly AppendedRecord[]> {
-    if (this.#isClosed) throw new FreshetError('log-unavailable', 'the log is closed')
     const partitions = await this.#knownPartitionCount(topic)
+    this.#requireOpen()
     for (const { partition } of records) requirePartition(topic, partition, partitions)
     return records.length === 0 ? [] : this.#appender(topic).append(records)
   }
@@ -101,6 +101,7 @@ export class KafkaEventLog implements EventLog {
       throw new FreshetError('bad-request', 'partitions that a group assigns are read from committed offsets')
     const count = await this.partitionCount(topic)
     for (const partition of partitions === 'group' ? [] : partitions) requirePartition(topic, partition, count)
+    this.#requireOpen()
     const reader = new KafkaLogReader({
       ...this.#readerOptions(),
       topic,
@@ -120,6 +121,11 @@ export class KafkaEventLog implements EventLog {
     await Promise.all([...this.#readers].map(reader => reader.close()))
     await Promise.all([...this.#appenders.values()].map(appender => appender.close()))
     await this.#admin.close()
+  }
+
+  /** After each wait: what is opened behind `close` would stay open. @throws FreshetError */
+  #requireOpen(): void {
+    if (this.#isClosed) throw new FreshetError('log-unavailable', 'the log is closed')
   }
 
   #readerOptions(): Pick<KafkaReaderOptions, 'kafka' | 'clock' | 'log' | 'patienceMs' | 'sessionTimeoutMs'> {

@@ -116,3 +116,13 @@ test('a member without partitions gets those of one that leaves', async () => {
   await untilReassigned(idle)
   expect(idle.assignment().partitions).toHaveLength(1)
 })
+
+test('a log that is closed ends the readers that are being opened', async () => {
+  const log = fixture.openLog()
+  const opening = [join(log), join(log)]
+  const outcomes = Promise.allSettled(opening)
+  await log.close()
+  for (const outcome of await outcomes)
+    expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'log-unavailable' } })
+  await expect(log.append(fixture.topic, [record(p(0), 'a')])).rejects.toMatchObject({ code: 'log-unavailable' })
+})

@@ -34,7 +34,7 @@ interface Reading {
   readonly assignment: GroupAssignment | null
 }
 
-const retryPositionsMs = 250
+const retryMs = 250
 /** Longer timers of Node fire at once. */
 const maxTimerMs = 2 ** 31 - 1
 
@@ -152,10 +152,8 @@ export class KafkaLogReader implements LogReader {
   }
 
   async #begin(): Promise<void> {
-    const { topic, partitions } = this.#options
-    const { cluster } = this.#access
-    await cluster.connect()
-    await cluster.addTargetTopic(topic)
+    const { partitions } = this.#options
+    await this.#connect()
     if (partitions !== 'group') this.#reading = await this.#prepare(partitions, null)
     else {
       this.#membership!.join()
@@ -163,10 +161,27 @@ export class KafkaLogReader implements LogReader {
     }
   }
 
+  async #connect(): Promise<void> {
+    const { topic, clock, patienceMs } = this.#options
+    const deadlineMs = clock() + patienceMs
+    for (;;) {
+      try {
+        await this.#access.cluster.connect()
+        return await this.#access.cluster.addTargetTopic(topic)
+      } catch (thrown) {
+        const failure = asLogFailure(thrown, `read ${topic}`)
+        // The topic is there; this broker may not know it yet.
+        const passes = failure.retryable || failure.code === 'topic-missing'
+        if (!passes || this.#isClosed || clock() >= deadlineMs) throw failure
+        await sleep(retryMs)
+      }
+    }
+  }
+
   async #untilAssigned(): Promise<void> {
     const { clock, patienceMs, group } = this.#options
     const deadlineMs = clock() + patienceMs
-    while (this.#prepared === null && this.#failure === null && clock() < deadlineMs)
+    while (this.#prepared === null && this.#failure === null && !this.#isClosed && clock() < deadlineMs)
       await this.#waitForNews(deadlineMs - clock())
     if (this.#failure !== null) throw this.#failure
     if (this.#prepared === null) throw new FreshetError('log-unavailable', `group ${group} assigns no partitions`)
@@ -216,7 +231,7 @@ export class KafkaLogReader implements LogReader {
       } catch (thrown) {
         const failure = asLogFailure(thrown, `begin to read ${this.#options.topic}`)
         if (!failure.retryable) throw failure
-        await sleep(retryPositionsMs)
+        await sleep(retryMs)
       }
     }
   }

@@ -250,21 +250,25 @@ export class LogFetcher {
     for (const partition of partitions) partition.failingSinceMs ??= nowMs
     const failingMs = nowMs - Math.min(...partitions.map(({ failingSinceMs }) => failingSinceMs!))
     log?.debug({ topic, code: failure.code, error: failure.message, failingMs }, 'a fetch failed')
-    if (this.#isFinal(failure, failingMs, thrown)) return this.#fail(failure)
+    if (failure.code === 'offset-out-of-range') this.#countOutOfRange(thrown)
+    if (this.#isFinal(failure, failingMs)) return this.#fail(failure)
     forgetClosedConnection(cluster, thrown)
     await this.#backOff(failingMs)
     // A refresh that fails shows again in the next fetch.
     await cluster.refreshMetadata().catch(() => undefined)
   }
 
-  #isFinal(failure: FreshetError, failingMs: number, thrown: unknown): boolean {
+  #countOutOfRange(thrown: unknown): void {
+    const partition = this.#partitions.get((thrown as { partition: Partition }).partition)
+    if (partition !== undefined) partition.outOfRangeAnswers++
+  }
+
+  #isFinal(failure: FreshetError, failingMs: number): boolean {
     switch (failure.code) {
       case 'topic-missing':
         return failingMs >= topicMissingAfterMs
-      case 'offset-out-of-range': {
-        const partition = this.#partitions.get((thrown as { partition: Partition }).partition)
-        return partition !== undefined && ++partition.outOfRangeAnswers >= outOfRangeAnswersToBelieve
-      }
+      case 'offset-out-of-range':
+        return this.#order.some(({ outOfRangeAnswers }) => outOfRangeAnswers >= outOfRangeAnswersToBelieve)
       default:
         return !failure.retryable
     }
