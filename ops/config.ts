@@ -158,6 +158,7 @@ const options = {
   shard: {
     number: option(count(0, 63), 0, 'Which shard a shard process holds.'),
     replica: option(name, 'a', 'Which replica of that shard it is, such as a or b.'),
+    snapshotRoots: option(pathList, [], 'Directories of its machine under which gateways may have snapshots written.'),
   },
   advertisedUrl: option(
     optional(url('http:', 'https:')),

@@ -17,6 +17,7 @@ import type { LocalStores, LogPorts } from '../storage.ts'
 import { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
 import { redriveRemotely } from './remote-redrive.ts'
+import { snapshotRemotely } from './remote-snapshots.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
 import { modelFor, openSharedImages } from './work-role.ts'
@@ -134,18 +135,18 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     deadLetters: parts.deadLetters,
     pipeline: async () => pipelineStatus(parts),
     recentItems: () => [],
-    backup: () => Promise.reject(ofOneMachine('a backup')),
-    snapshot: () => Promise.reject(ofOneMachine('a snapshot')),
+    backup: () => Promise.reject(noBackup()),
+    snapshot: request => snapshotRemotely(replicas.replicas(), request),
     ready: () => model.processes().every(({ state }) => state !== 'stopped'),
     clock,
     newId: randomUUID,
   }
 }
 
-function ofOneMachine(what: string): FreshetError {
+function noBackup(): FreshetError {
   return new FreshetError(
     'bad-request',
-    `${what} is made of one machine's data directory; here the topics are the data, and they are kept by Kafka`,
+    'a backup is of one machine; here the topics are the data, and Kafka keeps them',
   )
 }
 

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -39,6 +39,8 @@ beforeAll(async () => {
     FRESHET_STUB_MODEL: 'true',
     FRESHET_INTERNAL_SECRET: 'between us',
     FRESHET_LOG_LEVEL: 'warn',
+    FRESHET_SHARDS: '2',
+    FRESHET_SHARD_SNAPSHOT_ROOTS: join(scratch, 'snapshots'),
   }
 }, 180_000)
 
@@ -95,10 +97,14 @@ async function found(itemId: string): Promise<string | undefined> {
   return results[0]?.itemId
 }
 
-async function replicasOf(receipt: string): Promise<readonly (readonly [string, string])[]> {
-  const { generations } = await client.receipt(receipt)
-  return generations.flatMap(({ replicas }) => replicas.map(({ replica, status }) => [replica, status] as const)).sort()
+/** Each replica that holds one of these items, and each state in which one of them is there. */
+async function standings(receipts: readonly string[]): Promise<readonly string[]> {
+  const told = await Promise.all(receipts.map(receipt => client.receipt(receipt)))
+  const replicas = told.flatMap(({ generations }) => generations.flatMap(each => each.replicas))
+  return [...new Set(replicas.map(({ replica, status }) => `${replica} ${status}`))].sort()
 }
+
+const everywhere = ['g1-0-a', 'g1-0-b', 'g1-1-a', 'g1-1-b'].map(replica => `${replica} searchable`)
 
 /** As a catalogue service does that writes to the topic itself. */
 async function publishToKafka(itemId: string): Promise<void> {
@@ -138,11 +144,13 @@ test('without its topics and schemas a role ends, and says what to do', async ()
 })
 
 test('what is published is searchable on every replica, whoever dies meanwhile', async () => {
-  const [lost, , , lostReplica] = await Promise.all([
+  const [lost, lostReplica] = await Promise.all([
     start('dispatch'),
-    start('dispatch'),
-    start('shard', '--replica', 'a'),
     start('shard', '--replica', 'b'),
+    start('dispatch'),
+    start('shard'),
+    start('shard', '--shard', '1'),
+    start('shard', '--shard', '1', '--replica', 'b'),
     start('work'),
     start('gateway', '--port', '0').then(started => {
       gateway = started
@@ -152,39 +160,34 @@ test('what is published is searchable on every replica, whoever dies meanwhile',
 
   const first = await publish(names('first', 150))
   expect(await awaitReceipts(client, first)).toEqual([])
-  expect(await replicasOf(first.at(-1)!)).toEqual([
-    ['g1-0-a', 'searchable'],
-    ['g1-0-b', 'searchable'],
-  ])
+  expect(await standings(first)).toEqual(everywhere)
   expect(await found('first-7')).toBe('first-7')
   await publishToKafka('foreign')
   await expect.poll(() => found('foreign'), { timeout: 30_000 }).toBe('foreign')
 
   await client.publishAndWait(await item('first-7', { price: 99 }), { timeoutMs: 30_000 })
   expect(await client.item('first-7')).toMatchObject({ price: 99 })
-  expect(await client.deleteAndWait('first-8', { timeoutMs: 30_000 })).toMatchObject({ status: 'removed' })
+  const removal = await client.deleteAndWait('first-8', { timeoutMs: 30_000 })
+  expect(removal.status).toBe('removed')
   expect(await found('first-8')).not.toBe('first-8')
 
   const second = publish(names('second', 150))
   await Promise.all([kill(lost), kill(lostReplica)])
-  for (const id of names('first', 5)) expect(await found(id)).toBe(id)
-  expect(await awaitReceipts(client, await second)).toEqual([])
+  const settling = { isOver: false }
+  const settled = second
+    .then(receipts => awaitReceipts(client, receipts))
+    .finally(() => {
+      settling.isOver = true
+    })
+  while (!settling.isOver) for (const id of names('first', 5)) expect(await found(id)).toBe(id)
+  expect(await settled).toEqual([])
   await start('shard', '--replica', 'b')
-  await expect
-    .poll(() => replicasOf(first.at(-1)!), { timeout: 30_000 })
-    .toEqual([
-      ['g1-0-a', 'searchable'],
-      ['g1-0-b', 'searchable'],
-    ])
   const receipts = await second
-  await expect
-    .poll(
-      async () => (await Promise.all(receipts.map(replicasOf))).flat().every(([, status]) => status === 'searchable'),
-      {
-        timeout: 30_000,
-      },
-    )
-    .toBe(true)
+  await expect.poll(() => standings(receipts), { timeout: 30_000 }).toEqual(everywhere)
+  expect(await standings([removal.receipt])).toEqual([
+    expect.stringMatching(/^g1-[01]-a removed$/),
+    expect.stringMatching(/^g1-[01]-b removed$/),
+  ])
   expect(await found('first-8')).not.toBe('first-8')
   await expect(client.item('first-8')).rejects.toMatchObject({ code: 'item-not-found' })
 }, 150_000)
@@ -204,6 +207,19 @@ test('a dead letter is redriven by the dispatcher that owns its partition', asyn
     .poll(() => client.status(), { timeout: 10_000 })
     .toMatchObject({ pipeline: { deadLetters: 0, alarms: [] } })
 }, 60_000)
+
+test('each shard writes a snapshot where its machine allows that', async () => {
+  const directory = join(scratch, 'snapshots', 'one')
+  const { shards } = await client.snapshot({ directory })
+  expect(shards.map(({ shard, directory: each }) => [shard, each]).sort()).toEqual([
+    [0, join(directory, 'g1-0')],
+    [1, join(directory, 'g1-1')],
+  ])
+  for (const { directory: each } of shards) expect(await readdir(each)).toContain('MANIFEST')
+  await expect(client.snapshot({ directory: join(scratch, 'elsewhere') })).rejects.toMatchObject({
+    code: 'bad-request',
+  })
+})
 
 test('every role tells probes and collectors how it is, and dispatchers and shards tell nobody else more', async () => {
   for (const role of roles)

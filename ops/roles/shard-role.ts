@@ -1,6 +1,7 @@
 import { gauge } from '../../query-gateway/prometheus-text.ts'
 import { replicaLines } from '../../query-gateway/replica-metrics.ts'
 import { replicaViews } from '../../query-gateway/system-status.ts'
+import type { FreshetError } from '../../schemas/errors.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
 import { HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
 import { createShardServer } from '../../shard-node/http/shard-server.ts'
@@ -43,7 +44,7 @@ export async function startShardRole(context: RoleContext): Promise<string> {
       }
       await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
       const part = `shard ${generation}-${number}`
-      const onAlarm = (error: Parameters<Alarms['raise']>[1]) => alarms.raise(part, error)
+      const onAlarm = (error: FreshetError) => alarms.raise(part, error)
       const onFailure = failures.by(part)
       const { path: dataDir } = directory
       return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm }, status)
@@ -63,6 +64,7 @@ export async function startShardRole(context: RoleContext): Promise<string> {
     replicas: () => replicas.all(),
     failure: () => failures.first,
     secret: config.internalSecret,
+    snapshotRoots: config.shard.snapshotRoots,
     metrics: () => metricsText(replicas.all(), catalogEnds.value),
     logger: log,
   })

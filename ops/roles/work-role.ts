@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { gauge, labels, series } from '../../query-gateway/prometheus-text.ts'
+import type { FreshetError } from '../../schemas/errors.ts'
 import type { Generation } from '../../schemas/ids.ts'
 import type { ImageModel } from '../../schemas/image-analysis.ts'
 import type { QueueDepth } from '../../topologies/work-queue.ts'
@@ -33,7 +34,7 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   closers.add(() => images.close())
 
   const alarms = new Alarms(log, clock)
-  const onTrouble = (part: string) => (error: Parameters<Alarms['raise']>[1]) => alarms.raise(part, error)
+  const onTrouble = (part: string) => (error: FreshetError) => alarms.raise(part, error)
   const control = await ControlFollower.start({ ports, onTrouble: onTrouble('control') })
   closers.add(() => control.close())
   const depth = await Polled.start({

@@ -3,7 +3,6 @@ import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
 import { type Heartbeat, heartbeatRetentionMs } from '../../schemas/heartbeat.ts'
 import { asOffset, asPartition, type Offset, type ReplicaId } from '../../schemas/ids.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
-import type { ShardReplica } from '../../schemas/shard-api.ts'
 import { heartbeatTopic } from '../../schemas/topics.ts'
 import type { EventLog, LogReader, LogRecord } from '../../topologies/event-log.ts'
 import { type HeardReplica, HeardReplicas } from './heard-replicas.ts'
@@ -88,7 +87,7 @@ export class ReplicaDirectory {
   }
 
   /** For `GatewayPorts.replicas`. */
-  replicas(): readonly ShardReplica[] {
+  replicas(): readonly RemoteReplica[] {
     return this.#replicas
   }
 
