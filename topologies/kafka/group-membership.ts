@@ -65,6 +65,7 @@ export class GroupAssignment {
 export class GroupMembership {
   readonly #options: MembershipOptions
   #consumer: Consumer | null = null
+  #starting: Promise<void> = Promise.resolve()
   #assignment: GroupAssignment | null = null
   #restart: NodeJS.Timeout | null = null
   #restartMs = firstRestartMs
@@ -103,7 +104,7 @@ export class GroupMembership {
       if (memberId === this.#assignment?.memberId) this.#assignment.heardGeneration(groupGenerationId)
     })
     consumer.on(consumer.events.CRASH, ({ payload: { error } }) => this.#crashed(consumer, error))
-    this.#run(consumer).catch((error: unknown) => this.#crashed(consumer, error))
+    this.#starting = this.#run(consumer).catch((error: unknown) => this.#crashed(consumer, error))
   }
 
   /** Leaves the group, so that the others get the partitions at once. */
@@ -111,12 +112,15 @@ export class GroupMembership {
     this.#isClosed = true
     if (this.#restart !== null) clearTimeout(this.#restart)
     this.#assignment?.end()
+    // kafkajs would join behind our back after a disconnect that comes while it starts.
+    await this.#starting
     await this.#consumer?.disconnect()
   }
 
   async #run(consumer: Consumer): Promise<void> {
     await consumer.connect()
     await consumer.subscribe({ topic: this.#options.topic })
+    if (this.#isClosed) return
     await consumer.run({ autoCommit: false, eachBatch: async () => undefined })
   }
 
