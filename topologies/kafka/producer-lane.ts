@@ -104,6 +104,7 @@ export class ProducerLane {
     const { topic, clock, log } = this.#options
     this.#producer ??= this.#connect()
     const producer = await this.#producer
+    const sent = batch.size
     const answered = await producer.send({
       topic,
       acks: -1,
@@ -118,6 +119,8 @@ export class ProducerLane {
       settleBatch(queued, metadata, clock())
       for (const { bytes } of queued) this.#options.onSettled(bytes)
     }
+    // Not one of them: the partitions have gone, and sending again at once would go on for ever.
+    if (batch.size === sent) throw new FreshetError('log-unavailable', 'no partition was acknowledged')
     if (batch.size > 0) log?.warn({ topic, partitions: [...batch.keys()] }, 'partitions are missing in the answer')
   }
 
