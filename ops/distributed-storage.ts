@@ -117,11 +117,14 @@ const away: ReadonlySet<ErrorCode> = new Set(['log-unavailable', 'registry-unava
 const tryEveryMs = 500
 const tellEveryMs = 5_000
 
-/** Tries until it works; a failure that will not pass ends it at once. */
-async function whenReachable<T>(
+/**
+ * Tries until it works, as long as the configuration says; a failure that will not pass ends it at once.
+ * @throws FreshetError what `open` threw; `not-ready` when the signal aborts
+ */
+export async function whenReachable<T>(
   server: string,
   { waitForServersMs }: Config,
-  { log, signal }: OpeningOptions,
+  { log, signal }: Pick<OpeningOptions, 'log' | 'signal'>,
   open: () => Promise<T>,
 ): Promise<T> {
   const startedMs = performance.now()

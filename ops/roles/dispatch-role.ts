@@ -1,21 +1,23 @@
 import { randomUUID } from 'node:crypto'
-import { gauge, labels } from '../../query-gateway/prometheus-text.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
 import { type BeatingReplica, HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
 import { ControlLog } from '../../topologies/control/control-log.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import type { DispatchRunner, DispatchStatus } from '../../topologies/dispatch/runner.ts'
+import type { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
 import { Alarms } from '../alarms.ts'
-import { openDistributedLog, openDistributedWork, requireTopics } from '../distributed-storage.ts'
+import type { Config } from '../config.ts'
+import { openDistributedLog, openDistributedWork, requireTopics, whenReachable } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
 import { startFirstGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
 import { advertisedOrigin, listenOn } from '../listen.ts'
 import { newDispatch } from '../pipeline-parts.ts'
-import type { LogPorts } from '../storage.ts'
+import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { ControlFollower } from './control-follower.ts'
+import { dispatchMetrics } from './dispatch-metrics.ts'
 import { GenerationParts } from './generation-parts.ts'
 import { redriveRoutes } from './redrive-routes.ts'
 import { clock, type RoleContext } from './role.ts'
@@ -29,22 +31,14 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
   closers.add(() => directory.close())
   const stores = await openLocalStores({ directory, clock, log, closers })
   const opening = { ...context, clientId: 'freshet-dispatch' }
-  const [logPorts, workPorts] = [await openDistributedLog(config, opening), await openDistributedWork(config, opening)]
-  const ports = { ...logPorts, ...workPorts, ...stores }
-  await ensureGeneration(context, logPorts)
+  const logPorts = await openDistributedLog(config, opening)
+  const ports = { ...logPorts, ...(await openDistributedWork(config, opening)), ...stores }
+  await whenReachable('Kafka', config, context, () => ensureGeneration(config, ports))
 
   const alarms = new Alarms(log, clock)
   const failures = new FailureNote(alarms)
   const dispatchers = new GenerationParts({
-    open: async (status: GenerationStatus) => {
-      const { generation } = status.started
-      await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
-      const onFailure = failures.by(`dispatch ${generation}`)
-      const runner = newDispatch({ config, ports, clock, partitions: 'group', onFailure }, status)
-      await runner.start()
-      log.info({ generation }, 'dispatching')
-      return runner
-    },
+    open: status => startDispatcher(status, { context, ports, failures }),
     close: runner => runner.stop(),
     onFailure: failures.by('dispatch'),
   })
@@ -56,20 +50,64 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
   })
   closers.add(() => control.close())
   if (failures.first !== null) throw failures.first
+  return listen(context, { ports, dispatchers, failures, alarms })
+}
 
+type DispatchPorts = LogPorts & WorkPorts & LocalStores & { readonly log: KafkaEventLog }
+
+/** Makes the first generation where none ever had a query. */
+async function ensureGeneration(config: Config, ports: LogPorts): Promise<void> {
+  const control = new ControlLog({ log: ports.log, codec: ports.codecs.control })
+  const { generations } = await control.refresh()
+  if ([...generations.values()].some(({ share }) => share > 0)) return
+  await startFirstGeneration({ config, ports, model: await modelIdentity(config), by: 'dispatch', clock })
+}
+
+interface DispatcherSurroundings {
+  readonly context: RoleContext
+  readonly ports: DispatchPorts
+  readonly failures: FailureNote
+}
+
+async function startDispatcher(
+  status: GenerationStatus,
+  { context: { config, log }, ports, failures }: DispatcherSurroundings,
+): Promise<DispatchRunner> {
+  const { generation } = status.started
+  await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
+  const part = `dispatch ${generation}`
+  const onFailure = (error: FreshetError): void => {
+    failures.by(part)(error)
+    // It leaves the group, so that others get its partitions.
+    runner.stop().catch(failures.by(part))
+  }
+  const runner = newDispatch({ config, ports, clock, partitions: 'group', onFailure }, status)
+  await runner.start()
+  log.info({ generation }, 'dispatching')
+  return runner
+}
+
+interface DispatchParts {
+  readonly ports: DispatchPorts
+  readonly dispatchers: GenerationParts<DispatchRunner>
+  readonly failures: FailureNote
+  readonly alarms: Alarms
+}
+
+/** Probes, metrics and redrive, and heartbeats that say where. */
+async function listen({ config, log, closers }: RoleContext, parts: DispatchParts): Promise<string> {
+  const { ports, dispatchers, failures, alarms } = parts
+  const runners = () => dispatchers.all()
+  const statuses = () => runners().map(runner => runner.status())
   const app = createRoleServer(
     {
       failure: () => failures.first,
-      whyNotReady: () => whyNotReady(dispatchers.all(), ports.log.readerFailures()),
-      metrics: async () => metricsText(dispatchers.all()),
+      whyNotReady: () => whyNotReady(statuses(), ports.log.readerFailures()),
+      metrics: async () => dispatchMetrics(statuses()),
     },
     log,
   )
-  redriveRoutes(app, {
-    runners: () => dispatchers.all(),
-    codec: ports.codecs.deadLetters,
-    secret: config.internalSecret,
-  })
+  redriveRoutes(app, { runners, codec: ports.codecs.deadLetters, secret: config.internalSecret })
   closers.add(() => app.close())
   const url = await listenOn(app, config)
   const name = `dispatch-${randomUUID()}`
@@ -77,7 +115,7 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
     log: ports.log,
     codec: ports.codecs.heartbeats,
     role: 'dispatch',
-    replicas: () => dispatchers.all().map(runner => speaking(name, runner)),
+    replicas: () => statuses().map(status => speaking(name, status)),
     address: advertisedOrigin(config, url),
     clock,
     onTrouble: error => alarms.raise('heartbeats', error),
@@ -88,8 +126,7 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
 }
 
 /** A dispatcher in the words of heartbeats. */
-function speaking(name: string, runner: DispatchRunner): BeatingReplica {
-  const { generation, state: phase, partitions } = runner.status()
+function speaking(name: string, { generation, state: phase, partitions }: DispatchStatus): BeatingReplica {
   const state = phase === 'running' ? 'ready' : 'refusing'
   const watermark = Object.fromEntries(partitions.map(each => [each.partition, each.watermark]))
   return {
@@ -100,19 +137,10 @@ function speaking(name: string, runner: DispatchRunner): BeatingReplica {
   }
 }
 
-/** Makes the first generation where none ever had a query. */
-async function ensureGeneration({ config }: RoleContext, ports: LogPorts): Promise<void> {
-  const control = new ControlLog({ log: ports.log, codec: ports.codecs.control })
-  const { generations } = await control.refresh()
-  if ([...generations.values()].some(({ share }) => share > 0)) return
-  await startFirstGeneration({ config, ports, model: await modelIdentity(config), by: 'dispatch', clock })
-}
-
-function whyNotReady(runners: readonly DispatchRunner[], readers: readonly FreshetError[]): string | null {
+function whyNotReady(statuses: readonly DispatchStatus[], readers: readonly FreshetError[]): string | null {
   const [silent] = readers
   if (silent !== undefined) return silent.message
-  if (runners.length === 0) return 'no generation is known yet'
-  const statuses = runners.map(runner => runner.status())
+  if (statuses.length === 0) return 'no generation is known yet'
   for (const { generation, state, error, partitions } of statuses) {
     if (state !== 'running') return `the dispatcher of ${generation} is ${state}`
     if (error !== null) return `the dispatcher of ${generation} waits: ${error.message}`
@@ -120,53 +148,4 @@ function whyNotReady(runners: readonly DispatchRunner[], readers: readonly Fresh
     if (behind > 0) return `the dispatcher of ${generation} catches up on ${behind} partitions`
   }
   return null
-}
-
-type PartitionStatus = DispatchStatus['partitions'][number]
-
-function metricsText(runners: readonly DispatchRunner[]): string {
-  const statuses = runners.map(runner => runner.status())
-  const perPartition = (measure: (status: PartitionStatus) => number | null) =>
-    statuses.flatMap(({ generation, partitions }) =>
-      partitions.flatMap(status => {
-        const value = measure(status)
-        return value === null ? [] : [[labels({ generation, partition: String(status.partition) }), value] as const]
-      }),
-    )
-  const perGeneration = (measure: (status: DispatchStatus) => number) =>
-    statuses.map(status => [labels({ generation: status.generation }), measure(status)] as const)
-  const counted = ['events', 'jobs', 'deadLetters', 'refused'] as const
-  const lines = [
-    ...gauge(
-      'freshet_dispatch_lag_events',
-      perPartition(({ lagRecords }) => lagRecords),
-    ),
-    ...gauge(
-      'freshet_dispatch_watermark_offset',
-      perPartition(({ watermark }) => watermark),
-    ),
-    ...gauge(
-      'freshet_dispatch_pending_images',
-      perPartition(({ pendingImages }) => pendingImages),
-    ),
-    ...gauge(
-      'freshet_dispatch_oldest_pending_timestamp_seconds',
-      perPartition(({ oldestPendingTimeMs }) => (oldestPendingTimeMs === null ? null : oldestPendingTimeMs / 1000)),
-    ),
-    ...gauge(
-      'freshet_dispatch_partitions',
-      perGeneration(({ partitions }) => partitions.length),
-    ),
-    ...gauge(
-      'freshet_dispatch_paused',
-      perGeneration(({ paused }) => (paused ? 1 : 0)),
-    ),
-    ...gauge(
-      'freshet_dispatch_since_start',
-      statuses.flatMap(({ generation, counts }) =>
-        counted.map(of => [labels({ generation, of }), counts[of]] as const),
-      ),
-    ),
-  ]
-  return `${lines.join('\n')}\n`
 }

@@ -14,6 +14,7 @@ import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
 import { advertisedOrigin, listenOn } from '../listen.ts'
 import { openShard } from '../pipeline-parts.ts'
+import type { LogPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { ControlFollower } from './control-follower.ts'
 import { GenerationParts } from './generation-parts.ts'
@@ -35,41 +36,14 @@ export async function startShardRole(context: RoleContext): Promise<string> {
 
   const alarms = new Alarms(log, clock)
   const failures = new FailureNote(alarms)
+  const parts = { ports, dataDir: directory.path, alarms, failures }
   const replicas = new GenerationParts({
-    open: async (status: GenerationStatus) => {
-      const { generation, shards } = status.started
-      if (number >= shards) {
-        log.warn({ generation, shards, shard: number }, 'the generation has no such shard')
-        return null
-      }
-      await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
-      const part = `shard ${generation}-${number}`
-      const onAlarm = (error: FreshetError) => alarms.raise(part, error)
-      const onFailure = failures.by(part)
-      const { path: dataDir } = directory
-      return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm }, status)
-    },
+    open: status => openReplica(status, context, parts),
     close: node => node.close(),
     onFailure: failures.by(`shard ${number}`),
   })
   closers.add(() => replicas.close())
-  // In the background: metrics are told also while the log is away.
-  const catalogEnds = await Polled.start({
-    ask: () => ports.log.offsets(catalogTopic),
-    everyMs: endsEveryMs,
-    onTrouble: error => alarms.raise('catalog', error),
-  })
-  closers.add(() => catalogEnds.close())
-  const app = createShardServer({
-    replicas: () => replicas.all(),
-    failure: () => failures.first,
-    secret: config.internalSecret,
-    snapshotRoots: config.shard.snapshotRoots,
-    metrics: () => metricsText(replicas.all(), catalogEnds.value),
-    logger: log,
-  })
-  closers.add(() => app.close())
-  const url = await listenOn(app, config)
+  const url = await listen(context, parts, () => replicas.all())
   const control = await ControlFollower.start({
     ports,
     onState: state => replicas.adopt(state),
@@ -88,6 +62,58 @@ export async function startShardRole(context: RoleContext): Promise<string> {
   heartbeats.start()
   closers.add(() => heartbeats.stop())
   return url
+}
+
+interface ShardParts {
+  readonly ports: LogPorts
+  /** Of this process. */
+  readonly dataDir: string
+  readonly alarms: Alarms
+  readonly failures: FailureNote
+}
+
+/** Null for a generation that has no shard of this number. */
+async function openReplica(
+  status: GenerationStatus,
+  { config, log }: RoleContext,
+  { ports, dataDir, alarms, failures }: ShardParts,
+): Promise<ShardNode | null> {
+  const { number, replica } = config.shard
+  const { generation, shards } = status.started
+  if (number >= shards) {
+    log.warn({ generation, shards, shard: number }, 'the generation has no such shard')
+    return null
+  }
+  await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
+  const part = `shard ${generation}-${number}`
+  const onAlarm = (error: FreshetError) => alarms.raise(part, error)
+  const onFailure = failures.by(part)
+  return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm }, status)
+}
+
+/** Listens from the start, so that probes are answered while a replica is opened. */
+async function listen(
+  { config, log, closers }: RoleContext,
+  { ports, alarms, failures }: ShardParts,
+  replicas: () => readonly ShardNode[],
+): Promise<string> {
+  // In the background: metrics are told also while the log is away.
+  const catalogEnds = await Polled.start({
+    ask: () => ports.log.offsets(catalogTopic),
+    everyMs: endsEveryMs,
+    onTrouble: error => alarms.raise('catalog', error),
+  })
+  closers.add(() => catalogEnds.close())
+  const app = createShardServer({
+    replicas,
+    failure: () => failures.first,
+    secret: config.internalSecret,
+    snapshotRoots: config.shard.snapshotRoots,
+    metrics: () => metricsText(replicas(), catalogEnds.value),
+    logger: log,
+  })
+  closers.add(() => app.close())
+  return listenOn(app, config)
 }
 
 async function metricsText(nodes: readonly ShardNode[], ends: CatalogOffsets | null): Promise<string> {
