@@ -208,6 +208,17 @@ test('a dead letter is redriven by the dispatcher that owns its partition', asyn
     .toMatchObject({ pipeline: { deadLetters: 0, alarms: [] } })
 }, 60_000)
 
+test('Kafka and Redis that die and come back cost nothing but time, and searches not even that', async () => {
+  const receipts = await publish(names('third', 50))
+  await Promise.all([servers.kafka.kill(), servers.redis.kill()])
+  for (const id of names('first', 5)) expect(await found(id)).toBe(id)
+  await Promise.all([servers.kafka.startAgain(), servers.redis.startAgain()])
+  expect(await awaitReceipts(client, receipts)).toEqual([])
+  expect(await awaitReceipts(client, await publish(names('fourth', 50)))).toEqual([])
+  const ready = async () => Promise.all(roles.map(async role => (await role.get('/readyz')).status))
+  await expect.poll(ready, { timeout: 30_000 }).toEqual(roles.map(() => 200))
+}, 90_000)
+
 test('each shard writes a snapshot where its machine allows that', async () => {
   const directory = join(scratch, 'snapshots', 'one')
   const { shards } = await client.snapshot({ directory })

@@ -47,13 +47,12 @@ export async function runRole(role: RoleName, config: Config, { json, terminal }
     if (ending.signal.aborted) return 0
     throw thrown
   }
-  if (await within(drainWithinMs, closers.close())) {
-    if (!json) terminal.note('  drained')
-    return 0
-  }
-  terminal.note('  draining took too long; what is not finished is done again by others, or at the next start')
-  // Whatever hangs would keep the process, and with it its partitions, its jobs and its directory.
-  process.exit(1)
+  const isDrained = await within(drainWithinMs, closers.close())
+  if (!isDrained)
+    terminal.note('  draining took too long; what is not finished is done again by others, or at the next start')
+  else if (!json) terminal.note('  drained')
+  // A connection that is still being closed, or whatever hangs, would keep the process.
+  return process.exit(isDrained ? 0 : 1)
 }
 
 function announce(role: RoleName, url: string, { json, terminal }: RunRoleOptions): void {

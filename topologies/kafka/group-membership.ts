@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { Consumer, Kafka } from 'kafkajs'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, type Partition } from '../../schemas/ids.ts'
@@ -23,6 +24,7 @@ const heartbeatIntervalMs = 500
 const idleWaitMs = 100
 const firstRestartMs = 100
 const maxRestartMs = 2_000
+const leaveWithinMs = 1_000
 
 /** What one rebalance gave this member. Kafka's own epoch of the group is the `groupGeneration`. */
 export class GroupAssignment {
@@ -107,14 +109,17 @@ export class GroupMembership {
     this.#starting = this.#run(consumer).catch((error: unknown) => this.#crashed(consumer, error))
   }
 
-  /** Leaves the group, so that the others get the partitions at once. */
+  /**
+   * Leaves the group, so that the others get the partitions at once. While the group is still being joined, which may
+   * take as long as a silent member has, it goes on in the background after a second: there is nothing to leave yet.
+   */
   async close(): Promise<void> {
     this.#isClosed = true
     if (this.#restart !== null) clearTimeout(this.#restart)
     this.#assignment?.end()
     // kafkajs would join behind our back after a disconnect that comes while it starts.
-    await this.#starting
-    await this.#consumer?.disconnect()
+    const left = this.#starting.then(() => this.#consumer?.disconnect())
+    await Promise.race([left, delay(leaveWithinMs, undefined, { ref: false })])
   }
 
   async #run(consumer: Consumer): Promise<void> {
