@@ -75,12 +75,7 @@ async function startDispatcher(
 ): Promise<DispatchRunner> {
   const { generation } = status.started
   await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
-  const part = `dispatch ${generation}`
-  const onFailure = (error: FreshetError): void => {
-    failures.by(part)(error)
-    // It leaves the group, so that others get its partitions.
-    runner.stop().catch(failures.by(part))
-  }
+  const onFailure = failures.by(`dispatch ${generation}`)
   const runner = newDispatch({ config, ports, clock, partitions: 'group', onFailure }, status)
   await runner.start()
   log.info({ generation }, 'dispatching')

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { deadLetterId } from '../../schemas/dead-letter.ts'
 import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { FreshetError } from '../../schemas/errors.ts'
@@ -93,6 +93,43 @@ test('events become registers, the watermark reaches the end, and a restart goes
     const kept = folded.get(idOf(700))!
     expect(kept.o).toBeLessThan(kept.a)
     expect(next.status().counts).toMatchObject({ events: 2, jobs: 1, refused: 0 })
+  })
+})
+
+test('a commit that waits for its group does not keep the runner from stopping, and nothing is lost by it', async () => {
+  const installation = await install()
+  await begin(installation)
+  const { log } = installation
+  const openReader = log.openReader.bind(log)
+  let commits = 0
+  // Commits end with their reader, as while a group is joined.
+  const opening = vi.spyOn(log, 'openReader').mockImplementation(async options => {
+    const reader = await openReader(options)
+    const close = reader.close.bind(reader)
+    const closed = Promise.withResolvers<void>()
+    vi.spyOn(reader, 'commit').mockImplementation(async () => {
+      commits++
+      await closed.promise
+      throw new FreshetError('log-unavailable', 'the reader is closed')
+    })
+    vi.spyOn(reader, 'close').mockImplementation(() => {
+      closed.resolve()
+      return close()
+    })
+    return reader
+  })
+  const runner = await run(installation.ports)
+  await withWorker(installation, async () => {
+    await publish(
+      installation,
+      Array.from({ length: 50 }, (_, n) => upsertOf(idOf(n), `https://a/${n}`)),
+    )
+    await expect.poll(() => commits, { timeout: 10_000 }).toBeGreaterThan(0)
+    await runner.stop()
+    expect(runner.status().state).toBe('stopped')
+    opening.mockRestore()
+    await run(installation.ports)
+    expect(fold(installation, await readUntilApplied(installation)).size).toBe(50)
   })
 })
 

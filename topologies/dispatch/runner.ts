@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { CatalogEvent } from '../../schemas/catalog-event.ts'
 import type { DeadLetter } from '../../schemas/dead-letter.ts'
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
@@ -75,6 +76,8 @@ export interface DispatchStatus {
 }
 
 const sweepItems = 256
+/** What is in flight when the runner is stopped gets this long before its commits are given up. */
+const writeWithinMs = 3_000
 
 /**
  * One generation's dispatch instance, or one of the processes that share it: reads the catalog and the generation's
@@ -144,8 +147,11 @@ export class DispatchRunner {
     if (this.#phase === 'running') this.#phase = 'draining'
     this.#stopping.abort()
     if (this.#timer) clearInterval(this.#timer)
-    await this.#writer.stop()
+    const written = this.#writer.stop()
+    // A commit may wait for a group that is being joined; closing the reader ends that.
+    await Promise.race([written, delay(writeWithinMs, undefined, { ref: false })])
     await this.#intake.close()
+    await written
     await this.#slowTick
     if (this.#phase === 'draining') this.#phase = 'stopped'
   }
