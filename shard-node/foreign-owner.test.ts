@@ -5,12 +5,13 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { makeFiles, type OpenedForeign } from './testing/foreign-files.ts'
+import { nobody, whyNoOtherUser } from './testing/other-user.ts'
 
 const program = join(import.meta.dirname, 'testing/foreign-files.ts')
-const nobody = 65_534
 
 test('files of another user that may only be read are served, and worked on beside', async context => {
-  if (process.getuid?.() !== 0) context.skip('only root can make files that another user opens')
+  const whyNot = whyNoOtherUser()
+  if (whyNot !== null) context.skip(whyNot)
   const parent = await mkdtemp(join(tmpdir(), 'freshet-foreign-'))
   try {
     const directory = join(parent, 'shard')

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { dot } from '../../schemas/unit-vector.ts'
 import { ShardFiles } from '../files/shard-files.ts'
+import { nobody, whyNoOtherUser } from '../testing/other-user.ts'
 import { subspaceVectors } from '../testing/subspace-vectors.ts'
 import { GraphBuilder, type GraphShape, GraphView, graphFileName, graphLibrary } from './graph-file.ts'
 import type { SavedGraph } from './segment.ts'
@@ -98,20 +99,17 @@ test('a graph that cannot be opened is refused, and standard input stays open', 
   expect(fstatSync(0).ino).toBe(input)
 })
 
-const isRoot = process.getuid?.() === 0
-test.skipIf(!isRoot)(
-  "another user's graph is viewed (skipped unless run as root, who can be another user)",
-  async () => {
-    await chmod(directory, 0o755)
-    const module = new URL('graph-file.ts', import.meta.url).href
-    const program = `
+test("another user's graph is viewed", async context => {
+  const whyNot = whyNoOtherUser()
+  if (whyNot !== null) context.skip(whyNot)
+  await chmod(directory, 0o755)
+  const module = new URL('graph-file.ts', import.meta.url).href
+  const program = `
     const { GraphView } = await import(${JSON.stringify(module)})
     const view = GraphView.open(${JSON.stringify(files.path(saved.file))}, ${JSON.stringify(saved)})
     console.log(process.getuid(), ...view.search(new Float32Array(${shape.dims}).fill(0.1), 3))`
-    const nobody = 65_534
-    const options = { uid: nobody, gid: nobody, cwd: directory, encoding: 'utf8' } as const
-    const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], options)
-    const found = view.search(new Float32Array(shape.dims).fill(0.1), 3)
-    expect([stdout, stderr]).toEqual([`${nobody} ${[...found].join(' ')}\n`, ''])
-  },
-)
+  const options = { uid: nobody, gid: nobody, cwd: directory, encoding: 'utf8' } as const
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', program], options)
+  const found = view.search(new Float32Array(shape.dims).fill(0.1), 3)
+  expect([stdout, stderr]).toEqual([`${nobody} ${[...found].join(' ')}\n`, ''])
+})

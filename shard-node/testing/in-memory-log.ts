@@ -18,7 +18,7 @@ interface StoredPartition {
 }
 
 interface StoredTopic {
-  readonly spec: TopicSpec
+  spec: TopicSpec
   readonly partitions: readonly StoredPartition[]
   readonly committed: Map<string, Map<Partition, Offset>>
   readonly onAppend: Set<() => void>
@@ -82,6 +82,7 @@ class InMemoryLog implements EventLog {
       this.#storage.topics.set(spec.name, { spec, partitions, committed: new Map(), onAppend: new Set() })
     } else if (existing.spec.partitions !== spec.partitions || existing.spec.compacted !== spec.compacted)
       throw new FreshetError('topic-mismatch', `topic ${spec.name} exists with other settings`)
+    else existing.spec = spec
   }
 
   async topicSpec(topic: string): Promise<TopicSpec | null> {
