@@ -3,6 +3,7 @@ import { createGateway } from '../../query-gateway/gateway.ts'
 import type { GatewayPorts, PipelineStatus } from '../../query-gateway/ports.ts'
 import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
 import { FreshetError } from '../../schemas/errors.ts'
+import type { ImageModel } from '../../schemas/image-analysis.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
 import { DeadLetters } from '../../topologies/dead-letters.ts'
 import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
@@ -137,10 +138,17 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     recentItems: () => [],
     backup: () => Promise.reject(noBackup()),
     snapshot: request => snapshotRemotely(replicas.replicas(), request),
-    ready: () => model.processes().every(({ state }) => state !== 'stopped'),
+    ready: () => model.processes().every(({ state }) => state !== 'stopped') && hasModels(control, model.model),
     clock,
     newId: randomUUID,
   }
+}
+
+/** Of every generation that has queries. */
+function hasModels(control: ControlFollower, model: ImageModel): boolean {
+  return [...control.state.generations]
+    .filter(([, { share }]) => share > 0)
+    .every(([generation]) => modelFor(control, generation, model) !== undefined)
 }
 
 function noBackup(): FreshetError {

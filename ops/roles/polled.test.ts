@@ -26,3 +26,12 @@ test('what was said last holds while there is no answer, and trouble is told onc
   await new Promise(setImmediate)
   expect(asked).toBe(last)
 })
+
+test('a question that hangs does not hold up the end', async () => {
+  let asked = 0
+  const ask = (): Promise<number> => (asked++ === 0 ? Promise.resolve(1) : new Promise(() => {}))
+  const polled = await Polled.start({ ask, everyMs: 1, onTrouble: () => {} })
+  await vi.waitFor(() => expect(asked).toBe(2))
+  await polled.close()
+  expect(polled.value).toBe(1)
+})

@@ -9,6 +9,8 @@ export interface PolledOptions<T> {
   readonly onTrouble: (error: FreshetError) => void
 }
 
+const closeWithinMs = 1_000
+
 /** Something asked for again and again in the background, so that nobody waits for it: what was said last holds. */
 export class Polled<T> {
   readonly #options: PolledOptions<T>
@@ -39,10 +41,10 @@ export class Polled<T> {
     return this.#failure
   }
 
-  /** Waits for a question under way. */
+  /** Waits for a question under way, but not for one that hangs. */
   async close(): Promise<void> {
     this.#closing.abort()
-    await this.#polling
+    await Promise.race([this.#polling, pause(closeWithinMs, undefined, { ref: false })])
   }
 
   async #poll(): Promise<void> {

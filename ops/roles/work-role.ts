@@ -51,7 +51,7 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   const app = createRoleServer(
     {
       failure: () => null,
-      whyNotReady: () => depth.failure?.message ?? whyNoGeneration(control) ?? whyNoModel(model),
+      whyNotReady: () => depth.failure?.message ?? whyNoGeneration(control, model.model) ?? whyNoModel(model),
       metrics: async () => metricsText(workers.status(), depth.value, model),
     },
     log,
@@ -77,8 +77,11 @@ export function modelFor(
   return state.generations.get(generation)?.started.fingerprint === model.fingerprint ? model : undefined
 }
 
-function whyNoGeneration({ state }: ControlFollower): string | null {
-  return state.generations.size === 0 ? 'no generation is known yet' : null
+function whyNoGeneration({ state }: ControlFollower, { fingerprint, model }: ImageModel): string | null {
+  const generations = [...state.generations.values()].filter(each => each.state !== 'retired')
+  if (generations.length === 0) return 'no generation is known yet'
+  const isOfOne = generations.some(({ started }) => started.fingerprint === fingerprint)
+  return isOfOne ? null : `no generation was made with model ${model}, which is loaded here`
 }
 
 function whyNoModel(model: ModelRole): string | null {
