@@ -1,7 +1,9 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { openCodecs } from '../../schemas/avro/codec.ts'
 import type { ItemUpserted } from '../../schemas/catalog-event.ts'
@@ -14,16 +16,17 @@ import { ConfluentSchemaRegistry } from '../../topologies/confluent/confluent-sc
 import { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
 import { ServerSet } from '../../topologies/servers/server-set.ts'
 import { awaitReceipts } from '../await-receipts.ts'
-import { runCli } from '../testing/captured-cli.ts'
 import { RoleProcess } from '../testing/role-process.ts'
-import type { RoleName } from './role.ts'
+import { type RoleName, roleNames } from './role.ts'
 
 /** The distributed form as it is run: every role a process of its own, over a real Kafka, registry and Redis. */
+const root = fileURLToPath(new URL('../..', import.meta.url))
 let scratch: string
 let servers: ServerSet
 let env: Record<string, string>
 let roles: RoleProcess[] = []
-let gateway: RoleProcess
+/** Empty before it runs. */
+let gatewayUrl = ''
 let client: FreshetClient
 
 beforeAll(async () => {
@@ -49,6 +52,17 @@ afterAll(async () => {
   await servers?.stop()
   await rm(scratch, { recursive: true, force: true })
 }, 60_000)
+
+/** The shell blocks of the section. */
+const readme = readFileSync(join(root, 'README.md'), 'utf8')
+const section = readme.slice(readme.indexOf('## On Kafka'), readme.indexOf('## Limits'))
+const readmeBlocks = [...section.matchAll(/```sh\n([\s\S]*?)```/g)].map(([, block]) => block!)
+
+function run(block: string) {
+  const PATH = `${join(root, 'node_modules', '.bin')}${delimiter}${process.env.PATH}`
+  const surroundings = { ...process.env, ...env, PATH, FRESHET_URL: gatewayUrl }
+  return spawnSync('bash', ['-ec', block], { cwd: root, encoding: 'utf8', env: surroundings })
+}
 
 async function start(role: RoleName, ...args: readonly string[]): Promise<RoleProcess> {
   const started = await RoleProcess.start(role, { env, args })
@@ -136,11 +150,11 @@ async function publishToKafka(itemId: string): Promise<void> {
 }
 
 test('without its topics and schemas a role ends, and says what to do', async () => {
-  const cli = (...commandLine: readonly string[]) => runCli(commandLine, { environment: env, workingDir: scratch })
   await expect(start('dispatch')).rejects.toThrow(/exited with 1 [\s\S]*freshet schemas register/)
-  expect(await cli('schemas', 'register')).toMatchObject({ exitCode: 0 })
+  const [register, apply] = readmeBlocks[1]!.trim().split('\n')
+  expect(run(register!)).toMatchObject({ status: 0 })
   await expect(start('dispatch')).rejects.toThrow(/exited with 1 [\s\S]*freshet topics apply/)
-  expect(await cli('topics', 'apply')).toMatchObject({ exitCode: 0 })
+  expect(run(apply!)).toMatchObject({ status: 0 })
 })
 
 test('what is published is searchable on every replica, whoever dies meanwhile', async () => {
@@ -153,10 +167,10 @@ test('what is published is searchable on every replica, whoever dies meanwhile',
     start('shard', '--shard', '1', '--replica', 'b'),
     start('work'),
     start('gateway', '--port', '0').then(started => {
-      gateway = started
+      gatewayUrl = started.url
     }),
   ])
-  client = new FreshetClient({ baseUrl: gateway.url })
+  client = new FreshetClient({ baseUrl: gatewayUrl })
 
   const first = await publish(names('first', 150))
   expect(await awaitReceipts(client, first)).toEqual([])
@@ -191,6 +205,19 @@ test('what is published is searchable on every replica, whoever dies meanwhile',
   expect(await found('first-8')).not.toBe('first-8')
   await expect(client.item('first-8')).rejects.toMatchObject({ code: 'item-not-found' })
 }, 150_000)
+
+test('the section of the README works as it is written', () => {
+  const [stack, , ...others] = readmeBlocks
+  expect([stack, ...others.slice(0, -1)]).toEqual([
+    'npm run stack\n',
+    ...roleNames.map(role => `npx freshet ${role}\n`),
+  ])
+  const { status, stdout } = run(others.at(-1)!.replaceAll('http://127.0.0.1:7480', gatewayUrl))
+  expect(status).toBe(0)
+  expect(stdout).toContain('"status":"searchable"')
+  expect(stdout).toMatch(/^1 .* my-chair /m)
+  expect(stdout).toMatch(/^freshet {2}● ready/m)
+})
 
 test('a dead letter is redriven by the dispatcher that owns its partition', async () => {
   const late = await item('late')
