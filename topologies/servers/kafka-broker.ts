@@ -44,6 +44,9 @@ const readyWithinMs = 120_000
 const quickJava = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1']
 const fastJava = ['-XX:+UseSerialGC']
 
+/** Java reads its arguments by the locale; passwords are among them. */
+const utf8Arguments = { LC_ALL: 'C.UTF-8' } as const
+
 /** A real Kafka: one node, or a cluster of three, each a process of its own. Needs Java 17 or newer. */
 export class KafkaBroker {
   readonly directory: string
@@ -161,10 +164,12 @@ export class KafkaBroker {
     const credential = this.#settings.sasl === null ? null : scramCredential(this.#settings.sasl)
     const users = credential === null ? [] : ['--add-scram', credential]
     const args = ['-Xmx128m', ...quickJava, ...command, ...users]
-    await promisify(execFile)('java', args).catch((error: NodeJS.ErrnoException) => {
-      const why = error.code === 'ENOENT' ? 'the program java was not found' : error.message
-      throw new Error(`Kafka cannot format its storage: ${why}.`, { cause: error })
-    })
+    await promisify(execFile)('java', args, { env: { ...process.env, ...utf8Arguments } }).catch(
+      (error: NodeJS.ErrnoException) => {
+        const why = error.code === 'ENOENT' ? 'the program java was not found' : error.message
+        throw new Error(`Kafka cannot format its storage: ${why}.`, { cause: error })
+      },
+    )
     await writeFile(marker, '')
   }
 }

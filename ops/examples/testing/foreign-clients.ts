@@ -42,9 +42,11 @@ export const java: ForeignClient = {
   prepare: async ({ brokers, registryUrl }) => {
     const packages = join(await fetchArtifacts(await javaPackages()), '*')
     const options = ['-Dfile.encoding=UTF-8', '-Dsun.stdout.encoding=UTF-8', '-XX:TieredStopAtLevel=1', '-cp', packages]
+    // Java reads its arguments by the locale.
+    const env = { ...process.env, LC_ALL: 'C.UTF-8' }
     return async (program, ...args) => {
       const source = join(examples, 'java', `${program[0]!.toUpperCase()}${program.slice(1)}.java`)
-      return linesOf((await run('java', [...options, source, brokers.join(','), registryUrl, ...args])).stdout)
+      return linesOf((await run('java', [...options, source, brokers.join(','), registryUrl, ...args], { env })).stdout)
     }
   },
 }
