@@ -24,6 +24,12 @@ describe('direction', () => {
     ['query-gateway/a.ts', '../workers/b.ts', 'query-gateway may not import workers'],
     ['query-gateway/a.test.ts', '../workers/b.ts', 'query-gateway may not import workers'],
     ['workers/a.ts', '../topologies/embedded/log.ts', 'workers may import the ports of topologies only'],
+    ['topologies/kafka/a.ts', '../servers/kafka-broker.ts', 'servers are for tests and ops'],
+    [
+      'topologies/kafka/a.ts',
+      '../redis/redis-connection.ts',
+      'topologies may import the adapters in their own folder and in tests only',
+    ],
     ['query-gateway/a.ts', '../topologies/dispatch/runner.ts', 'query-gateway may import the ports of topologies only'],
     [
       'topologies/dispatch/runner.ts',
@@ -41,6 +47,9 @@ describe('direction', () => {
     ['workers/a.test.ts', '../topologies/embedded/log.ts'],
     ['topologies/dispatch/runner.test.ts', '../embedded/log.ts'],
     ['topologies/embedded/a.ts', './b.ts'],
+    ['topologies/bullmq/a.ts', '../redis/redis-connection.ts'],
+    ['topologies/kafka/a.servers.test.ts', '../servers/kafka-broker.ts'],
+    ['ops/stack.ts', '../topologies/servers/kafka-broker.ts'],
     ['ops/serve.ts', '../topologies/embedded/log.ts'],
     ['ops/serve.ts', '../query-gateway/server.ts'],
   ])('%s may import %s', (path, specifier) => {

@@ -32,8 +32,16 @@ const ports: ReadonlySet<string> = new Set(
     name => `topologies/${name}.ts`,
   ),
 )
-/** Adapters of the ports. Steps and runners see the ports only. */
-const isAdapter = (path: string): boolean => path.startsWith('topologies/embedded/')
+/** Folders with adapters of the ports. Steps and runners see the ports only, adapters each their own folder. */
+const adapters: ReadonlySet<string> = new Set(
+  ['embedded', 'kafka', 'bullmq', 'redis', 'confluent'].map(name => `topologies/${name}`),
+)
+const isAdapter = (path: string): boolean => adapters.has(posix.dirname(path))
+/** BullMQ works on a connection of the Redis client, which one file makes. */
+const isRedisConnection = (path: string, target: string): boolean =>
+  posix.dirname(path) === 'topologies/bullmq' && target === 'topologies/redis/redis-connection.ts'
+/** Real servers, for tests and for `ops`. */
+const isServer = (path: string): boolean => path.startsWith('topologies/servers/')
 
 /** Each may be imported by one file outside tests, or by files of one folder. A trailing slash covers a whole scope. */
 const replaceableVendors = [
@@ -96,8 +104,12 @@ function brokenRelative({ path }: SourceFile, { specifier, exported }: Import): 
   const target = posix.join(dirname(path), specifier)
   if (!namesFile(target)) return 'a relative import names its file, with .ts'
   const [from, to] = [folderOf(path), folderOf(target)]
-  if (isAdapter(target) && from === 'topologies' && !isAdapter(path) && !isTest(path))
-    return 'topologies may import the adapters in their own folder and in tests only'
+  if (from === 'topologies' && !isTest(path)) {
+    const isSameFolder = posix.dirname(path) === posix.dirname(target)
+    if (isAdapter(target) && !isSameFolder && !isRedisConnection(path, target))
+      return 'topologies may import the adapters in their own folder and in tests only'
+    if (isServer(target) && !isServer(path)) return 'servers are for tests and ops'
+  }
   if (from === to) return null
   const allowed = (mayImport as Readonly<Record<string, readonly string[]>>)[from] ?? []
   if (!allowed.includes(to)) return `${from} may not import ${to === '' ? target : to}`
