@@ -9,6 +9,7 @@ import { Redis } from 'ioredis'
 import { Kafka, logLevel } from 'kafkajs'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { freePorts } from '../topologies/servers/free-ports.ts'
+import { isAlive } from '../topologies/servers/server-process.ts'
 import { parseConfig } from './config.ts'
 
 interface Stack {
@@ -121,13 +122,4 @@ async function read({ kafka, registry, redis }: Stack) {
   const key = await connection.get('key')
   connection.disconnect()
   return { topics, subjects, key }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
 }

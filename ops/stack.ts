@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { Command, InvalidArgumentError } from 'commander'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import { acceptsConnections, isPortFree } from '../topologies/servers/free-ports.ts'
+import { isAlive } from '../topologies/servers/server-process.ts'
 import { ServerSet } from '../topologies/servers/server-set.ts'
 import { renderTable } from './cli/table.ts'
 import { processTerminal } from './cli/terminal.ts'
@@ -188,15 +189,6 @@ function upTime(ms: number): string {
   const seconds = Math.floor(ms / 1000)
   const twoDigits = (count: number) => String(count % 60).padStart(2, '0')
   return `up ${Math.floor(seconds / 3600)}:${twoDigits(Math.floor(seconds / 60))}:${twoDigits(seconds)}`
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
 }
 
 /** Talk about the work, which `--json` leaves out. */

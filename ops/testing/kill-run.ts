@@ -3,11 +3,11 @@ import { FreshetClient } from '../../schemas/client.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { BulkLine } from '../../schemas/http-items.ts'
 import type { Status } from '../../schemas/http-operations.ts'
+import { seededRandom } from '../../shard-node/testing/seeded-random.ts'
 import { awaitReceipts } from '../await-receipts.ts'
 import { untilStatus, withScratch } from '../bench/scratch.ts'
 import { demoDirectory, demoItems } from '../demo-catalog.ts'
 import { copyCatalog } from './copy-catalog.ts'
-import { seededRandom } from './random.ts'
 import { freePort, type ServerProcess, startServerProcess } from './server-process.ts'
 
 export interface KillRunOptions {

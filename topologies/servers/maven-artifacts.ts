@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs'
 import { link, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
+import { isAlive } from './server-process.ts'
 
 /** Files of a server, fetched together by Maven and kept in a folder of the cache. */
 interface ArtifactSetBase {
@@ -169,14 +170,5 @@ async function removeUnfinished(folder: string): Promise<void> {
   for (const name of await readdir(dirname(folder))) {
     if (name.startsWith(start) && !isAlive(Number(name.slice(start.length))))
       await rm(join(dirname(folder), name), { recursive: true, force: true })
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }

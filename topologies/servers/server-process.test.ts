@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import { expect, test, vi } from 'vitest'
-import { ServerProcess } from './server-process.ts'
+import { isAlive, ServerProcess } from './server-process.ts'
 
 const startScript = (script: string, isReady: (output: string) => Promise<boolean>, readyWithinMs = 30_000) =>
   ServerProcess.start({ name: 'the script', command: 'sh', args: ['-c', script], isReady, readyWithinMs })
@@ -63,12 +63,3 @@ test('a server ends with its owner, even one that is killed', async () => {
   owner.kill('SIGKILL')
   await vi.waitUntil(() => !isAlive(pid), { timeout: 30_000 })
 })
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false
-  }
-}

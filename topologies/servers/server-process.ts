@@ -144,3 +144,13 @@ function startGuard(pid: number): ChildProcess {
     detached: true,
   })
 }
+
+/** Whether there is a process with this pid, ours or another user's. */
+export function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
