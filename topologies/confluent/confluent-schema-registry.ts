@@ -122,9 +122,17 @@ export class ConfluentSchemaRegistry implements SchemaRegistry {
   }
 
   async #requireFullTransitive(subject: Subject): Promise<void> {
-    const present = await this.#ask(client => client.getCompatibility(subject)).catch(unlessUnknown(null))
-    if (present === fullTransitive) return
-    await this.#ask(client => client.updateCompatibility(subject, fullTransitive))
+    if ((await this.#compatibility(subject)) === fullTransitive) return
+    try {
+      await this.#ask(client => client.updateCompatibility(subject, fullTransitive))
+    } catch (thrown) {
+      // Another deployer may have been first: some registries refuse to set a rule twice.
+      if ((await this.#compatibility(subject)) !== fullTransitive) throw thrown
+    }
+  }
+
+  #compatibility(subject: Subject): Promise<string | null> {
+    return this.#ask(client => client.getCompatibility(subject)).catch(unlessUnknown(null))
   }
 
   #versionNumbers(subject: Subject): Promise<readonly number[]> {
