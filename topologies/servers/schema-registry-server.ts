@@ -13,6 +13,9 @@ export interface SchemaRegistryServerOptions {
 
 const readyWithinMs = 120_000
 
+/** H2 would write what is committed half a second later, and a kill would lose it. */
+const durable = 'WRITE_DELAY=0'
+
 /** A real schema registry that speaks Confluent's protocol: Apicurio on 127.0.0.1. */
 export class SchemaRegistryServer {
   /** Base address of the protocol. */
@@ -38,7 +41,9 @@ export class SchemaRegistryServer {
       ...['-Dquarkus.http.host=127.0.0.1', `-Dquarkus.http.port=${port}`],
       ...['-Dquarkus.banner.enabled=false', '-Dquarkus.http.access-log.enabled=false'],
       '-Dquarkus.log.category."io.apicurio".level=WARN',
-      ...(directory === undefined ? [] : [`-Dapicurio.datasource.url=jdbc:h2:file:${resolve(directory, 'registry')}`]),
+      ...(directory === undefined
+        ? []
+        : [`-Dapicurio.datasource.url=jdbc:h2:file:${resolve(directory, 'registry')};${durable}`]),
       ...['-jar', `apicurio-registry-app-${registryArtifacts.version}-runner.jar`],
     ]
   }
