@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { afterEach, expect, test } from 'vitest'
 import { RedisServer, type RedisServerOptions } from '../servers/redis-server.ts'
 import { type RedisAddress, RedisConnection } from './redis-connection.ts'
@@ -53,6 +54,22 @@ test('an encrypted connection is made when the authority is trusted, and only th
     await expect(ping(connect({ url: server.url, tls: wrong }))).rejects.toMatchObject({ code: 'access-denied' })
   const plain = connect({ host, port: server.port, password: 'secret' })
   await expect(ping(plain)).rejects.toMatchObject({ code: 'queue-unavailable' })
+})
+
+test('a connection that is closed while it refuses a certificate ends nothing else', async () => {
+  const { url } = await startRedis({ tls: true, password: 'secret' })
+  const uncaught: unknown[] = []
+  const note = (error: unknown): void => void uncaught.push(error)
+  process.on('uncaughtException', note)
+  open.push({ close: () => process.off('uncaughtException', note) })
+  for (let round = 0; round < 100; round++) {
+    const connection = connect({ url })
+    const asked = outcome(connection)
+    await delay(round % 10)
+    connection.close()
+    await asked
+  }
+  expect(uncaught).toEqual([])
 })
 
 test('a database number keeps installations apart', async () => {

@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { FreshetError } from '../../schemas/errors.ts'
+import { GuardedConnector } from './guarded-connector.ts'
 import { closedFailure, redisFailure, type UnavailableCode } from './redis-failure.ts'
 
 interface RedisCredentials {
@@ -53,6 +54,7 @@ export class RedisConnection {
     this.#unavailable = options.unavailable
     this.#client = new Redis({
       ...clientOptions(address),
+      Connector: GuardedConnector,
       enableOfflineQueue: false,
       maxRetriesPerRequest: 0,
       connectTimeout: connectWithinMs,
