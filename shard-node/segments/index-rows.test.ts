@@ -277,3 +277,14 @@ test('an item number beyond the room of the log segment begins a new one', () =>
   expect(rows.segments[1]!.memory.shape.items).toBeGreaterThan(100_000)
   expect(rows.locate(100_000)).toMatchObject({ row: 0, count: 1 })
 })
+
+test('of two sets of an item in one log segment the one that the registers know is found, replaced and removed', async () => {
+  const rows = emptyRows(64)
+  rows.put(1, { vectors: vector, visible: true })
+  rows.put(1, { vectors: vector, visible: true })
+  const [segment] = rows.segments
+  const read = await segmentFiles.read(await segmentFiles.save(segment!, segment!.rows))
+  const standing = (_: number, ordinal: number): RowStanding => (ordinal === 0 ? 'visible' : 'garbage')
+  restoreRows([read], { standing, currentRows: 1 })
+  expect(read.segment.rowOfCurrentSet(1)).toBe(0)
+})

@@ -51,7 +51,6 @@ export class IndexSegment {
     this.saved = options.saved
     this.rows = options.rows
     this.#directory = options.order === 'log' ? new LogDirectory(options.columns) : null
-    for (let row = 0; row < options.rows; row++) if (options.columns.objects[row] === 0) this.#directory?.add(row)
   }
 
   get graph(): SavedGraph | null {
@@ -89,6 +88,11 @@ export class IndexSegment {
   /** A set has been written from this row on. */
   addSet(row: number, count: number): void {
     this.rows += count
+    this.noteCurrentSet(row)
+  }
+
+  /** The set that begins at this row is its item's current one; of sets read from a file the registers say which are. */
+  noteCurrentSet(row: number): void {
     this.#directory?.add(row)
   }
 

@@ -50,6 +50,7 @@ export function restoreRows(read: readonly SavedRowsRead[], { standing, currentR
       const isFirst = objects[row] === 0
       if (isFirst ? isFound[item] === 1 : !goesOn({ segment, ordinals }, row)) throw incomplete(item)
       isFound[item] = 1
+      if (isFirst) segment.noteCurrentSet(row)
       found++
       if (stands === 'visible') visibleRows++
       if (stands === 'visible' && isFirst) visibleItems++
