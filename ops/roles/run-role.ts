@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import type { Terminal } from '../cli/terminal.ts'
 import { Closers } from '../closers.ts'
 import type { Config } from '../config.ts'
@@ -43,16 +44,26 @@ export async function runRole(role: RoleName, config: Config, { json, terminal }
     const signal = await signalled
     if (!json) terminal.note(`\n  ${signal}: draining`)
   } catch (thrown) {
-    await within(drainWithinMs, closers.close()).catch(() => undefined)
-    if (ending.signal.aborted) return 0
+    const isDrained = await drained(closers, log)
+    if (ending.signal.aborted) return isDrained ? 0 : 1
     throw thrown
   }
-  const isDrained = await within(drainWithinMs, closers.close())
+  const isDrained = await drained(closers, log)
   if (!isDrained)
-    terminal.note('  draining took too long; what is not finished is done again by others, or at the next start')
+    terminal.note('  not drained whole; what is not finished is done again by others, or at the next start')
   else if (!json) terminal.note('  drained')
   // A connection that is still being closed, or whatever hangs, would keep the process.
   return process.exit(isDrained ? 0 : 1)
+}
+
+/** False when it took too long or a part of it failed, which is logged. */
+async function drained(closers: Closers, log: Logger): Promise<boolean> {
+  try {
+    return await within(drainWithinMs, closers.close())
+  } catch (err) {
+    log.error({ err }, 'a part did not close')
+    return false
+  }
 }
 
 function announce(role: RoleName, url: string, { json, terminal }: RunRoleOptions): void {
