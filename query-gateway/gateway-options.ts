@@ -1,3 +1,4 @@
+import { createNoopMeter, type Meter } from '@opentelemetry/api'
 import type { FastifyBaseLogger } from 'fastify'
 
 /** Bounds of the gateway; `ops` passes those that are configuration, the rest have defaults. */
@@ -27,6 +28,8 @@ export interface GatewayOptions {
   readonly allowedHosts: readonly string[] | null
   /** None: nothing is logged. */
   readonly logger: FastifyBaseLogger | null
+  /** Where what the gateway measures of itself goes; by default nowhere. */
+  readonly meter: Meter
 }
 
 export const defaultGatewayOptions = {
@@ -42,4 +45,5 @@ export const defaultGatewayOptions = {
   drainMs: 3_000,
   allowedHosts: ['localhost', '127.0.0.1', '[::1]'],
   logger: null,
+  meter: createNoopMeter(),
 } as const satisfies Omit<GatewayOptions, 'pageDirectory'>
