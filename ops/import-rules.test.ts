@@ -117,8 +117,13 @@ describe('one place for each replaceable vendor', () => {
   test('a path inside the package and a scope count', () => {
     const deep = "import { x } from 'lmdb/index.js'"
     expect(rulesBroken({ 'topologies/a.ts': lmdb, 'shard-node/b.ts': deep })).toHaveLength(2)
-    const telemetry = { 'ops/a.ts': "import '@opentelemetry/sdk-node'", 'ops/b.ts': "import '@opentelemetry/api'" }
+    const telemetry = { 'ops/a.ts': "import '@opentelemetry/sdk-node'", 'ops/b.ts': "import '@opentelemetry/sdk-metrics'" }
     expect(rulesBroken(telemetry)).toHaveLength(2)
+  })
+
+  test('the API of OpenTelemetry may be called anywhere', () => {
+    const api = "import { trace } from '@opentelemetry/api'"
+    expect(rulesBroken({ 'workers/a.ts': api, 'query-gateway/b.ts': api })).toEqual([])
   })
 
   test('one file, one folder of its own, tests and benches are allowed', () => {
