@@ -117,7 +117,10 @@ describe('one place for each replaceable vendor', () => {
   test('a path inside the package and a scope count', () => {
     const deep = "import { x } from 'lmdb/index.js'"
     expect(rulesBroken({ 'topologies/a.ts': lmdb, 'shard-node/b.ts': deep })).toHaveLength(2)
-    const telemetry = { 'ops/a.ts': "import '@opentelemetry/sdk-node'", 'ops/b.ts': "import '@opentelemetry/sdk-metrics'" }
+    const telemetry = {
+      'ops/a.ts': "import '@opentelemetry/sdk-node'",
+      'ops/b.ts': "import '@opentelemetry/sdk-metrics'",
+    }
     expect(rulesBroken(telemetry)).toHaveLength(2)
   })
 

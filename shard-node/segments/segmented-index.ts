@@ -39,6 +39,7 @@ export interface SegmentedIndexOptions extends Registers {
 /** What `open` has made and read. */
 interface Opened {
   readonly tuning: IndexTuning
+  readonly pool: SearchPool
   readonly files: ShardFiles
   readonly segmentFiles: SegmentFiles
   readonly newSegmentId: () => number
@@ -85,16 +86,26 @@ export class SegmentedIndex implements VectorIndex {
     let lastSegmentId = Math.max(options.lastSegmentId, ...options.saved.map(({ id }) => id))
     const newSegmentId = (): number => ++lastSegmentId
     const segmentFiles = new SegmentFiles({ files, threads, kind, newSegmentId, onAlarm: options.onAlarm })
-    const read: SavedRowsRead[] = []
-    for (const saved of options.saved) read.push(await segmentFiles.read(saved))
-    const restored = restoreRows(read, options)
-    const index = new SegmentedIndex(options, { tuning, files, segmentFiles, newSegmentId, restored })
+    const { dims, ties, onAudit = () => {} } = options
+    // The threads start, which takes them as long as a large segment takes to read, while the segments are read.
+    const pool = new SearchPool({ dims, threads, ties, onAudit })
+    let restored: RestoredRows
+    try {
+      const read: SavedRowsRead[] = []
+      for (const saved of options.saved) read.push(await segmentFiles.read(saved))
+      restored = restoreRows(read, options)
+    } catch (thrown) {
+      await pool.close()
+      throw thrown
+    }
+    const index = new SegmentedIndex(options, { tuning, pool, files, segmentFiles, newSegmentId, restored })
     await index.#begin()
     return index
   }
 
-  private constructor(options: SegmentedIndexOptions, { tuning, files, segmentFiles, newSegmentId, restored }: Opened) {
-    const { dims, ties, onAlarm, onAudit = () => {} } = options
+  private constructor(options: SegmentedIndexOptions, opened: Opened) {
+    const { dims, onAlarm } = options
+    const { tuning, pool, files, segmentFiles, newSegmentId, restored } = opened
     const { threads, logRows } = tuning
     this.#options = options
     this.#tuning = tuning
@@ -104,12 +115,7 @@ export class SegmentedIndex implements VectorIndex {
     const onLayout = (): void => this.#layoutChanged()
     this.#rows = new IndexRows({ dims, threads, logRows, newSegmentId, onLayout }, restored)
     this.#compactor = new Compactor({ rows: this.#rows, files, segmentFiles, tuning, newSegmentId, onAlarm })
-    this.#pool = new SearchPool({
-      dims,
-      threads,
-      ties,
-      onAudit,
-    })
+    this.#pool = pool
   }
 
   /** Graph candidates asked of a segment of 200,000 rows. */
