@@ -6,16 +6,19 @@ export interface ResultsShown {
   readonly atMs: number
   /** Item ids in order of position. */
   readonly itemIds: readonly string[]
+  /** Keyed hash of the session that saw them; empty where there is none. Records of before had none. */
+  readonly session: string
 }
 
-export type EngagementAction = 'click' | 'save' | 'cart' | 'purchase' | 'notRelevant'
+/** `relevant` takes a `notRelevant` back. */
+export type EngagementAction = 'click' | 'save' | 'cart' | 'purchase' | 'notRelevant' | 'relevant'
 
 export interface Engaged {
   readonly type: 'Engaged'
   readonly queryId: string
   readonly itemId: string
   readonly action: EngagementAction
-  /** Position of the item in the results shown, from 0. */
+  /** Position of the item in the results shown, from 0, as the caller says: what counts is that of `ResultsShown`. */
   readonly position: number
   readonly atMs: number
 }

@@ -229,8 +229,14 @@ export const Engagement = Type.Object(
   {
     queryId: Type.String({ minLength: 1, maxLength: 128 }),
     itemId: Type.String(),
-    action: words(['click', 'save', 'cart', 'purchase', 'notRelevant']),
-    position: Type.Integer({ minimum: 0, maximum: 10_000, description: 'place of the item in the results, from 0' }),
+    action: words(['click', 'save', 'cart', 'purchase', 'notRelevant', 'relevant'], {
+      description: '`relevant` takes a `notRelevant` back',
+    }),
+    position: Type.Integer({
+      minimum: 0,
+      maximum: 10_000,
+      description: 'place of the item in the results, from 0; rates go by the place in the answer itself',
+    }),
   },
   {
     ...closed,

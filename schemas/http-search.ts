@@ -1,4 +1,4 @@
-import { type Static, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { BlobReference, exampleBlob, exampleItem, FailureShape } from './http-items.ts'
 import {
   AttributeValueShape,
@@ -67,6 +67,28 @@ export const Filter = Type.Object(
 )
 export type Filter = Static<typeof Filter>
 
+/** Soft wishes, apart from the hard filters. */
+export const Preference = Type.Object(
+  {
+    region: Type.Optional(Type.String({ minLength: 1, maxLength: 256, description: 'sold there is better' })),
+    priceAround: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: 'the closer the better' })),
+    category: Type.Optional(
+      Type.String({
+        minLength: 1,
+        maxLength: 1024,
+        description: 'instead of that of the query item or of most candidates',
+      }),
+    ),
+  },
+  {
+    ...closed,
+    $id: 'Preference',
+    description: 'wishes that move a result by no more than the bound of the ranking; they exclude nothing',
+    examples: [{ region: 'de', priceAround: 400 }],
+  },
+)
+export type Preference = Static<typeof Preference>
+
 /** What both `POST /v1/search` and the `query` part of its multipart form take. */
 const queryFields = {
   box: Type.Optional(BoxShape),
@@ -79,7 +101,19 @@ const queryFields = {
   generation: Type.Optional(Type.String({ pattern: '^[a-z0-9-]{1,40}$' })),
   exact: Type.Optional(Type.Boolean({ default: false, description: 'scan every vector instead of the graph' })),
   explain: Type.Optional(Type.Boolean({ default: false })),
-  rerank: Type.Optional(Type.Boolean({ default: true })),
+  rerank: Type.Optional(
+    Type.Boolean({
+      default: true,
+      description: 'false: the order is that of similarity alone. Else see `rankedBy` of the answer for the bound',
+    }),
+  ),
+  collapse: Type.Optional(
+    Type.Boolean({
+      description: 'show near-identical products once, with `alike`; by default when results are re-ranked',
+    }),
+  ),
+  prefer: Type.Optional(Preference),
+  facets: Type.Optional(Type.Boolean({ default: false, description: 'count the candidates by what they are' })),
   excludeItemId: Type.Optional(Type.String({ description: 'an item never to return' })),
   deadlineMs: Type.Optional(
     Type.Integer({
@@ -199,19 +233,57 @@ export const ItemState = Type.Object(
 )
 export type ItemState = Static<typeof ItemState>
 
+export const rankingParts = [
+  'similarity',
+  'availability',
+  'region',
+  'price',
+  'category',
+  'clickRate',
+  'saveRate',
+  'relevance',
+] as const
+export type RankingPart = (typeof rankingParts)[number]
+
+/** One part of a score. The score is the sum of the contributions. */
+const RankingPartShape = Type.Object(
+  {
+    part: words(rankingParts),
+    value: Type.Number({ description: '0 to 1; similarity: -1 to 1' }),
+    weight: Type.Number(),
+    contribution: Type.Number({ description: 'value times weight' }),
+  },
+  { $id: 'RankingPart', examples: [{ part: 'availability', value: 1, weight: 0.012, contribution: 0.012 }] },
+)
+
 export const SearchResult = Type.Object(
   {
     itemId: Type.String(),
-    score: Type.Number({ description: 'what the order follows' }),
+    score: Type.Number({
+      description: 'what the order follows: similarity, and when re-ranked what else speaks for it',
+    }),
     similarity: Type.Number({ description: 'dot product of the vectors, -1 to 1' }),
     object: Type.Object({ box: BoxShape, label, image: Type.Integer() }),
     item: ItemView,
+    alike: Type.Optional(
+      Type.Object(
+        {
+          count: Type.Integer({ minimum: 1 }),
+          itemIds: list(Type.String(), { description: 'the first of them, best first' }),
+        },
+        {
+          $id: 'Alike',
+          description: 'candidates left out because they are nearly the same product; absent when none is',
+        },
+      ),
+    ),
     explain: Type.Optional(
       Type.Object({
         similarity: Type.Number(),
         plan: words(['graph', 'scan', 'exact']),
         shard: Type.Integer(),
         replica: Type.String(),
+        ranking: Type.Optional(list(RankingPartShape, { description: 'absent when not re-ranked' })),
       }),
     ),
   },
@@ -251,6 +323,65 @@ const ShardExplanation = Type.Object(
   { $id: 'ShardExplanation' },
 )
 
+const counted = <T extends TSchema>(value: T) => list(Type.Object({ value, count: Type.Integer() }))
+
+export const Facets = Type.Object(
+  {
+    of: Type.Integer({
+      description: 'candidates counted: the best few hundred that pass the filter, not the whole catalogue',
+    }),
+    category: counted(Type.String()),
+    region: counted(Type.String()),
+    available: counted(Type.Boolean()),
+    price: nullable(
+      Type.Object({
+        currency: Type.String(),
+        min: Type.Number(),
+        max: Type.Number(),
+        buckets: list(
+          Type.Object({
+            from: Type.Number({ description: 'inclusive' }),
+            to: Type.Number({ description: 'exclusive, but for the last bucket' }),
+            count: Type.Integer(),
+          }),
+        ),
+      }),
+      { description: 'of the currency that most candidates have; null when none has a price' },
+    ),
+    attributes: Type.Unsafe<
+      Readonly<Record<string, readonly { readonly value: string | number | boolean; readonly count: number }[]>>
+    >(Type.Record(Type.String(), counted(AttributeValueShape))),
+  },
+  {
+    $id: 'Facets',
+    description: 'how many candidates have each value, most frequent first; long lists are cut',
+    examples: [
+      {
+        of: 120,
+        category: [{ value: 'sofa', count: 96 }],
+        region: [{ value: 'de', count: 120 }],
+        available: [{ value: true, count: 118 }],
+        price: { currency: 'EUR', min: 99, max: 899, buckets: [{ from: 99, to: 899, count: 120 }] },
+        attributes: { colour: [{ value: 'green', count: 31 }] },
+      },
+    ],
+  },
+)
+export type Facets = Static<typeof Facets>
+
+const RankedBy = Type.Object(
+  {
+    weights: Type.String({ description: 'version of the weights, which belongs to the generation' }),
+    digest: Type.String({ description: 'SHA-256 of their file' }),
+    bound: Type.Number({ description: 'no result is above another that is more similar by more than this' }),
+  },
+  {
+    $id: 'RankedBy',
+    description: 'absent when the order is that of similarity alone',
+    examples: [{ weights: 'v1', digest: 'f'.repeat(64), bound: 0.05 }],
+  },
+)
+
 export const SearchAnswer = Type.Object(
   {
     queryId: Type.String(),
@@ -264,8 +395,23 @@ export const SearchAnswer = Type.Object(
     model: Type.String(),
     coverage: Type.Object({ answered: Type.Integer(), total: Type.Integer() }, { description: 'shards' }),
     degraded: list(Type.String(), {
-      description: 'why the answer is not whole: shard-timeout, shard-failed, shard-not-ready',
+      description:
+        'why the answer is not whole: shard-timeout, shard-failed, shard-not-ready; or not ranked by all it should be: ' +
+        'features-unavailable',
     }),
+    rankedBy: Type.Optional(RankedBy),
+    facets: Type.Optional(Facets),
+    cached: Type.Optional(
+      Type.Object(
+        {
+          picture: Type.Boolean({ description: 'objects and vector of the picture were known' }),
+          candidates: Type.Boolean({
+            description: 'the shards were not asked: nothing has changed in them since they were',
+          }),
+        },
+        { $id: 'Cached', description: 'what was not computed anew' },
+      ),
+    ),
     freshness: Type.Object({ indexAgeMs: Type.Number(), watermarks: OffsetsShape }),
     timingMs: TimingShape,
     explain: Type.Optional(

@@ -114,6 +114,19 @@ export interface PartitionDigest {
   readonly objects: string
 }
 
+/** An item as it was on a replica when a cut was taken. */
+export interface ItemAtCut {
+  readonly itemId: ItemId
+  /** Version of its attributes; -1: not live. */
+  readonly attributes: Offset
+  /** Its element in the digest `objects`, 32 hex digits; null: not searchable. */
+  readonly objects: string | null
+  /** Live, and its newest image work failed: without objects, or with those of an older picture. */
+  readonly failed: boolean
+  /** Something newer than the cut had been applied to it, so that nothing is known of it at the cut. */
+  readonly ahead: boolean
+}
+
 export interface ReplicaStatus {
   readonly shard: ShardId
   readonly replica: ReplicaId

@@ -144,6 +144,7 @@ const engagementActions: ReadonlySet<string> = new Set<EngagementAction>([
   'cart',
   'purchase',
   'notRelevant',
+  'relevant',
 ])
 
 function engaged(fields: Omit<Engaged, 'type'>): Engaged {

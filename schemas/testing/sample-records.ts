@@ -99,7 +99,7 @@ const control: readonly ControlRecord[] = [
 ]
 
 const engagement: readonly EngagementRecord[] = [
-  { type: 'ResultsShown', queryId: 'q-1', generation, atMs, itemIds: [itemId, 'sofa-1'] },
+  { type: 'ResultsShown', queryId: 'q-1', generation, atMs, itemIds: [itemId, 'sofa-1'], session: '5f3a' },
   { type: 'Engaged', queryId: 'q-1', itemId, action: 'notRelevant', position: 0, atMs },
 ]
 
