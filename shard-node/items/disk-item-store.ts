@@ -1,10 +1,12 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
-import type { ImageDigest, ItemId, Partition, TopicEpoch } from '../../schemas/ids.ts'
+import type { ImageDigest, ItemId, Offset, Partition, TopicEpoch } from '../../schemas/ids.ts'
 import type { RegisterMutation } from '../../schemas/mutation.ts'
+import { type DigestElement, setElement } from '../../schemas/partition-digest.ts'
 import type { SearchFilter } from '../../schemas/shard-api.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import type { AllowedBits } from '../vector-index.ts'
+import { type DigestCut, DigestCuts } from './digest-cuts.ts'
 import { FilterBits } from './filter-bits.ts'
 import { imageToken } from './filter-tokens.ts'
 import { ItemContents } from './item-contents.ts'
@@ -15,7 +17,7 @@ import { replay, sumDigests } from './item-replay.ts'
 import type { ItemChange, ItemRow, ItemStore, ItemView, RowsOfItems } from './item-store.ts'
 import { ItemTable } from './item-table.ts'
 import { ItemWriter } from './item-writer.ts'
-import { type DigestElement, PartitionDigests, setElement } from './partition-digest.ts'
+import { PartitionDigests } from './partition-digest.ts'
 import {
   type AttributesContent,
   type FailureContent,
@@ -69,6 +71,7 @@ export class DiskItemStore implements ItemStore {
   readonly #matches = new WeakMap<SearchFilter, (content: AttributesContent) => boolean>()
   readonly #replaced = new ReplacedObjectsLog()
   readonly #digests: ReadonlyMap<Partition, PartitionDigests>
+  readonly #cuts = new DigestCuts(this.#table)
 
   private constructor({ epoch, partitions }: DiskItemStoreOptions, log: ItemLog, tuning: ItemStoreTuning) {
     this.#epoch = epoch
@@ -127,6 +130,20 @@ export class DiskItemStore implements ItemStore {
     return this.#digests
   }
 
+  /**
+   * The partition as of now, for what the watermark says is applied up to `offset`; `endCut` it.
+   * @throws FreshetError `bad-request` for a partition of others, or when too many items are ahead of the offset
+   */
+  beginCut(partition: Partition, offset: Offset): DigestCut {
+    const digests = this.#digests.get(partition)
+    if (digests === undefined) throw new FreshetError('bad-request', `partition ${partition} is not of this shard`)
+    return this.#cuts.begin({ partition, offset }, digests)
+  }
+
+  endCut(cut: DigestCut): void {
+    this.#cuts.end(cut)
+  }
+
   find(itemId: ItemId): ItemRow | null {
     const { item } = this.#table.find(itemId)
     return item === -1 ? null : this.#table.rowOf(item)
@@ -160,6 +177,7 @@ export class DiskItemStore implements ItemStore {
     const before = this.#table.rowOf(item)
     const objects = this.#currentObjects(before)
     const element = before.standing === 'searchable' ? this.#table.elementOf(item) : null
+    this.#cuts.note(item)
     this.#writer.write({ mutation, before, folded, appendTimeMs, rows })
     const after = this.#table.rowOf(item)
     if (attributesDiffer(before, after)) this.#followAttributes(before, after)
@@ -233,6 +251,7 @@ export class DiskItemStore implements ItemStore {
       if (item % scannedPerSlice === scannedPerSlice - 1) await nextTurn()
       if (!this.#isForgettable(item, removedBeforeMs) || !isComplete(this.#table.rowOf(item))) continue
       this.#requireWritable()
+      this.#cuts.note(item)
       this.#writer.forget(item)
       if (++forgotten % forgottenPerSlice === 0) await this.settled()
     }

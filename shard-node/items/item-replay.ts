@@ -1,10 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, type Partition, type TopicEpoch } from '../../schemas/ids.ts'
+import { elementWords, setElement } from '../../schemas/partition-digest.ts'
 import type { ItemLog } from './item-log.ts'
 import { decodeRecord, type ReadRecord } from './item-record.ts'
 import type { ItemTable, Placed } from './item-table.ts'
-import { elementWords, type PartitionDigests, setElement } from './partition-digest.ts'
+import type { PartitionDigests } from './partition-digest.ts'
 
 /** About 3 ms. */
 const itemsPerSlice = 2048

@@ -1,11 +1,11 @@
 import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, type ItemId, type Partition } from '../../schemas/ids.ts'
+import { type DigestElement, elementWords } from '../../schemas/partition-digest.ts'
 import { maxItems } from './growable.ts'
 import { IdIndex } from './id-index.ts'
 import { ItemColumns, itemFlags } from './item-columns.ts'
 import { bareBytes } from './item-record.ts'
 import type { ItemRow } from './item-store.ts'
-import { type DigestElement, elementWords } from './partition-digest.ts'
 import {
   type FailureReport,
   hasAttributes,

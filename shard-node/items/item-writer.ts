@@ -1,10 +1,10 @@
 import type { AttributesPut, ItemRemoved, ObjectsPut, RegisterMutation, WorkFailed } from '../../schemas/mutation.ts'
+import { type DigestElement, objectsElement } from '../../schemas/partition-digest.ts'
 import { tokensOfAttributes, tokensOfObjects } from './filter-tokens.ts'
 import type { ItemLog } from './item-log.ts'
 import { RecordEncoder, type WrittenRecord } from './item-record.ts'
 import type { ItemRow, RowsOfItems } from './item-store.ts'
 import type { ItemTable, Placed } from './item-table.ts'
-import { type DigestElement, objectsElement } from './partition-digest.ts'
 import {
   attributesContent,
   failureContent,

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { parseItemId, type TopicEpoch } from '../../schemas/ids.ts'
-import { BucketSums, type DigestElement, objectsElement, setElement } from './partition-digest.ts'
+import { type DigestElement, objectsElement, setElement } from '../../schemas/partition-digest.ts'
+import { BucketSums } from './partition-digest.ts'
 
 const epoch = '00000000000000aa' as TopicEpoch
 const modulus = 2n ** 128n

@@ -1,28 +1,16 @@
-import { hash } from 'node:crypto'
-import type { ItemId, TopicEpoch } from '../../schemas/ids.ts'
+import {
+  bucketOf,
+  type DigestElement,
+  digestBuckets,
+  elementText,
+  elementWords,
+} from '../../schemas/partition-digest.ts'
 import type { PartitionDigest } from '../../schemas/shard-api.ts'
-
-export const digestBuckets = 1024
 
 /** Bucket sums as 32 hex digits each, by bucket: to find which items differ where two digests do. */
 export interface DigestBuckets {
   readonly set: readonly string[]
   readonly objects: readonly string[]
-}
-
-/** A number of 128 bits as four u32, least significant first. */
-export type DigestElement = ArrayLike<number>
-
-export const elementWords = 4
-
-/** Of a live item, in the digest `set`. Encoding: FORMAT.md, "digests". */
-export function setElement(itemId: ItemId, epoch: TopicEpoch, attributesOffset: number): DigestElement {
-  return elementOf(`s${itemId}\0${epoch}\0${attributesOffset}`)
-}
-
-/** Of a searchable item, in the digest `objects`. */
-export function objectsElement(itemId: ItemId, imageIdentity: string): DigestElement {
-  return elementOf(`o${itemId}\0${imageIdentity}`)
 }
 
 /**
@@ -36,6 +24,14 @@ export class PartitionDigests {
 
   total(): PartitionDigest {
     return { set: this.set.total(), objects: this.objects.total() }
+  }
+
+  /** As they are now, whatever is added later. */
+  copy(): PartitionDigests {
+    const copied = new PartitionDigests()
+    copied.set.fill(this.set)
+    copied.objects.fill(this.objects)
+    return copied
   }
 
   buckets(): DigestBuckets {
@@ -55,6 +51,10 @@ export class BucketSums {
   subtract(idHash: number, element: DigestElement): void {
     this.#subtractAt(bucketOf(idHash), element)
     this.#subtractAt(digestBuckets, element)
+  }
+
+  fill(from: BucketSums): void {
+    this.#words.set(from.#words)
   }
 
   total(): string {
@@ -84,24 +84,6 @@ export class BucketSums {
   }
 
   #hex(index: number): string {
-    let text = ''
-    for (let word = elementWords - 1; word >= 0; word--)
-      text += this.#words[index * elementWords + word]!.toString(16).padStart(8, '0')
-    return text
+    return elementText(this.#words, index * elementWords)
   }
-}
-
-function bucketOf(idHash: number): number {
-  return (idHash >>> 16) % digestBuckets
-}
-
-/** As text, because that is three times as fast as a buffer. */
-function elementOf(text: string): DigestElement {
-  const digest = hash('sha256', text, 'binary')
-  return [wordAt(digest, 0), wordAt(digest, 4), wordAt(digest, 8), wordAt(digest, 12)]
-}
-
-function wordAt(bytes: string, at: number): number {
-  const low = bytes.charCodeAt(at) | (bytes.charCodeAt(at + 1) << 8)
-  return (low | (bytes.charCodeAt(at + 2) << 16) | (bytes.charCodeAt(at + 3) << 24)) >>> 0
 }
