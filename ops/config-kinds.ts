@@ -51,6 +51,14 @@ export const pathList: Kind<readonly string[]> = {
 /** Never printed. */
 export const secret: Kind<string> = { ...text, expected: 'a secret text', show: () => hidden, reveal: () => hidden }
 
+/** Texts separated by commas, never printed. */
+export const secretList: Kind<readonly string[]> = {
+  ...textList,
+  expected: 'a list of secret texts',
+  show: value => (value.length === 0 ? '' : hidden),
+  reveal: value => (value.length === 0 ? [] : hidden),
+}
+
 /** An address of one of the protocols, given as `http:` and the like. A password in it is never printed. */
 export function url(...protocols: readonly string[]): Kind<string> {
   return {
@@ -104,6 +112,33 @@ export function choice<const T extends string>(...values: readonly T[]): Kind<T>
     show: value => value,
     read: value => values.find(each => each === value),
   }
+}
+
+/** Any of the words, as text separated by commas; none of them is written as a word of its own. */
+export function choices<const T extends string>(...values: readonly T[]): Kind<readonly T[]> {
+  return {
+    expected: `a list of ${values.join(', ')}, or ${nothing}`,
+    show: value => (value.length === 0 ? nothing : value.join(',')),
+    read: value => {
+      const list = value === nothing ? [] : textList.read(value)
+      return list?.every((each): each is T => (values as readonly string[]).includes(each)) ? list : undefined
+    },
+  }
+}
+
+const nothing = 'nothing'
+
+/** Port numbers; as text separated by commas. */
+export const ports: Kind<readonly number[]> = {
+  expected: 'a list of ports from 1 to 65535',
+  show: value => value.join(','),
+  read: value => {
+    const list =
+      typeof value === 'string' ? value.split(',').map(each => (/^\d+$/.test(each) ? Number(each) : NaN)) : value
+    const isPort = (each: unknown): each is number =>
+      Number.isInteger(each) && Number(each) >= 1 && Number(each) <= 65_535
+    return Array.isArray(list) && list.length > 0 && list.every(isPort) ? list : undefined
+  },
 }
 
 export function count(min: number, max = Number.MAX_SAFE_INTEGER): Kind<number> {

@@ -9,15 +9,39 @@ export function checkTogether(config: Config): void {
   requireNone([...commonRules(config), ...kafkaRules(config), ...registryRules(config), ...redisRules(config)])
 }
 
+/** Whether callers of the API must show a key. */
+export function asksForKeys({ access }: Pick<Config, 'access'>): boolean {
+  return access.keysFile !== null || access.keys.length > 0
+}
+
 /**
- * The rule of a process that serves the public API, which asks nobody who they are.
+ * The rule of a process that serves the public API.
  * @throws FreshetError `config-invalid`
  */
-export function checkPublicHost({ host, allowUnauthenticated }: Pick<Config, 'host' | 'allowUnauthenticated'>): void {
+export function checkPublicHost(config: Pick<Config, 'host' | 'allowUnauthenticated' | 'access'>): void {
+  const { host, allowUnauthenticated } = config
   requireNone([
     [
-      !isLoopback(host) && !allowUnauthenticated,
-      `host ${host} is reachable from other machines and the API has no authentication; keep 127.0.0.1 behind a proxy, or set allowUnauthenticated`,
+      !isLoopback(host) && !allowUnauthenticated && !asksForKeys(config),
+      `host ${host} is reachable from other machines and the API asks nobody who they are; set access.keysFile, keep 127.0.0.1 behind a proxy, or set allowUnauthenticated`,
+    ],
+    [
+      allowUnauthenticated && asksForKeys(config),
+      'allowUnauthenticated is set although there are API keys: decide for one of them',
+    ],
+  ])
+}
+
+/**
+ * The rule of a process that only other roles call.
+ * @throws FreshetError `config-invalid`
+ */
+export function checkInternalHost(config: Pick<Config, 'host' | 'allowUnauthenticated' | 'internalSecret'>): void {
+  const { host, allowUnauthenticated, internalSecret } = config
+  requireNone([
+    [
+      !isLoopback(host) && !allowUnauthenticated && internalSecret === null,
+      `host ${host} is reachable from other machines and this role asks nobody who they are; set internalSecret, or allowUnauthenticated`,
     ],
   ])
 }
@@ -30,9 +54,10 @@ export function isLoopback(host: string): boolean {
 function commonRules(config: Config): readonly Rule[] {
   const { host, allowUnauthenticated, internalSecret, limits, workers, dispatch, log } = config
   return [
+    ...accessRules(config),
     [
-      !isLoopback(host) && !allowUnauthenticated && internalSecret === null,
-      `host ${host} is reachable from other machines and the API has no authentication; keep 127.0.0.1 behind a proxy, or set allowUnauthenticated; shards and dispatchers may set internalSecret instead`,
+      !isLoopback(host) && !allowUnauthenticated && internalSecret === null && !asksForKeys(config),
+      `host ${host} is reachable from other machines and the API asks nobody who they are; set access.keysFile, keep 127.0.0.1 behind a proxy, or set allowUnauthenticated; shards and dispatchers may set internalSecret instead`,
     ],
     [config.shards > config.partitions, `shards (${config.shards}) is more than partitions (${config.partitions})`],
     [limits.imageBytes > limits.bodyBytes, 'limits.imageBytes is more than limits.bodyBytes, so no such upload fits'],
@@ -43,6 +68,11 @@ function commonRules(config: Config): readonly Rule[] {
       'dispatch.tombstoneRetentionMs is less than log.compactionLagMs, so removals would end before log compaction begins',
     ],
   ]
+}
+
+function accessRules({ access }: Config): readonly Rule[] {
+  const wrong = access.corsOrigins.find(origin => origin !== '*' && URL.parse(origin)?.origin !== origin)
+  return [[wrong !== undefined, `access.corsOrigins holds ${wrong}, which is no origin such as https://shop.example`]]
 }
 
 function kafkaRules({ kafka }: Config): readonly Rule[] {

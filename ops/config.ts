@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { openableParts } from '../query-gateway/access/access-options.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import { searchThreadsFor } from '../shard-node/segments/index-tuning.ts'
 import {
   boolean,
   bytes,
   choice,
+  choices,
   count,
   durationMs,
   type Kind,
@@ -13,7 +15,9 @@ import {
   optional,
   path,
   pathList,
+  ports,
   secret,
+  secretList,
   text,
   textList,
   url,
@@ -46,13 +50,36 @@ const mebibyte = 2 ** 20
 /** Every option once: its type, default and description. `Config`, the listing and the README's table follow from it. */
 const options = {
   dataDir: option(path, './data', 'Directory of everything the server keeps. Opened by one server at a time.'),
-  host: option(text, '127.0.0.1', 'Address to listen on. Anything but loopback needs allowUnauthenticated.'),
+  host: option(
+    text,
+    '127.0.0.1',
+    'Address to listen on. Anything but loopback needs API keys, or allowUnauthenticated.',
+  ),
   port: option(count(0, 65_535), 7480, 'Port to listen on; 0 takes a free one.'),
   allowUnauthenticated: option(
     boolean,
     false,
-    'Serve on an address other machines can reach, although the API asks nobody who they are.',
+    'Serve on an address other machines can reach without API keys: the API asks nobody who they are.',
   ),
+  access: {
+    keysFile: option(optional(path), null, 'File of API keys, read again when it changes; `freshet key new` adds one.'),
+    keys: option(secretList, [], 'Lines of API keys besides those of the file, separated by commas.'),
+    open: option(
+      choices(...openableParts),
+      ['page', 'pictures'],
+      'What needs no key: of page, pictures (found by their digest only) and metrics. Probes never do.',
+    ),
+    requestsPerMinute: option(
+      count(0),
+      0,
+      'Most requests a minute of a key without a limit of its own, or of an address where no keys are asked for; 0: no limit.',
+    ),
+    corsOrigins: option(
+      textList,
+      [],
+      'Origins of other sites whose pages may call the API, such as https://shop.example; * is any.',
+    ),
+  },
   partitions: option(count(1, 1_024), 8, 'Partitions of the catalog topic. Fixed for the life of a data directory.'),
   shards: option(count(1, 64), 1, 'Shards of a new generation; partitions are spread over them.'),
   model: option(text, 'v1', 'Model set that the first generation is built with.'),
@@ -63,6 +90,7 @@ const options = {
     fallbackText: 'cores, at most 4',
     description: 'Child processes that decode pictures and run the models.',
   } satisfies Option<number>,
+  imagePorts: option(ports, [80, 443], 'Ports that images may be fetched from, unless private hosts are allowed.'),
   imageRoots: option(pathList, [], 'Directories that file: image references may point into.'),
   allowPrivateHosts: option(boolean, false, 'Fetch images from private and loopback addresses too.'),
   blobStoreMaxBytes: option(bytes(mebibyte), 20 * 1_024 * mebibyte, 'Bound of the store of original pictures.'),
@@ -218,7 +246,7 @@ export interface EffectiveConfig {
 }
 
 /** Read by the command line, not options of the server. */
-const otherVariables: ReadonlySet<string> = new Set(['FRESHET_CONFIG', 'FRESHET_URL'])
+const otherVariables: ReadonlySet<string> = new Set(['FRESHET_CONFIG', 'FRESHET_URL', 'FRESHET_API_KEY'])
 
 /**
  * Defaults, then file, then environment, then flags. Unknown keys and values out of range are refused.

@@ -86,6 +86,7 @@ export async function openImages(options: ImageRoleOptions): Promise<ImageRole> 
   const http = new HttpImages({
     clock: () => performance.now(),
     allowPrivateHosts: config.allowPrivateHosts,
+    ports: config.imagePorts,
     maxBytes: config.limits.imageBytes,
   })
   const store = stores.keyValueStore('images')

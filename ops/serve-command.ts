@@ -49,7 +49,8 @@ function announce(server: RunningServer, config: Config, { json, terminal }: Omi
 
 /** The demo catalogue becoming searchable. A server that drains meanwhile ends it; it goes on at the next start. */
 async function showDemo(server: RunningServer, terminal: Terminal, json: boolean): Promise<void> {
-  const client = new FreshetClient({ baseUrl: server.url })
+  const { url, ownKey } = server
+  const client = new FreshetClient({ baseUrl: url, ...(ownKey === null ? {} : { apiKey: ownKey }) })
   let bar: ProgressBar | null = null
   try {
     const { total, searchable, failed } = await loadDemo(client, progress => {

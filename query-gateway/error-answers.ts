@@ -3,7 +3,9 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, FreshetError } from '../schemas/errors.ts'
 import type { GatewayApp } from './gateway-app.ts'
 
+/** Where the error does not know better. */
 const retryAfterSeconds = 1
+const saysWhen: ReadonlySet<ErrorCode> = new Set(['overloaded', 'not-ready', 'rate-limited'])
 
 /** Codes of fastify and its plugins in our vocabulary; what is not here follows from the status. */
 const frameworkCodes: Readonly<Record<string, ErrorCode>> = {
@@ -36,9 +38,15 @@ export function answerErrors(app: GatewayApp): void {
 }
 
 export function sendError(reply: FastifyReply, error: FreshetError): FastifyReply {
-  if (error.code === 'overloaded' || error.code === 'not-ready') reply.header('retry-after', String(retryAfterSeconds))
+  if (saysWhen.has(error.code)) reply.header('retry-after', String(retryAfterOf(error)))
   reply.header('cache-control', 'no-store')
   return reply.code(error.httpStatus).type('application/json; charset=utf-8').send(error.toBody())
+}
+
+/** Whole seconds, at least one. */
+function retryAfterOf({ details }: FreshetError): number {
+  const { retryAfterMs } = (details ?? {}) as { readonly retryAfterMs?: unknown }
+  return typeof retryAfterMs === 'number' ? Math.max(1, Math.ceil(retryAfterMs / 1000)) : retryAfterSeconds
 }
 
 function publicError(thrown: unknown, request: FastifyRequest): FreshetError {

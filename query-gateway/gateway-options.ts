@@ -1,5 +1,8 @@
 import { createNoopMeter, type Meter } from '@opentelemetry/api'
 import type { FastifyBaseLogger } from 'fastify'
+import { type AccessOptions, openAccess } from './access/access-options.ts'
+import { defaultFanoutOptions, type FanoutOptions } from './fanout/fanout-options.ts'
+import { defaultStageBudget, type StageBudget } from './stage-times.ts'
 
 /** Bounds of the gateway; `ops` passes those that are configuration, the rest have defaults. */
 export interface GatewayOptions {
@@ -10,8 +13,10 @@ export interface GatewayOptions {
   readonly maxK: number
   /** Longest time of one search; also the default of `deadlineMs`. */
   readonly deadlineMs: number
-  /** Time a shard has to answer within the search's deadline. */
-  readonly shardTimeoutMs: number
+  /** How shards are asked. */
+  readonly fanout: FanoutOptions
+  /** What the stages of a search may take: told with what they took. */
+  readonly stageBudgetMs: StageBudget
   /** Searches and detections at once; the next ones wait. */
   readonly maxConcurrentQueries: number
   /** Waiting queries; beyond that 503 at once. */
@@ -26,10 +31,14 @@ export interface GatewayOptions {
    * Ports are not compared.
    */
   readonly allowedHosts: readonly string[] | null
+  /** Who may call what, how often, and from pages of which sites. */
+  readonly access: AccessOptions
   /** None: nothing is logged. */
   readonly logger: FastifyBaseLogger | null
   /** Where what the gateway measures of itself goes; by default nowhere. */
   readonly meter: Meter
+  /** What `/metrics` answers: the text of whatever collects from `meter`. */
+  readonly metricsText: () => Promise<string>
 }
 
 export const defaultGatewayOptions = {
@@ -37,13 +46,16 @@ export const defaultGatewayOptions = {
   bodyMaxBytes: 32 * 2 ** 20,
   maxK: 200,
   deadlineMs: 10_000,
-  shardTimeoutMs: 2_000,
+  fanout: defaultFanoutOptions,
+  stageBudgetMs: defaultStageBudget,
   maxConcurrentQueries: 32,
   maxQueuedQueries: 256,
   maxWaits: 2_000,
   maxEventStreams: 64,
   drainMs: 3_000,
   allowedHosts: ['localhost', '127.0.0.1', '[::1]'],
+  access: openAccess,
   logger: null,
   meter: createNoopMeter(),
+  metricsText: async () => '',
 } as const satisfies Omit<GatewayOptions, 'pageDirectory'>

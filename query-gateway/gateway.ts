@@ -4,6 +4,10 @@ import { Kind, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import fastify, { LogController } from 'fastify'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import { allowOrigins } from './access/cross-origin.ts'
+import { guardAccess } from './access/guard-access.ts'
+import { limitRates } from './access/rate-limits.ts'
+import { pageHeaders, sendSecurityHeaders } from './access/security-headers.ts'
 import { adminRoutes } from './admin-routes.ts'
 import { pictureRoutes, uploadRoute } from './blob-routes.ts'
 import { CatalogIntake } from './catalog-intake.ts'
@@ -41,13 +45,9 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
     draining.abort()
     setTimeout(() => app.server.closeAllConnections(), options.drainMs).unref()
   })
-  secure(app)
-  measure(app, parts)
-  app.addHook('onRequest', async () => {
-    if (draining.signal.aborted) throw new FreshetError('not-ready', 'the server is draining')
-  })
-  guardOrigin(app, options.allowedHosts)
   answerErrors(app)
+  measure(app, parts)
+  await guard(app, options, draining.signal)
   await registerOpenApi(app)
   await app.register(multipart, { limits: { fileSize: options.imageMaxBytes, files: 1, fields: 1, parts: 2 } })
   searchRoutes(app, parts)
@@ -66,8 +66,24 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
   return app
 }
 
+/** What a request passes before its route, in this order; the first that refuses it answers. */
+async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSignal): Promise<void> {
+  const { access, allowedHosts } = options
+  const refused = options.meter.createCounter('freshet.access.refused', {
+    description: 'Calls refused for want of a key, of a role, or of requests left, by code',
+  })
+  sendSecurityHeaders(app, access)
+  await allowOrigins(app, access)
+  app.addHook('onRequest', async () => {
+    if (draining.aborted) throw new FreshetError('not-ready', 'the server is draining')
+  })
+  guardOrigin(app, { allowedHosts, corsOrigins: access.corsOrigins })
+  guardAccess(app, { access, onRefused: code => refused.add(1, { code }) })
+  await limitRates(app, access, () => refused.add(1, { code: 'rate-limited' }))
+}
+
 function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortSignal): GatewayParts {
-  const roster = new ReplicaRoster(ports)
+  const roster = new ReplicaRoster(ports, options.fanout)
   const meter = new RequestMeter(ports.clock)
   return {
     ports,
@@ -118,39 +134,12 @@ function validator(shape: TSchema, isBody: boolean) {
   }
 }
 
-/** A JSON API that no browser shall interpret; the page and pictures loosen what they need. */
-function secure(app: GatewayApp): void {
-  app.addHook('onRequest', async (request, reply) => {
-    reply.headers({
-      'x-request-id': request.id,
-      'x-content-type-options': 'nosniff',
-      'x-frame-options': 'DENY',
-      'referrer-policy': 'no-referrer',
-      'cross-origin-resource-policy': 'same-origin',
-      'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
-      'cache-control': 'no-store',
-    })
-  })
-}
-
 function measure(app: GatewayApp, { meter }: GatewayParts): void {
   app.addHook('onResponse', async (request, reply) => {
     const route = `${request.method} ${request.routeOptions.url ?? 'unknown'}`
     meter.answered(route, reply.statusCode, reply.elapsedTime)
   })
 }
-
-const pagePolicy = [
-  "default-src 'none'",
-  "script-src 'self'",
-  "style-src 'self'",
-  "img-src 'self' data: blob:",
-  "connect-src 'self'",
-  "manifest-src 'self'",
-  "base-uri 'none'",
-  "form-action 'none'",
-  "frame-ancestors 'none'",
-].join('; ')
 
 async function servePage(app: GatewayApp, directory: string): Promise<void> {
   await app.register(fastifyStatic, {
@@ -162,7 +151,7 @@ async function servePage(app: GatewayApp, directory: string): Promise<void> {
     schemaHide: true,
     cacheControl: false,
     setHeaders: reply => {
-      reply.headers({ 'content-security-policy': pagePolicy, 'cache-control': 'no-cache' })
+      reply.headers(pageHeaders)
     },
   })
 }

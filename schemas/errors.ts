@@ -45,6 +45,18 @@ export const errorCodes = {
     403,
     'A page of another site, or a host name that is not allowed, called the server; add the name to the allowed hosts.',
   ),
+  unauthenticated: described(
+    false,
+    401,
+    'The call carries no API key, or one that is not in force; make one with `freshet key new`.',
+  ),
+  forbidden: described(false, 403, 'The API key has a lesser role than this call needs; details name both.'),
+  'rate-limited': described(
+    true,
+    429,
+    'The requests a minute of this API key, or of this address, are used up; retry after the time in Retry-After.',
+  ),
+  'request-timeout': described(false, 408, 'The request did not arrive in time; look at the line of the caller.'),
   timeout: described(
     true,
     504,

@@ -36,8 +36,10 @@ export function asking(command: Command, example: string): Command {
   return answering(command.addOption(url), example)
 }
 
+/** Shows the key in FRESHET_API_KEY; not an option, since other users see command lines. */
 export function clientFor(context: CommandContext, options: ServerOptions): FreshetClient {
-  return new FreshetClient({ baseUrl: serverUrl(context, options) })
+  const { FRESHET_API_KEY: apiKey = '' } = context.environment
+  return new FreshetClient({ baseUrl: serverUrl(context, options), ...(apiKey === '' ? {} : { apiKey }) })
 }
 
 export function serverUrl({ environment, workingDir, cores }: CommandContext, { url }: ServerOptions): string {

@@ -8,6 +8,7 @@ import { deleteCommand } from './delete.ts'
 import { doctorCommand } from './doctor.ts'
 import { evalCommand } from './eval.ts'
 import { printFailure } from './failure.ts'
+import { keyCommand } from './key.ts'
 import { modelCommand } from './model.ts'
 import { publishCommand } from './publish.ts'
 import { receiptCommand } from './receipt.ts'
@@ -64,6 +65,7 @@ export function buildProgram(context: CommandContext, version: string): Command 
     modelCommand,
     topicsCommand,
     schemasCommand,
+    keyCommand,
     configCommand,
     doctorCommand,
   ]
