@@ -155,7 +155,7 @@ describe('a failure', () => {
   })
 
   test('given up by the caller is a timeout', async () => {
-    await expect(client.status(AbortSignal.abort())).rejects.toMatchObject({ code: 'timeout' })
+    await expect(client.status({ signal: AbortSignal.abort() })).rejects.toMatchObject({ code: 'timeout' })
   })
 
   test('of something that is not Freshet is told as such', async () => {

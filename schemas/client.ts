@@ -1,20 +1,14 @@
-import { asFreshetError, type ErrorBody, FreshetError, isErrorCode } from './errors.ts'
-import type {
-  Accepted,
-  BulkAnswer,
-  BulkLine,
-  Engagement,
-  EngagementAccepted,
-  Item,
-  Receipt,
-  StoredBlob,
-} from './http-items.ts'
+import { type BulkLines, decodeEvents, decodeLines, LineSource } from './client-streams.ts'
+import { type Call, type CallOptions, type ClientOptions, ClientTransport } from './client-transport.ts'
+import { FreshetError } from './errors.ts'
+import type { Accepted, BulkAnswer, Engagement, EngagementAccepted, Item, Receipt, StoredBlob } from './http-items.ts'
 import type {
   BackupAnswer,
   DeadLetterDetail,
   DeadLetterList,
   Dropped,
   GenerationList,
+  LiveEvent,
   ModelList,
   Redriven,
   SnapshotAnswer,
@@ -32,218 +26,223 @@ import type {
   SimilarQuery,
 } from './http-search.ts'
 
-export interface ClientOptions {
-  /** Such as `http://127.0.0.1:7480`. */
-  readonly baseUrl: string
-  /** Global fetch when left out. */
-  readonly fetch?: typeof fetch
-}
-
 /** Answer when searchable, removed or superseded, or after `timeoutMs` with how far it got. */
 export interface WaitOptions {
   readonly timeoutMs?: number
+  readonly signal?: AbortSignal
 }
 
-interface Call {
-  readonly method?: string
-  readonly query?: Readonly<Record<string, string | number | undefined>>
-  readonly json?: unknown
-  readonly body?: Uint8Array<ArrayBuffer> | FormData | AsyncIterable<Uint8Array>
-  readonly headers?: Readonly<Record<string, string>>
-  readonly signal?: AbortSignal | undefined
-}
+/** Of calls that wait for the server's own bound: what else they take. */
+const besidesWaitMs = 10_000
+const defaultWaitMs = 10_000
 
 /**
- * The HTTP API as functions. Every failure is a `FreshetError` with the server's code; a server that cannot be
- * reached, or that does not answer as Freshet does, is `not-ready` with the cause kept.
+ * The HTTP API as functions, in Node and, but for streams, in browsers. Every failure is a `FreshetError` with the
+ * server's code; a server that cannot be reached, or that does not answer as Freshet does, is `not-ready` with the
+ * cause kept; a call that took too long or was given up is `timeout`.
+ *
+ * What may pass (429, 5xx that say so, a lost connection) is tried again, with the pause the server asks for. A write
+ * whose answer was lost is then sent twice: the item ends in the same state, unless another publisher of the same item
+ * came between.
  */
 export class FreshetClient {
-  readonly #baseUrl: string
-  readonly #fetch: typeof fetch
+  readonly #transport: ClientTransport
 
   constructor(options: ClientOptions) {
-    this.#baseUrl = options.baseUrl.replace(/\/+$/, '')
-    this.#fetch = options.fetch ?? fetch
+    this.#transport = new ClientTransport(options)
   }
 
-  search(request: SearchRequest, signal?: AbortSignal): Promise<SearchAnswer> {
-    return this.#json('/v1/search', { json: request, signal })
+  search(request: SearchRequest, options?: CallOptions): Promise<SearchAnswer> {
+    return this.#transport.json('/v1/search', { json: request, options })
   }
 
   /** Search by a picture's bytes. */
-  searchImage(image: Uint8Array, query: SearchQuery = {}, signal?: AbortSignal): Promise<SearchAnswer> {
-    return this.#json('/v1/search', { body: imageForm(image, query), method: 'POST', signal })
+  searchImage(image: Uint8Array, query: SearchQuery = {}, options?: CallOptions): Promise<SearchAnswer> {
+    return this.#transport.json('/v1/search', { body: imageForm(image, query), method: 'POST', options })
   }
 
-  detect(request: DetectRequest, signal?: AbortSignal): Promise<DetectAnswer> {
-    return this.#json('/v1/detect', { json: request, signal })
+  detect(request: DetectRequest, options?: CallOptions): Promise<DetectAnswer> {
+    return this.#transport.json('/v1/detect', { json: request, options })
   }
 
-  detectImage(image: Uint8Array, query: DetectQuery = {}, signal?: AbortSignal): Promise<DetectAnswer> {
-    return this.#json('/v1/detect', { body: imageForm(image, query), method: 'POST', signal })
+  detectImage(image: Uint8Array, query: DetectQuery = {}, options?: CallOptions): Promise<DetectAnswer> {
+    return this.#transport.json('/v1/detect', { body: imageForm(image, query), method: 'POST', options })
   }
 
-  item(itemId: string): Promise<ItemState> {
-    return this.#json(itemPath(itemId))
+  item(itemId: string, query: { readonly generation?: string } = {}, options?: CallOptions): Promise<ItemState> {
+    return this.#transport.json(itemPath(itemId), { query, options })
   }
 
-  similar(itemId: string, query: SimilarQuery = {}): Promise<SearchAnswer> {
-    return this.#json(`${itemPath(itemId)}/similar`, { query })
+  similar(itemId: string, query: SimilarQuery = {}, options?: CallOptions): Promise<SearchAnswer> {
+    return this.#transport.json(`${itemPath(itemId)}/similar`, { query, options })
   }
 
-  async publish(item: Item): Promise<Accepted> {
-    return this.#json(itemPath(item.itemId), { method: 'PUT', json: item })
+  /** A stored picture of an item, by its place among the item's images. */
+  itemImage(itemId: string, index = 0, options?: CallOptions): Promise<Uint8Array> {
+    return this.#transport.call(`${itemPath(itemId)}/image`, { query: { index }, options }, bytesOf)
+  }
+
+  publish(item: Item, options?: CallOptions): Promise<Accepted> {
+    return this.#transport.json(itemPath(item.itemId), { method: 'PUT', json: item, options })
   }
 
   /** @throws FreshetError with the code of the failed image work; details hold the receipt */
-  async publishAndWait(item: Item, options: WaitOptions = {}): Promise<Receipt> {
-    return this.#json(itemPath(item.itemId), { method: 'PUT', json: item, query: waiting(options) })
+  publishAndWait(item: Item, options: WaitOptions = {}): Promise<Receipt> {
+    return this.#transport.json(itemPath(item.itemId), { method: 'PUT', json: item, ...waiting(options) })
   }
 
-  delete(itemId: string): Promise<Accepted> {
-    return this.#json(itemPath(itemId), { method: 'DELETE' })
+  delete(itemId: string, options?: CallOptions): Promise<Accepted> {
+    return this.#transport.json(itemPath(itemId), { method: 'DELETE', options })
   }
 
   deleteAndWait(itemId: string, options: WaitOptions = {}): Promise<Receipt> {
-    return this.#json(itemPath(itemId), { method: 'DELETE', query: waiting(options) })
+    return this.#transport.json(itemPath(itemId), { method: 'DELETE', ...waiting(options) })
   }
 
   /**
    * Publishes a stream of lines of any length; yields an answer per line, in order. Answers arrive while lines are
-   * being sent, and the server pauses reading while they are not taken: consume them as they come.
+   * being sent, and the server pauses reading while they are not taken: consume them as they come. It is never sent
+   * again by itself: after a failure, or for a line whose error is retryable, send what has no receipt yet.
    */
-  async *bulk(
-    lines: AsyncIterable<BulkLine> | Iterable<BulkLine>,
-    signal?: AbortSignal,
-  ): AsyncGenerator<BulkAnswer, void, undefined> {
+  async *bulk(lines: BulkLines, signal?: AbortSignal): AsyncGenerator<BulkAnswer, void, undefined> {
     const source = new LineSource(lines)
+    const headers = { 'content-type': 'application/x-ndjson' }
+    let answered = 0
     try {
-      const response = await this.#call('/v1/items', {
-        method: 'POST',
-        body: source.chunks(),
-        headers: { 'content-type': 'application/x-ndjson' },
-        signal,
-      })
-      if (response.body) yield* decodeLines(response.body)
+      const body = await this.#stream('/v1/items', { method: 'POST', body: source.chunks(), headers }, signal)
+      for await (const answer of decodeLines(body)) {
+        answered++
+        yield answer
+      }
     } catch (thrown) {
       if (source.failure) throw source.failure.cause
-      if (thrown instanceof FreshetError) throw thrown
-      throw new FreshetError('not-ready', 'the server broke off the bulk stream', { cause: thrown })
+      throw streamFailure(thrown, signal)
     }
+    source.requireAnswered(answered)
   }
 
-  receipt(receipt: string): Promise<Receipt> {
-    return this.#json(`/v1/receipts/${encodeURIComponent(receipt)}`)
+  receipt(receipt: string, options?: CallOptions): Promise<Receipt> {
+    return this.#transport.json(`/v1/receipts/${encodeURIComponent(receipt)}`, { options })
   }
 
-  status(signal?: AbortSignal): Promise<Status> {
-    return this.#json('/v1/status', { signal })
-  }
-
-  putBlob(image: Uint8Array | AsyncIterable<Uint8Array>): Promise<StoredBlob> {
-    const body = image instanceof Uint8Array ? bodyOf(image) : image
-    return this.#json('/v1/blobs', { method: 'PUT', body, headers: { 'content-type': 'application/octet-stream' } })
+  putBlob(image: Uint8Array | AsyncIterable<Uint8Array>, options?: CallOptions): Promise<StoredBlob> {
+    const headers = { 'content-type': 'application/octet-stream' }
+    const isWhole = image instanceof Uint8Array
+    const body = isWhole ? bodyOf(image) : image
+    const repeat = isWhole ? 'passing' : 'never'
+    return this.#transport.json('/v1/blobs', { method: 'PUT', body, headers, repeat, options })
   }
 
   /** The stored picture. */
-  async blob(reference: string): Promise<Uint8Array> {
-    const response = await this.#call(`/v1/blobs/${encodeURIComponent(reference.replace(/^blob:/, ''))}`, {})
-    return new Uint8Array(await response.arrayBuffer())
+  blob(reference: string, options?: CallOptions): Promise<Uint8Array> {
+    return this.#transport.call(
+      `/v1/blobs/${encodeURIComponent(reference.replace(/^blob:/, ''))}`,
+      { options },
+      bytesOf,
+    )
   }
 
-  engage(engagements: readonly Engagement[]): Promise<EngagementAccepted> {
-    return this.#json('/v1/engagements', { json: { engagements } })
+  engage(engagements: readonly Engagement[], options?: CallOptions): Promise<EngagementAccepted> {
+    return this.#transport.json('/v1/engagements', { json: { engagements }, options })
   }
 
-  deadLetters(page: { readonly after?: string; readonly limit?: number } = {}): Promise<DeadLetterList> {
-    return this.#json('/v1/admin/dead-letters', { query: page })
+  status(options?: CallOptions): Promise<Status> {
+    return this.#transport.json('/v1/status', { options })
   }
 
-  deadLetter(id: string): Promise<DeadLetterDetail> {
-    return this.#json(deadLetterPath(id))
+  /** The state, and the items last made searchable, once a second until the signal aborts or the server ends. */
+  async *events(signal?: AbortSignal): AsyncGenerator<LiveEvent, void, undefined> {
+    try {
+      yield* decodeEvents(await this.#stream('/v1/events', {}, signal))
+    } catch (thrown) {
+      throw streamFailure(thrown, signal)
+    }
   }
 
-  redriveDeadLetter(id: string): Promise<Redriven> {
-    return this.#json(`${deadLetterPath(id)}/redrive`, { method: 'POST' })
+  /** Prometheus text. */
+  metrics(options?: CallOptions): Promise<string> {
+    return this.#transport.call('/metrics', { options }, response => response.text())
   }
 
-  dropDeadLetter(id: string): Promise<Dropped> {
-    return this.#json(deadLetterPath(id), { method: 'DELETE' })
+  /** Resolves when the process answers. */
+  async alive(options?: CallOptions): Promise<void> {
+    await this.#transport.json('/healthz', { options })
   }
 
-  models(): Promise<ModelList> {
-    return this.#json('/v1/admin/models')
+  /** Resolves when the server may be sent requests. @throws FreshetError `not-ready` */
+  async ready(options?: CallOptions): Promise<void> {
+    await this.#transport.json('/readyz', { options })
   }
 
-  generations(): Promise<GenerationList> {
-    return this.#json('/v1/admin/generations')
+  deadLetters(
+    page: { readonly after?: string; readonly limit?: number } = {},
+    options?: CallOptions,
+  ): Promise<DeadLetterList> {
+    return this.#transport.json('/v1/admin/dead-letters', { query: page, options })
+  }
+
+  deadLetter(id: string, options?: CallOptions): Promise<DeadLetterDetail> {
+    return this.#transport.json(deadLetterPath(id), { options })
+  }
+
+  redriveDeadLetter(id: string, options?: CallOptions): Promise<Redriven> {
+    return this.#transport.json(`${deadLetterPath(id)}/redrive`, { method: 'POST', repeat: 'refused', options })
+  }
+
+  dropDeadLetter(id: string, options?: CallOptions): Promise<Dropped> {
+    return this.#transport.json(deadLetterPath(id), { method: 'DELETE', repeat: 'refused', options })
+  }
+
+  models(options?: CallOptions): Promise<ModelList> {
+    return this.#transport.json('/v1/admin/models', { options })
+  }
+
+  generations(options?: CallOptions): Promise<GenerationList> {
+    return this.#transport.json('/v1/admin/generations', { options })
   }
 
   /** Copies the data directory while serving; `directory` is a path on the server's machine. */
-  backup(directory: string): Promise<BackupAnswer> {
-    return this.#json('/v1/admin/backup', { json: { directory } })
+  backup(directory: string, options?: CallOptions): Promise<BackupAnswer> {
+    return this.#transport.json('/v1/admin/backup', { json: { directory }, ...longWrite, options })
   }
 
   /** Writes a snapshot of every shard, or of one, while serving; `directory` is a path on the server's machine. */
-  snapshot(request: SnapshotRequest): Promise<SnapshotAnswer> {
-    return this.#json('/v1/admin/snapshots', { json: request })
+  snapshot(request: SnapshotRequest, options?: CallOptions): Promise<SnapshotAnswer> {
+    return this.#transport.json('/v1/admin/snapshots', { json: request, ...longWrite, options })
   }
 
-  async #json<T>(path: string, call: Call = {}): Promise<T> {
-    const response = await this.#call(path, call)
-    return (await response.json()) as T
-  }
-
-  async #call(path: string, call: Call): Promise<Response> {
-    let response: Response
-    try {
-      response = await this.#fetch(this.#url(path, call.query), requestInit(call))
-    } catch (thrown) {
-      if (call.signal?.aborted) throw new FreshetError('timeout', 'the call was given up', { cause: thrown })
-      throw new FreshetError('not-ready', `no Freshet server answers at ${this.#baseUrl}`, { cause: thrown })
-    }
-    if (!response.ok) throw await failureOf(response)
-    return response
-  }
-
-  #url(path: string, query: Call['query'] = {}): string {
-    const search = new URLSearchParams()
-    for (const [name, value] of Object.entries(query)) if (value !== undefined) search.set(name, String(value))
-    return `${this.#baseUrl}${path}${search.size === 0 ? '' : `?${search}`}`
+  /** The body as it comes. */
+  #stream(path: string, call: Call, signal: AbortSignal | undefined): Promise<AsyncIterable<Uint8Array>> {
+    const options = signal === undefined ? undefined : { signal }
+    const whole = { ...call, repeat: 'never', timeoutMs: null, options } as const
+    return this.#transport.call(path, whole, async ({ body }) => body ?? emptyBody())
   }
 }
 
-function requestInit(call: Call): RequestInit {
-  const init: RequestInit = { method: call.method ?? (call.json === undefined ? 'GET' : 'POST') }
-  if (call.signal) init.signal = call.signal
-  if (call.headers) init.headers = call.headers
-  if (call.json !== undefined) {
-    init.body = JSON.stringify(call.json)
-    init.headers = { ...call.headers, 'content-type': 'application/json' }
-  } else if (call.body !== undefined) {
-    init.body = call.body
-    init.duplex = 'half'
-  }
-  return init
+/** Done twice it would fail, or do it twice, and it may take long. */
+const longWrite = { repeat: 'refused', timeoutMs: null } as const
+
+async function bytesOf(response: Response): Promise<Uint8Array> {
+  return new Uint8Array(await response.arrayBuffer())
 }
 
-async function failureOf(response: Response): Promise<FreshetError> {
-  const text = await response.text()
-  try {
-    const { error } = JSON.parse(text) as ErrorBody
-    if (isErrorCode(error.code)) return new FreshetError(error.code, error.message, { details: error.details })
-  } catch (thrown) {
-    const cause = asFreshetError(thrown)
-    return new FreshetError('not-ready', `the server answered ${response.status} with no Freshet error`, { cause })
-  }
-  return new FreshetError('internal', `the server answered ${response.status} with a code this client does not know`)
+async function* emptyBody(): AsyncGenerator<Uint8Array> {}
+
+function streamFailure(thrown: unknown, signal: AbortSignal | undefined): FreshetError {
+  if (thrown instanceof FreshetError) return thrown
+  if (signal?.aborted) return new FreshetError('timeout', 'the call was given up', { cause: thrown })
+  return new FreshetError('not-ready', 'the server broke off the stream', { cause: thrown })
 }
 
 const itemPath = (itemId: string): string => `/v1/items/${encodeURIComponent(itemId)}`
 const deadLetterPath = (id: string): string => `/v1/admin/dead-letters/${encodeURIComponent(id)}`
 
-function waiting(options: WaitOptions): { readonly wait: string; readonly timeoutMs: number | undefined } {
-  return { wait: 'searchable', timeoutMs: options.timeoutMs }
+function waiting({ timeoutMs, signal }: WaitOptions): Pick<Call, 'query' | 'timeoutMs' | 'options'> {
+  return {
+    query: { wait: 'searchable', timeoutMs },
+    timeoutMs: (timeoutMs ?? defaultWaitMs) + besidesWaitMs,
+    options: signal === undefined ? undefined : { signal },
+  }
 }
 
 /** A view into a shared buffer is copied: `Blob` and `fetch` take plain buffers only. */
@@ -256,67 +255,4 @@ function imageForm(image: Uint8Array, query: object): FormData {
   form.append('query', JSON.stringify(query))
   form.append('image', new Blob([bodyOf(image)]), 'image')
   return form
-}
-
-const bulkChunkBytes = 64 * 1024
-
-/** The caller's lines as bytes to send; keeps what the caller's own source threw apart from what the connection did. */
-class LineSource {
-  failure: { readonly cause: unknown } | null = null
-  readonly #lines: AsyncIterable<BulkLine> | Iterable<BulkLine>
-
-  constructor(lines: AsyncIterable<BulkLine> | Iterable<BulkLine>) {
-    this.#lines = lines
-  }
-
-  async *chunks(): AsyncGenerator<Uint8Array> {
-    try {
-      yield* encodeLines(this.#lines)
-    } catch (thrown) {
-      this.failure = { cause: thrown }
-      throw thrown
-    }
-  }
-}
-
-/** Whole chunks while lines come quickly; what there is as soon as the source pauses, so that a live pipe is not held up. */
-async function* encodeLines(lines: AsyncIterable<BulkLine> | Iterable<BulkLine>): AsyncGenerator<Uint8Array> {
-  const encoder = new TextEncoder()
-  const source = Symbol.asyncIterator in lines ? lines[Symbol.asyncIterator]() : lines[Symbol.iterator]()
-  let text = ''
-  try {
-    for (;;) {
-      const next = source.next()
-      if (text !== '' && next instanceof Promise && (await isSlow(next))) {
-        yield encoder.encode(text)
-        text = ''
-      }
-      const { value, done } = await next
-      if (done) break
-      text += `${JSON.stringify(value)}\n`
-      if (text.length < bulkChunkBytes) continue
-      yield encoder.encode(text)
-      text = ''
-    }
-    if (text !== '') yield encoder.encode(text)
-  } finally {
-    await source.return?.()
-  }
-}
-
-const pause = Symbol('pause')
-
-async function isSlow(next: Promise<unknown>): Promise<boolean> {
-  const pausing = new Promise(resolve => setImmediate(resolve, pause))
-  return (await Promise.race([next, pausing])) === pause
-}
-
-async function* decodeLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<BulkAnswer> {
-  const decoder = new TextDecoder()
-  let rest = ''
-  for await (const chunk of body) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split('\n')
-    rest = lines.pop()!
-    for (const line of lines) yield JSON.parse(line) as BulkAnswer
-  }
 }
