@@ -1,8 +1,10 @@
+import { createNoopMeter } from '@opentelemetry/api'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { defaultFanoutOptions } from '../query-gateway/fanout/fanout-options.ts'
 import type { RemoteReplica } from '../query-gateway/remote/remote-replica.ts'
 import { ReplicaDirectory } from '../query-gateway/remote/replica-directory.ts'
 import { ReplicaRoster } from '../query-gateway/replica-roster.ts'
-import { searchShards } from '../query-gateway/shard-fanout.ts'
+import { ShardFanout } from '../query-gateway/shard-fanout.ts'
 import { allPartitions, fingerprint, hit, unitVector } from '../query-gateway/testing/gateway-fixture.ts'
 import { type Codecs, openCodecs, registerSchemas } from '../schemas/avro/codec.ts'
 import { FreshetError } from '../schemas/errors.ts'
@@ -107,7 +109,12 @@ const dropped = (directory: ReplicaDirectory): Record<string, string | null> =>
 const search = (directory: ReplicaDirectory, signal = AbortSignal.timeout(5_000)) => {
   const roster = new ReplicaRoster({ replicas: () => directory.replicas(), clock: Date.now })
   const routes = roster.shards({ generation, shards: 1 })
-  return searchShards(routes, { generation, fingerprint, vector: unitVector, k: 3 }, signal)
+  const fanout = new ShardFanout({
+    options: defaultFanoutOptions,
+    meter: createNoopMeter(),
+    replicas: () => directory.replicas(),
+  })
+  return fanout.search(routes, { generation, fingerprint, vector: unitVector, k: 3 }, { signal, wanted: 'results' })
 }
 
 test('replicas are found, those of later too, and queries reach them', async () => {

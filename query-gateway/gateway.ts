@@ -84,7 +84,7 @@ async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSi
 
 function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortSignal): GatewayParts {
   const roster = new ReplicaRoster(ports, options.fanout)
-  const meter = new RequestMeter(ports.clock)
+  const meter = new RequestMeter(ports.clock, options.meter)
   return {
     ports,
     options,

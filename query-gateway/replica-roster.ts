@@ -7,6 +7,8 @@ import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 export interface ShardRoute {
   readonly shard: number
   readonly replicas: readonly ShardReplica[]
+  /** Those that are ready and not much staler than the freshest of them: searches go to the others when these fail. */
+  readonly fresh: readonly ShardReplica[]
   /** Those that are ready; all of them when none is. */
   readonly routable: readonly ShardReplica[]
   /** No replica of the shard is ready; an answer of it may be behind. */
@@ -20,6 +22,9 @@ interface Standing {
 
 const standingFreshMs = 1_000
 
+/** Standings are up to a second old, and of different moments. */
+const defaultMaxReplicaLagMs = 5_000
+
 /**
  * Who answers for which shard. The standing of a replica (state, index age) is asked for at most once a second and
  * in the background, so that no query waits for it; until the first answer it is what the replica reported of itself,
@@ -27,13 +32,18 @@ const standingFreshMs = 1_000
  */
 export class ReplicaRoster {
   readonly #ports: Pick<GatewayPorts, 'replicas' | 'clock'>
+  readonly #maxReplicaLagMs: number
   readonly #standings = new WeakMap<ShardReplica, Standing>()
   /** A replica that hangs is not asked again before its time is over. */
   readonly #beingAsked = new WeakSet<ShardReplica>()
   #askedAtMs = Number.NEGATIVE_INFINITY
 
-  constructor(ports: Pick<GatewayPorts, 'replicas' | 'clock'>) {
+  constructor(
+    ports: Pick<GatewayPorts, 'replicas' | 'clock'>,
+    { maxReplicaLagMs = defaultMaxReplicaLagMs }: { readonly maxReplicaLagMs?: number } = {},
+  ) {
     this.#ports = ports
+    this.#maxReplicaLagMs = maxReplicaLagMs
   }
 
   /** One route per shard of the generation, also for a shard that has no replica. */
@@ -79,9 +89,17 @@ export class ReplicaRoster {
     return {
       shard,
       replicas: ordered,
+      fresh: this.#freshOf(ready),
       routable: ready.length > 0 ? ready : replicas,
       behind: ready.length === 0,
     }
+  }
+
+  #freshOf(ready: readonly ShardReplica[]): readonly ShardReplica[] {
+    if (ready.length < 2) return ready
+    const ages = ready.map(replica => this.#standingOf(replica)?.indexAgeMs ?? 0)
+    const limitMs = Math.min(...ages) + this.#maxReplicaLagMs
+    return ready.filter((_, at) => ages[at]! <= limitMs)
   }
 
   #isReady(replica: ShardReplica): boolean {

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { FreshetError } from '../schemas/errors.ts'
 import { SearchAnswer } from '../schemas/http-search.ts'
 import type { Generation } from '../schemas/ids.ts'
+import { defaultFanoutOptions } from './fanout/fanout-options.ts'
 import { expectShape } from './testing/expect-shape.ts'
 import {
   allPartitions,
@@ -24,6 +25,7 @@ function search(payload: object, of: GatewayFixture) {
 describe('shards', () => {
   const [even, odd] = [allPartitions.filter(p => p % 2 === 0), allPartitions.filter(p => p % 2 === 1)]
   const twoShards = { routing: () => [{ ...generation, shards: 2 }] }
+  const options = { fanout: { ...defaultFanoutOptions, shardTimeoutMs: 50 } }
   let first: TableReplica
   let second: TableReplica
   let both: GatewayFixture
@@ -33,7 +35,7 @@ describe('shards', () => {
     second = new TableReplica({ shard: 1, partitions: odd })
     first.hits = [hit('a', 0.9), hit('b', 0.5)]
     second.hits = [hit('c', 0.7), hit('d', 0.5)]
-    both = await openGateway({ replicas: [first, second], ports: twoShards, options: { shardTimeoutMs: 50 } })
+    both = await openGateway({ replicas: [first, second], ports: twoShards, options })
   })
 
   afterEach(() => both.close())

@@ -1,4 +1,5 @@
-import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import type { Meter } from '@opentelemetry/api'
+import { FreshetError } from '../schemas/errors.ts'
 import type { Offset } from '../schemas/ids.ts'
 import type {
   SearchExplanation,
@@ -7,7 +8,11 @@ import type {
   ShardSearchRequest,
   ShardSearchResult,
 } from '../schemas/shard-api.ts'
-import { untilAborted } from './deadline.ts'
+import { type FanoutMetrics, meterFanout } from './fanout/fanout-metrics.ts'
+import type { FanoutOptions } from './fanout/fanout-options.ts'
+import { mergeHits } from './fanout/merge-hits.ts'
+import { type AskContext, ShardAsk, type ShardOutcome } from './fanout/shard-ask.ts'
+import { ShardTraffic } from './fanout/shard-traffic.ts'
 import type { ShardRoute } from './replica-roster.ts'
 
 /** Why an answer is not whole. */
@@ -26,7 +31,7 @@ export interface ShardExplanation extends SearchExplanation {
 }
 
 export interface FanoutAnswer {
-  /** Best k of all shards that answered. */
+  /** The best of all shards that answered, by similarity, each item once. */
   readonly hits: readonly RankedHit[]
   readonly coverage: { readonly answered: number; readonly total: number }
   readonly degraded: readonly Degradation[]
@@ -36,85 +41,122 @@ export interface FanoutAnswer {
   readonly explanations: readonly ShardExplanation[]
 }
 
-type ShardOutcome =
-  | { readonly answer: ShardSearchResult; readonly replica: ShardReplica; readonly behind: boolean }
-  | { readonly failure: Degradation; readonly cause: FreshetError }
+export interface FanoutCall {
+  /** Ends the query: its deadline, or the caller has gone. */
+  readonly signal: AbortSignal
+  /** `candidates` to rank again, a few hundred; `results`: the request's k. */
+  readonly wanted: 'results' | 'candidates'
+}
+
+export interface ShardFanoutParts {
+  readonly options: FanoutOptions
+  readonly meter: Meter
+  /** Those known now, for what is told of each. */
+  readonly replicas: () => readonly ShardReplica[]
+  readonly monotonicMs?: () => number
+  /** 0 to 1. */
+  readonly random?: () => number
+}
 
 /**
- * Asks one replica of each shard, the next best when one fails, until the signal aborts; merges what came.
- * @throws FreshetError `not-ready` when no shard answered; `fingerprint-mismatch` and `vector-*` when the query itself is refused
+ * Asks one replica of each shard and merges the answers: another one beside a slow one or after one that failed, within
+ * a budget for all queries; sick replicas are left out until they are well. One per gateway: it learns from each query.
  */
-export async function searchShards(
-  routes: readonly ShardRoute[],
-  request: ShardSearchRequest,
+export class ShardFanout {
+  readonly #options: FanoutOptions
+  readonly #context: AskContext
+
+  constructor({ options, meter, replicas, ...given }: ShardFanoutParts) {
+    const nowMs = given.monotonicMs ?? (() => performance.now())
+    const random = given.random ?? Math.random
+    const traffic = new ShardTraffic(options, random)
+    const metrics: FanoutMetrics = meterFanout(meter, { traffic, replicas, nowMs })
+    this.#options = options
+    this.#context = { traffic, metrics, nowMs, random, shardTimeoutMs: options.shardTimeoutMs }
+  }
+
+  /**
+   * Resolves with what came in time, and says what is missing.
+   * @throws FreshetError `not-ready` when no shard answered; `fingerprint-mismatch` and `vector-*` when all that were
+   * asked refuse the query itself
+   */
+  async search(
+    routes: readonly ShardRoute[],
+    request: ShardSearchRequest,
+    { signal, wanted }: FanoutCall,
+  ): Promise<FanoutAnswer> {
+    const { candidatesPerShard, maxCandidates, shardTimeoutMs } = this.#options
+    const isRanked = wanted === 'candidates'
+    const k = isRanked ? Math.max(candidatesPerShard, request.k) : request.k
+    const shardRequest = k === request.k ? request : { ...request, k }
+    const asks = routes.map(route => new ShardAsk(route, shardRequest, this.#context))
+    const outcomes = await outcomesOf(asks, signal, shardTimeoutMs)
+    return merged(outcomes, isRanked ? Math.max(maxCandidates, request.k) : request.k)
+  }
+}
+
+async function outcomesOf(
+  asks: readonly ShardAsk[],
   signal: AbortSignal,
-): Promise<FanoutAnswer> {
-  const outcomes = await Promise.all(routes.map(route => searchShard(route, request, signal)))
-  const hits: RankedHit[] = []
+  limitMs: number,
+): Promise<readonly ShardOutcome[]> {
+  const giveUp = (): void => {
+    for (const ask of asks) ask.giveUp()
+  }
+  if (signal.aborted) giveUp()
+  const timer = setTimeout(giveUp, limitMs)
+  signal.addEventListener('abort', giveUp, { once: true })
+  try {
+    return await Promise.all(asks.map(({ outcome }) => outcome))
+  } finally {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', giveUp)
+  }
+}
+
+function merged(outcomes: readonly ShardOutcome[], limit: number): FanoutAnswer {
+  const lists: RankedHit[][] = []
   const degraded = new Set<Degradation>()
   const watermarks: Record<string, Offset> = {}
   const explanations: ShardExplanation[] = []
-  let answered = 0
   let indexAgeMs = 0
   for (const outcome of outcomes) {
     if ('failure' in outcome) {
-      degraded.add(outcome.failure)
+      degraded.add(degradationOf(outcome))
       continue
     }
-    answered++
-    if (outcome.behind) degraded.add('shard-not-ready')
+    if (outcome.isStale) degraded.add('shard-not-ready')
     const { answer, replica } = outcome
     indexAgeMs = Math.max(indexAgeMs, answer.indexAgeMs)
     Object.assign(watermarks, answer.watermarks)
     const who = { shard: replica.shard, replica: replica.replica }
-    for (const hit of answer.hits) hits.push({ hit, plan: answer.plan, ...who })
+    lists.push(answer.hits.map(hit => ({ hit, plan: answer.plan, ...who })))
     if (answer.explain !== undefined) explanations.push({ ...who, ...answer.explain })
   }
-  if (answered === 0) throw noneAnswered(outcomes)
-  hits.sort(bySimilarity)
-  const coverage = { answered, total: routes.length }
-  return { hits: hits.slice(0, request.k), coverage, degraded: [...degraded], indexAgeMs, watermarks, explanations }
+  if (lists.length === 0) throw noneAnswered(outcomes)
+  const coverage = { answered: lists.length, total: outcomes.length }
+  return { hits: mergeHits(lists, limit), coverage, degraded: [...degraded], indexAgeMs, watermarks, explanations }
 }
 
-async function searchShard(route: ShardRoute, request: ShardSearchRequest, signal: AbortSignal): Promise<ShardOutcome> {
-  let failure: ShardOutcome = {
-    failure: 'shard-not-ready',
-    cause: new FreshetError('not-ready', `shard ${route.shard} has no replica`),
-  }
-  for (const replica of route.replicas) {
-    try {
-      const answer = await untilAborted(replica.search(request, signal), signal)
-      return { answer, replica, behind: route.behind }
-    } catch (thrown) {
-      const cause = asFreshetError(thrown)
-      if (isRefusal(cause)) throw cause
-      failure = { failure: signal.aborted ? 'shard-timeout' : degradationOf(cause), cause }
-      if (signal.aborted) break
-    }
-  }
-  return failure
-}
+type ShardFailure = Extract<ShardOutcome, { readonly failure: FreshetError }>
 
-/** The query itself is wrong; no other replica would take it. */
-function isRefusal({ code }: FreshetError): boolean {
-  return code === 'fingerprint-mismatch' || code.startsWith('vector-')
-}
-
-function degradationOf({ code }: FreshetError): Degradation {
-  if (code === 'timeout') return 'shard-timeout'
-  return code === 'not-ready' ? 'shard-not-ready' : 'shard-failed'
+function degradationOf({ failure, isLate }: ShardFailure): Degradation {
+  if (isLate) return 'shard-timeout'
+  return failure.code === 'not-ready' ? 'shard-not-ready' : 'shard-failed'
 }
 
 function noneAnswered(outcomes: readonly ShardOutcome[]): FreshetError {
-  const causes = outcomes.flatMap(outcome => ('failure' in outcome ? [outcome] : []))
-  const reasons = [...new Set(causes.map(({ failure }) => failure))]
+  const failures = outcomes.flatMap(outcome => ('failure' in outcome ? [outcome] : []))
+  const [first] = failures
+  if (first !== undefined && failures.every(({ failure }) => isRefusal(failure))) return first.failure
+  const reasons = [...new Set(failures.map(degradationOf))]
   return new FreshetError('not-ready', `no shard answered: ${reasons.join(', ') || 'there is none'}`, {
-    cause: causes[0]?.cause,
+    cause: first?.failure,
     details: { degraded: reasons, coverage: { answered: 0, total: outcomes.length } },
   })
 }
 
-/** Ties by item id, so that the same query has the same answer. */
-function bySimilarity(a: RankedHit, b: RankedHit): number {
-  return b.hit.similarity - a.hit.similarity || (a.hit.itemId < b.hit.itemId ? -1 : 1)
+/** The query itself is wrong, if all say so; one that alone says so is itself wrong. */
+function isRefusal({ code }: FreshetError): boolean {
+  return code === 'fingerprint-mismatch' || code.startsWith('vector-')
 }

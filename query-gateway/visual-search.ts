@@ -12,7 +12,8 @@ import { detectedObjects, searchResult } from './item-view.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 import { type QueryPicture, resolvePicture } from './query-image.ts'
 import { askInTurn, type ReplicaRoster } from './replica-roster.ts'
-import { type FanoutAnswer, searchShards } from './shard-fanout.ts'
+import { type FanoutAnswer, ShardFanout } from './shard-fanout.ts'
+import { StageTimes } from './stage-times.ts'
 import { decimal } from './system-status.ts'
 import { type DetectSubject, shardFilter, type VisualQuery } from './visual-query.ts'
 
@@ -26,7 +27,7 @@ interface Probe {
 
 const noAnalysis = { decode: 0, detect: 0, embed: 0 }
 
-type SearchOptions = Pick<GatewayOptions, 'imageMaxBytes' | 'deadlineMs' | 'shardTimeoutMs'>
+type SearchOptions = Pick<GatewayOptions, 'imageMaxBytes' | 'deadlineMs' | 'fanout' | 'stageBudgetMs' | 'meter'>
 
 /**
  * One query from picture to ranked results, pinned to one generation throughout: its model, its fingerprint, its shards.
@@ -37,11 +38,16 @@ export class VisualSearch {
   readonly #ports: GatewayPorts
   readonly #roster: ReplicaRoster
   readonly #options: SearchOptions
+  readonly #fanout: ShardFanout
+  readonly #stageTimes: StageTimes
 
   constructor(ports: GatewayPorts, roster: ReplicaRoster, options: SearchOptions) {
     this.#ports = ports
     this.#roster = roster
     this.#options = options
+    const { meter, fanout, stageBudgetMs } = options
+    this.#fanout = new ShardFanout({ options: fanout, meter, replicas: ports.replicas })
+    this.#stageTimes = new StageTimes(meter, stageBudgetMs)
   }
 
   /** @throws FreshetError `timeout` | `not-ready` | `bad-request` | `item-not-found` | `object-not-found` | image-* | vector-* */
@@ -57,6 +63,13 @@ export class VisualSearch {
     const rankAt = performance.now()
     const results = found.hits.map(hit => searchResult(hit, wish.explain === true))
     const endedAt = performance.now()
+    const timingMs = {
+      ...probe.timingMs,
+      fanout: rankAt - fanoutAt,
+      rank: endedAt - rankAt,
+      total: endedAt - startedAt,
+    }
+    this.#stageTimes.add(timingMs)
     return {
       queryId,
       objects: probe.objects,
@@ -67,12 +80,7 @@ export class VisualSearch {
       coverage: found.coverage,
       degraded: found.degraded,
       freshness: { indexAgeMs: found.indexAgeMs, watermarks: decimal(found.watermarks) },
-      timingMs: {
-        ...probe.timingMs,
-        fanout: rankAt - fanoutAt,
-        rank: endedAt - rankAt,
-        total: endedAt - startedAt,
-      },
+      timingMs,
       ...(wish.explain ? { explain: { shards: found.explanations } } : {}),
     }
   }
@@ -174,8 +182,7 @@ export class VisualSearch {
   }
 
   #fanOut(generation: RoutedGeneration, request: ShardSearchRequest, signal: AbortSignal): Promise<FanoutAnswer> {
-    const shardSignal = AbortSignal.any([signal, AbortSignal.timeout(this.#options.shardTimeoutMs)])
-    return searchShards(this.#roster.shards(generation), request, shardSignal)
+    return this.#fanout.search(this.#roster.shards(generation), request, { signal, wanted: 'results' })
   }
 
   async #store(image: ImageBytes): Promise<ImageDigest | null> {

@@ -1,0 +1,81 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { askingOrder, type Standby } from './replica-choice.ts'
+
+/** Evenly spread numbers in [0, 1), others for each seed: multiples of the golden ratio. */
+function drawnFrom(seed: number): () => number {
+  let last = Math.abs(seed * 0.754877666) % 1
+  return () => {
+    last = (last + 0.618033989) % 1
+    return last
+  }
+}
+
+const standby = (replica: string, more: Partial<Standby<string>> = {}): Standby<string> => ({
+  replica,
+  isFresh: true,
+  admission: 'closed',
+  inFlight: 0,
+  ...more,
+})
+const anyStandby = fc.record({
+  isFresh: fc.boolean(),
+  admission: fc.constantFrom('closed', 'trial', 'open'),
+  inFlight: fc.nat(50),
+})
+
+test('every replica is in the order once; the well and fresh before the stale, those before the sick', () => {
+  fc.assert(
+    fc.property(fc.array(anyStandby, { maxLength: 8 }), fc.integer(), fc.boolean(), (drawn, seed, mayTry) => {
+      const standbys = drawn.map((each, at) => ({ ...each, replica: at }))
+      const order = askingOrder([...standbys], drawnFrom(seed), mayTry)
+      expect([...order].sort()).toEqual(standbys.map(({ replica }) => replica).sort())
+      const rank = ({ isFresh, admission }: Standby<number>): number => (admission !== 'closed' ? 2 : isFresh ? 0 : 1)
+      const hasTrial = mayTry && order.length > 0 && standbys[order[0]!]!.admission === 'trial'
+      const ranks = order.slice(hasTrial ? 1 : 0).map(replica => rank(standbys[replica]!))
+      expect(ranks).toEqual([...ranks].sort())
+    }),
+  )
+})
+
+test('the least busy of two is asked first', () => {
+  fc.assert(
+    fc.property(fc.nat(50), fc.nat(50), fc.integer(), (a, b, seed) => {
+      const standbys = [standby('a', { inFlight: a }), standby('b', { inFlight: b })]
+      const [first] = askingOrder(standbys, drawnFrom(seed), true)
+      if (a !== b) expect(first).toBe(a < b ? 'a' : 'b')
+    }),
+  )
+})
+
+test('many gateways that know the same do not run to the same replica', () => {
+  const firsts = { a: 0, b: 0, c: 0 }
+  for (let gateway = 0; gateway < 3_000; gateway++) {
+    const [first] = askingOrder([standby('a'), standby('b'), standby('c')], drawnFrom(gateway), true)
+    firsts[first as 'a' | 'b' | 'c']++
+  }
+  for (const count of Object.values(firsts)) expect(Math.abs(count - 1_000)).toBeLessThan(150)
+})
+
+test('the busiest of many is not asked first', () => {
+  for (let seed = 0; seed < 500; seed++) {
+    const standbys = ['a', 'b', 'c', 'd'].map((name, at) => standby(name, { inFlight: at === 2 ? 9 : at }))
+    expect(askingOrder(standbys, drawnFrom(seed), true)[0]).not.toBe('c')
+  }
+})
+
+describe('a sick replica', () => {
+  const well = standby('well', { inFlight: 30 })
+  const sick = (admission: Standby<string>['admission']) => standby('sick', { admission })
+
+  test('is tried first when it is time, and there is another one to ask', () => {
+    expect(askingOrder([well, sick('trial')], () => 0, true)).toEqual(['sick', 'well'])
+    expect(askingOrder([well, sick('trial')], () => 0, false)).toEqual(['well', 'sick'])
+    expect(askingOrder([well, sick('open')], () => 0, true)).toEqual(['well', 'sick'])
+  })
+
+  test('is asked where all are sick', () => {
+    expect(askingOrder([sick('open')], () => 0, true)).toEqual(['sick'])
+    expect(askingOrder([sick('open'), sick('open')], () => 0, true)).toEqual(['sick', 'sick'])
+  })
+})

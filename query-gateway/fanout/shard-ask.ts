@@ -1,0 +1,226 @@
+import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
+import type { ShardReplica, ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
+import type { ShardRoute } from '../replica-roster.ts'
+import type { FanoutMetrics } from './fanout-metrics.ts'
+import type { LatencyQuantile } from './latency-quantile.ts'
+import { requirePlausible } from './plausible-answer.ts'
+import { askingOrder } from './replica-choice.ts'
+import type { ReplicaTraffic, ShardTraffic } from './shard-traffic.ts'
+
+/** Why a request was sent to a replica. */
+export type AttemptKind = 'first' | 'hedge' | 'retry'
+
+export type ShardOutcome =
+  | {
+      readonly answer: ShardSearchResult
+      readonly replica: ShardReplica
+      /** It may be behind: it is not ready, or staler than a sibling that did not answer. */
+      readonly isStale: boolean
+      readonly tookMs: number
+      /** Requests that were sent for it. */
+      readonly attempts: number
+    }
+  | { readonly failure: FreshetError; readonly isLate: boolean }
+
+export interface AskContext {
+  readonly traffic: ShardTraffic
+  readonly metrics: FanoutMetrics
+  /** Monotonic. */
+  readonly nowMs: () => number
+  readonly random: () => number
+  /** A replica that was given up after half of it has failed. */
+  readonly shardTimeoutMs: number
+}
+
+interface Attempt {
+  readonly replica: ShardReplica
+  readonly kind: AttemptKind
+  readonly traffic: ReplicaTraffic
+  readonly isTrial: boolean
+  /** Place among the requests for this shard. */
+  readonly place: number
+  readonly startedAtMs: number
+  readonly abort: AbortController
+}
+
+/**
+ * One shard of one query. Asks the best replica; asks another one beside it when it takes longer than most answers of
+ * the shard do, and at once when it fails; takes the first good answer and ends the other requests. What is asked
+ * beyond the first replica is bounded by the global budget; without a token a hedge is tried again later, a failure is
+ * told. Over with an answer, when no replica is left, or when it is given up.
+ */
+export class ShardAsk {
+  readonly outcome: Promise<ShardOutcome>
+  readonly #settled = Promise.withResolvers<ShardOutcome>()
+  readonly #route: ShardRoute
+  readonly #request: ShardSearchRequest
+  readonly #context: AskContext
+  readonly #order: readonly ShardReplica[]
+  readonly #running = new Set<Attempt>()
+  readonly #startedAtMs: number
+  #asked = 0
+  #hedging: NodeJS.Timeout | null = null
+  #wasDenied = false
+  #isOver = false
+  #failure: FreshetError
+
+  constructor(route: ShardRoute, request: ShardSearchRequest, context: AskContext) {
+    this.#route = route
+    this.#request = request
+    this.#context = context
+    this.#startedAtMs = context.nowMs()
+    this.#failure = new FreshetError('not-ready', `shard ${route.shard} has no replica`)
+    this.outcome = this.#settled.promise
+    this.#order = this.#chooseOrder()
+    if (this.#order.length === 0) this.#end({ failure: this.#failure, isLate: false })
+    else this.#start()
+  }
+
+  /** Time is over, or the caller has gone: ends what is running. */
+  giveUp(): void {
+    if (this.#isOver) return
+    const nowMs = this.#context.nowMs()
+    const isLong = (attempt: Attempt): boolean => nowMs - attempt.startedAtMs >= this.#context.shardTimeoutMs / 2
+    for (const attempt of this.#running) {
+      if (isLong(attempt)) attempt.traffic.breaker.failed(nowMs)
+      else if (attempt.isTrial) attempt.traffic.breaker.forget()
+      this.#noteLatency(attempt, nowMs)
+      this.#cancel(attempt, 'given-up')
+    }
+    this.#end({
+      failure: new FreshetError('timeout', `shard ${this.#route.shard} did not answer in time`),
+      isLate: true,
+    })
+  }
+
+  #chooseOrder(): readonly ShardReplica[] {
+    const { traffic, nowMs, random } = this.#context
+    const { replicas, fresh } = this.#route
+    const now = nowMs()
+    const standbys = replicas.map(replica => {
+      const { breaker, inFlight } = traffic.of(replica)
+      return { replica, isFresh: fresh.includes(replica), admission: breaker.admission(now), inFlight }
+    })
+    return askingOrder(standbys, random, traffic.extra.tokens >= 1)
+  }
+
+  #start(): void {
+    const { traffic } = this.#context
+    traffic.extra.earn()
+    this.#send('first')
+    // Exact searches take long on purpose, and much of a machine.
+    if (this.#order.length > 1 && this.#request.exact !== true && !this.#isOver)
+      this.#hedgeIn(traffic.hedgeAfterMs(this.#latency(), this.#startedAtMs))
+  }
+
+  #latency(): LatencyQuantile {
+    return this.#context.traffic.latency(this.#order[0]!, this.#startedAtMs)
+  }
+
+  #hedgeIn(delayMs: number): void {
+    this.#hedging = setTimeout(() => this.#hedge(delayMs), delayMs)
+  }
+
+  #hedge(afterMs: number): void {
+    this.#hedging = null
+    if (this.#isOver || this.#asked >= this.#order.length) return
+    const { traffic, metrics } = this.#context
+    const [slow] = this.#running
+    // Of a trial it is expected: it has what retries have.
+    const isTaken = slow?.isTrial === true ? traffic.extra.takeForRetry() : traffic.extra.takeForHedge()
+    if (isTaken) {
+      metrics.hedge('sent')
+      this.#send('hedge')
+      return
+    }
+    if (!this.#wasDenied) metrics.hedge('denied')
+    this.#wasDenied = true
+    this.#hedgeIn(2 * afterMs)
+  }
+
+  #send(kind: AttemptKind): void {
+    const replica = this.#order[this.#asked++]!
+    const { traffic, nowMs } = this.#context
+    const known = traffic.of(replica)
+    const startedAtMs = nowMs()
+    const isTrial = known.breaker.admission(startedAtMs) === 'trial'
+    if (isTrial) known.breaker.beginTrial()
+    known.inFlight++
+    const place = this.#asked
+    const attempt = { replica, kind, traffic: known, isTrial, place, startedAtMs, abort: new AbortController() }
+    this.#running.add(attempt)
+    replica.search(this.#request, attempt.abort.signal).then(
+      answer => this.#receive(attempt, answer),
+      thrown => this.#noteFailure(attempt, thrown),
+    )
+  }
+
+  #receive(attempt: Attempt, answer: ShardSearchResult): void {
+    if (!this.#running.has(attempt)) return
+    try {
+      requirePlausible(answer, this.#request, attempt.replica)
+    } catch (thrown) {
+      this.#noteFailure(attempt, thrown)
+      return
+    }
+    const { nowMs, metrics } = this.#context
+    const now = nowMs()
+    attempt.traffic.breaker.answered(now)
+    this.#noteLatency(attempt, now)
+    this.#finish(attempt, 'answered')
+    if (attempt.kind === 'hedge') metrics.hedge('won')
+    for (const slower of this.#running) this.#overtake(slower, attempt, now)
+    const { replica } = attempt
+    const isStale = !this.#route.fresh.includes(replica)
+    this.#end({ answer, replica, isStale, tookMs: now - this.#startedAtMs, attempts: this.#asked })
+  }
+
+  /** Only one that began before the winner has lost: the other had less time. */
+  #overtake(slower: Attempt, winner: Attempt, nowMs: number): void {
+    const { breaker } = slower.traffic
+    if (slower.place < winner.place) breaker.lost(nowMs)
+    else if (slower.isTrial) breaker.forget()
+    this.#noteLatency(slower, nowMs)
+    this.#cancel(slower, 'overtaken')
+  }
+
+  #noteFailure(attempt: Attempt, thrown: unknown): void {
+    if (!this.#running.has(attempt)) return
+    const { nowMs, traffic, metrics } = this.#context
+    attempt.traffic.breaker.failed(nowMs())
+    this.#finish(attempt, 'failed')
+    this.#failure = asFreshetError(thrown)
+    if (this.#running.size > 0) return
+    const isLast = this.#asked >= this.#order.length
+    if (isLast || !traffic.extra.takeForRetry()) {
+      if (!isLast) metrics.retry('denied')
+      this.#end({ failure: this.#failure, isLate: this.#failure.code === 'timeout' })
+      return
+    }
+    metrics.retry('sent')
+    this.#send('retry')
+  }
+
+  /** Of the first replica alone: those asked later are asked when the shard is slow. */
+  #noteLatency({ kind, startedAtMs }: Attempt, nowMs: number): void {
+    if (kind === 'first' && this.#request.exact !== true) this.#latency().add(nowMs - startedAtMs, nowMs)
+  }
+
+  #cancel(attempt: Attempt, why: 'overtaken' | 'given-up'): void {
+    this.#finish(attempt, why)
+    attempt.abort.abort(new FreshetError('timeout', `the search was ${why}`))
+  }
+
+  #finish(attempt: Attempt, how: 'answered' | 'failed' | 'overtaken' | 'given-up'): void {
+    this.#running.delete(attempt)
+    attempt.traffic.inFlight--
+    const { metrics, nowMs } = this.#context
+    metrics.attempt({ shard: this.#route.shard, kind: attempt.kind, how, tookMs: nowMs() - attempt.startedAtMs })
+  }
+
+  #end(outcome: ShardOutcome): void {
+    this.#isOver = true
+    if (this.#hedging !== null) clearTimeout(this.#hedging)
+    this.#settled.resolve(outcome)
+  }
+}

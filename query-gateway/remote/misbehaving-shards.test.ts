@@ -1,0 +1,223 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import fc from 'fast-check'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { asOffset, asShardId, type Generation, type ReplicaId } from '../../schemas/ids.ts'
+import type { ShardHit } from '../../schemas/shard-api.ts'
+import { replicaTag, searchResultWire, wireHeaders } from '../../schemas/shard-wire.ts'
+import { defaultFanoutOptions } from '../fanout/fanout-options.ts'
+import { allPartitions, fingerprint, generation, hit, openGateway, unitVector } from '../testing/gateway-fixture.ts'
+import { RemoteReplica } from './remote-replica.ts'
+
+/** How a replica's server answers a search. */
+type Conduct =
+  | 'well'
+  | 'garbage'
+  | 'nothing'
+  | 'hang up'
+  | 'too much'
+  | 'too many'
+  | 'disorder'
+  | 'foreign partitions'
+  | 'late'
+  | 'twice'
+  | 'another generation'
+  | 'error'
+  | 'refused'
+
+const shardTimeoutMs = 150
+const shards = 2
+const settings = { maxAnswerBytes: 20_000, graceMs: 0, searchTimeoutMs: 5_000 }
+
+class Misbehaving {
+  conduct: Conduct = 'well'
+  readonly shard: number
+  readonly name: string
+  readonly server: Server
+  readonly #hits: readonly ShardHit[]
+
+  constructor(shard: number, name: string) {
+    this.shard = shard
+    this.name = name
+    this.#hits = [hit(`best of ${shard}`, 0.9 - shard / 10), hit(`next of ${shard}`, 0.5 - shard / 10)]
+    this.server = createServer((request, response) => this.#answer(request, response))
+  }
+
+  get #identity() {
+    return {
+      shard: asShardId(this.shard),
+      replica: this.name as ReplicaId,
+      generation: 'g1' as Generation,
+      partitions: allPartitions.filter(partition => partition % shards === this.shard),
+    }
+  }
+
+  /** As a gateway that has just started knows it. */
+  asRemote(): RemoteReplica {
+    const { port } = this.server.address() as AddressInfo
+    const reported = { state: 'ready', indexAgeMs: 0 } as const
+    return new RemoteReplica({ ...this.#identity, address: `http://127.0.0.1:${port}`, reported }, settings)
+  }
+
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    request.resume()
+    const tag = replicaTag({
+      ...this.#identity,
+      ...(this.conduct === 'another generation' ? { generation: 'g0' as Generation } : {}),
+    })
+    const headers = { [wireHeaders.replica]: tag, [wireHeaders.call]: String(request.headers[wireHeaders.call]) }
+    // How it is cannot be asked: it is what it reported.
+    if (request.url?.endsWith('/status')) return
+    const text = this.#text()
+    switch (this.conduct) {
+      case 'late':
+        return
+      case 'hang up':
+        request.socket.destroy()
+        return
+      case 'error':
+        response.writeHead(500, headers).end('{"error":{"code":"internal","message":"oh","retryable":true}}')
+        return
+      case 'refused':
+        response
+          .writeHead(422, headers)
+          .end('{"error":{"code":"fingerprint-mismatch","message":"another model","retryable":false}}')
+        return
+      case 'twice':
+        response.socket?.write(rawAnswer(text, headers).repeat(2))
+        return
+      default:
+        response.writeHead(200, headers).end(text)
+    }
+  }
+
+  #text(): string {
+    const offset = asOffset(7)
+    const { partitions } = this.#identity
+    const watermarks = Object.fromEntries(partitions.map(partition => [String(partition), offset]))
+    const result = { hits: this.#hits, watermarks, indexAgeMs: 0, plan: 'graph' } as const
+    switch (this.conduct) {
+      case 'garbage':
+        return '{"hits":[{"itemId":"best of '
+      case 'nothing':
+        return ''
+      case 'too much':
+        return ' '.repeat(settings.maxAnswerBytes + 1)
+      case 'too many':
+        return searchResultWire.encode({ ...result, hits: Array(30).fill(this.#hits[0]) })
+      case 'disorder':
+        return searchResultWire.encode({ ...result, hits: [...this.#hits].reverse() })
+      case 'foreign partitions':
+        return searchResultWire.encode({ ...result, watermarks: { 77: offset } })
+      default:
+        return searchResultWire.encode(result)
+    }
+  }
+}
+
+function rawAnswer(text: string, headers: Readonly<Record<string, string>>): string {
+  const lines = Object.entries({ ...headers, 'content-length': String(Buffer.byteLength(text)) })
+  return `HTTP/1.1 200 OK\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${text}`
+}
+
+const servers = [new Misbehaving(0, 'a'), new Misbehaving(0, 'b'), new Misbehaving(1, 'a'), new Misbehaving(1, 'b')]
+
+beforeAll(async () => {
+  for (const { server } of servers) {
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+  }
+})
+afterAll(async () => {
+  for (const { server } of servers) {
+    server.closeAllConnections()
+    await new Promise(resolve => server.close(resolve))
+  }
+})
+
+/** What a gateway that has just started answers while its shards behave so. */
+async function answerTo(conducts: readonly Conduct[], ask: object = {}) {
+  servers.forEach((server, at) => {
+    server.conduct = conducts[at]!
+  })
+  const replicas = servers.map(server => server.asRemote())
+  const hedge = { ...defaultFanoutOptions.hedge, initialMs: 20 }
+  const extra = { ratio: 1, burst: 100, reserve: 50 }
+  const gateway = await openGateway({
+    ports: { routing: () => [{ ...generation, shards }], replicas: () => replicas },
+    options: { fanout: { ...defaultFanoutOptions, shardTimeoutMs, hedge, extra } },
+  })
+  try {
+    const payload = { vector: [...unitVector], fingerprint, k: 3, rerank: false, ...ask }
+    return await gateway.app.inject({ method: 'POST', url: '/v1/search', payload })
+  } finally {
+    await gateway.close()
+    await Promise.all(replicas.map(replica => replica.close()))
+  }
+}
+
+const answering: ReadonlySet<Conduct> = new Set(['well', 'twice'])
+const anyConduct = fc.constantFrom<Conduct>(
+  'well',
+  'garbage',
+  'nothing',
+  'hang up',
+  'too much',
+  'too many',
+  'disorder',
+  'foreign partitions',
+  'late',
+  'twice',
+  'another generation',
+  'error',
+  'refused',
+)
+
+test('however replicas misbehave: a shard with a good one answers, what is missing is told, and all gone is 503', async () => {
+  const conducts = fc.array(anyConduct, { minLength: 4, maxLength: 4 })
+  await fc.assert(
+    fc.asyncProperty(conducts, async given => {
+      const answered = [0, 1].filter(shard => given.slice(2 * shard, 2 * shard + 2).some(each => answering.has(each)))
+      const response = await answerTo(given)
+      const body = response.json()
+      if (answered.length === 0) {
+        expect(response.statusCode).toBe(given.every(each => each === 'refused') ? 422 : 503)
+        if (response.statusCode === 503)
+          expect(body.error).toMatchObject({ code: 'not-ready', details: { coverage: { answered: 0, total: 2 } } })
+        return
+      }
+      expect(response.statusCode).toBe(200)
+      expect(body.coverage).toEqual({ answered: answered.length, total: 2 })
+      expect(body.degraded.length > 0).toBe(answered.length < 2)
+      const best = answered.flatMap(shard => [`best of ${shard}`, `next of ${shard}`])
+      expect(new Set(body.results.map((result: { readonly itemId: string }) => result.itemId))).toEqual(
+        new Set(answered.length === 2 ? ['best of 0', 'best of 1', 'next of 0'] : best),
+      )
+    }),
+    { numRuns: 60 },
+  )
+}, 60_000)
+
+test.each<[Conduct, string]>([
+  ['late', 'shard-timeout'],
+  ['garbage', 'shard-failed'],
+  ['another generation', 'shard-failed'],
+  ['refused', 'shard-failed'],
+  ['hang up', 'shard-failed'],
+])('all replicas of a shard that %s: the rest answers, and it is told as %s', async (conduct, code) => {
+  const body = (await answerTo(['well', 'well', conduct, conduct])).json()
+  expect(body).toMatchObject({ coverage: { answered: 1, total: 2 }, degraded: [code] })
+  expect(body.results).toHaveLength(2)
+})
+
+test('all replicas gone: 503 that may be retried, with the reasons', async () => {
+  const response = await answerTo(['hang up', 'hang up', 'late', 'late'])
+  expect(response.statusCode).toBe(503)
+  expect(response.headers['retry-after']).toBe('1')
+  expect(response.json().error).toMatchObject({
+    code: 'not-ready',
+    retryable: true,
+    details: { degraded: ['shard-failed', 'shard-timeout'], coverage: { answered: 0, total: 2 } },
+  })
+})
