@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { RemoteReplica } from '../query-gateway/remote/remote-replica.ts'
 import type { RemoteReplicaSettings } from '../query-gateway/remote/shard-connection.ts'
-import { asPartition, type Fingerprint } from '../schemas/ids.ts'
+import { asOffset, asPartition, type Fingerprint, parseItemId } from '../schemas/ids.ts'
 import { type ReachedReplica, shardReplicaContract } from '../shard-node/contracts/shard-replica-contract.ts'
 import { createShardServer, type ShardServerOptions } from '../shard-node/http/shard-server.ts'
 import type { ShardNode } from '../shard-node/shard-node.ts'
@@ -67,11 +67,27 @@ describe('beyond the contract', () => {
     await close()
   })
 
-  test('digests by bucket, and null for a partition of others', async () => {
+  test('a cut tells the same over HTTP, until it is ended', async () => {
     const { replica, close } = await overHttp(shard.node)
-    for (const partition of shard.node.partitions)
-      expect(await replica.digestBuckets(partition)).toEqual(shard.node.digestBuckets(partition))
-    expect(await replica.digestBuckets(asPartition(99))).toBeNull()
+    for (const partition of shard.node.partitions) {
+      const { cut, ...taken } = await replica.beginCut(partition, asOffset(-1))
+      const { cut: local, ...takenHere } = await shard.node.beginCut(partition, asOffset(-1))
+      expect(taken).toEqual(takenHere)
+      const ids = [...taken.listed.map(({ itemId }) => itemId), parseItemId('unheard of')]
+      expect(await replica.cutItems(cut, ids)).toEqual(await shard.node.cutItems(local, ids))
+      for (const bucket of [0, 511, 1023])
+        expect(await replica.cutBucket(cut, bucket)).toEqual(await shard.node.cutBucket(local, bucket))
+      await replica.endCut(cut)
+      await expect(replica.cutItems(cut, ids)).rejects.toMatchObject({ code: 'cut-ended' })
+    }
+    await close()
+  })
+
+  test('a cut of a partition of others, and one above the watermark, are refused', async () => {
+    const { replica, close } = await overHttp(shard.node)
+    await expect(replica.beginCut(asPartition(99), asOffset(-1))).rejects.toMatchObject({ code: 'bad-request' })
+    const [partition] = shard.node.partitions
+    await expect(replica.beginCut(partition!, asOffset(1_000))).rejects.toMatchObject({ code: 'not-ready' })
     await close()
   })
 

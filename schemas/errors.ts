@@ -164,6 +164,11 @@ export const errorCodes = {
   'queue-unavailable': described(true, 503, 'The work queue does not answer now; it is tried again. Look at Redis.'),
   'feature-store-unavailable': described(true, 503, 'The feature store does not answer now. Look at Redis.'),
   'registry-unavailable': described(true, 503, 'The schema registry does not answer now; it is tried again.'),
+  'cut-ended': described(
+    false,
+    409,
+    'The cut through a shard is no longer open: it was ended, or kept for longer than a cut is. Take another.',
+  ),
   'replica-unavailable': described(
     true,
     503,

@@ -127,6 +127,32 @@ export interface ItemAtCut {
   readonly ahead: boolean
 }
 
+/** A replica's word on one partition at a catalog offset, while mutations go on. */
+export interface CutTaken {
+  /** Name of the cut, as long as it is open. */
+  readonly cut: string
+  readonly partition: Partition
+  /** Inclusive. */
+  readonly offset: Offset
+  /** Live items, those that are ahead of the offset included. */
+  readonly live: number
+  /** Sums by bucket over all of them, 32 hex digits each. */
+  readonly buckets: { readonly set: readonly string[]; readonly objects: readonly string[] }
+  /** Items ahead of the offset, deleted ones included, and those that failed. */
+  readonly listed: readonly ItemAtCut[]
+}
+
+/** What proves that replicas of two generations hold the same; each cut is ended by whoever took it, else after a while. */
+export interface CutReplica {
+  /** @throws FreshetError `not-ready` while the watermark is below the offset; `bad-request` when too much is ahead of it */
+  beginCut(partition: Partition, offset: Offset): Promise<CutTaken>
+  /** Items as they were, in the order asked for. @throws FreshetError `cut-ended` */
+  cutItems(cut: string, itemIds: readonly ItemId[]): Promise<readonly ItemAtCut[]>
+  /** Live items of a bucket as they were. @throws FreshetError as `cutItems` */
+  cutBucket(cut: string, bucket: number): Promise<readonly ItemAtCut[]>
+  endCut(cut: string): Promise<void>
+}
+
 export interface ReplicaStatus {
   readonly shard: ShardId
   readonly replica: ReplicaId

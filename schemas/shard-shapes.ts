@@ -1,6 +1,15 @@
-import { type Static, type TObject, Type } from '@sinclair/typebox'
+import { type TObject, Type } from '@sinclair/typebox'
 import { AttributeValueShape, BoxShape, closed, ErrorDetailShape, list, nullable, words } from './http-shape.ts'
-import type { ItemRegisters, ReplicaStatus, ShardSearchRequest, ShardSearchResult } from './shard-api.ts'
+import type { ItemId } from './ids.ts'
+import { digestBuckets } from './partition-digest.ts'
+import type {
+  CutTaken,
+  ItemAtCut,
+  ItemRegisters,
+  ReplicaStatus,
+  ShardSearchRequest,
+  ShardSearchResult,
+} from './shard-api.ts'
 
 /**
  * Shapes of what gateways and shard replicas tell each other. Not the public API: offsets are numbers, since they are
@@ -164,11 +173,40 @@ export const StatusWire = Type.Unsafe<ReplicaStatus>(
 
 export const ChangedWire = Type.Object({ changed: Type.Boolean() })
 
-/** Sums by bucket of a partition's digests; null for a partition of others. */
-export const DigestBucketsWire = Type.Object({
-  buckets: nullable(Type.Object({ set: list(Type.String()), objects: list(Type.String()) })),
+const mostCutItems = 10_000
+
+export const CutOrder = Type.Object({ partition: Count, offset: Offset }, closed)
+const CutName = Type.String({ minLength: 1, maxLength: 64 })
+export const CutItemsOrder = Type.Unsafe<{ readonly cut: string; readonly itemIds: readonly ItemId[] }>(
+  Type.Object({ cut: CutName, itemIds: list(Type.String({ minLength: 1 }), { maxItems: mostCutItems }) }, closed),
+)
+export const CutBucketOrder = Type.Object(
+  { cut: CutName, bucket: Type.Integer({ minimum: 0, maximum: digestBuckets - 1 }) },
+  closed,
+)
+export const CutEndOrder = Type.Object({ cut: CutName }, closed)
+
+const Element = Type.String({ pattern: '^[0-9a-f]{32}$' })
+const CutItem = Type.Object({
+  itemId: Type.String({ minLength: 1 }),
+  attributes: Offset,
+  objects: nullable(Element),
+  failed: Type.Boolean(),
+  ahead: Type.Boolean(),
 })
-export type DigestBuckets = Static<typeof DigestBucketsWire>['buckets']
+const Sums = list(Element, { minItems: digestBuckets, maxItems: digestBuckets })
+
+export const CutWire = Type.Unsafe<CutTaken>(
+  Type.Object({
+    cut: CutName,
+    partition: Count,
+    offset: Offset,
+    live: Count,
+    buckets: Type.Object({ set: Sums, objects: Sums }),
+    listed: list(CutItem),
+  }),
+)
+export const CutItemsWire = Type.Unsafe<{ readonly items: readonly ItemAtCut[] }>(Type.Object({ items: list(CutItem) }))
 
 export const SnapshotOrder = Type.Object({ directory: Type.String({ minLength: 1 }) }, closed)
 

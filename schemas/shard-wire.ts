@@ -1,12 +1,23 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { asFreshetError, type ErrorCode, FreshetError, isErrorCode } from './errors.ts'
-import type { Generation, ReplicaId, ShardId } from './ids.ts'
-import type { ItemRegisters, ReplicaStatus, ShardSearchRequest, ShardSearchResult } from './shard-api.ts'
+import type { Generation, ItemId, ReplicaId, ShardId } from './ids.ts'
+import type {
+  CutTaken,
+  ItemAtCut,
+  ItemRegisters,
+  ReplicaStatus,
+  ShardSearchRequest,
+  ShardSearchResult,
+} from './shard-api.ts'
 import {
   ChangedWire,
-  type DigestBuckets,
-  DigestBucketsWire,
+  CutBucketOrder,
+  CutEndOrder,
+  CutItemsOrder,
+  CutItemsWire,
+  CutOrder,
+  CutWire,
   DoneWire,
   ErrorWire,
   RegistersWire,
@@ -83,8 +94,22 @@ export const vectorWire: WireCodec<Float32Array | null> = codec(VectorWire, 'rep
 export const statusWire: WireCodec<ReplicaStatus> = codec(StatusWire, 'replica-unavailable')
 /** Whether there was a change; not, when the time to wait was over or the replica drains. */
 export const changedWire: WireCodec<{ readonly changed: boolean }> = codec(ChangedWire, 'replica-unavailable')
-export const digestBucketsWire: WireCodec<{ readonly buckets: DigestBuckets }> = codec(
-  DigestBucketsWire,
+export const cutOrderWire: WireCodec<{ readonly partition: number; readonly offset: number }> = codec(
+  CutOrder,
+  'bad-request',
+)
+export const cutItemsOrderWire: WireCodec<{ readonly cut: string; readonly itemIds: readonly ItemId[] }> = codec(
+  CutItemsOrder,
+  'bad-request',
+)
+export const cutBucketOrderWire: WireCodec<{ readonly cut: string; readonly bucket: number }> = codec(
+  CutBucketOrder,
+  'bad-request',
+)
+export const cutEndOrderWire: WireCodec<{ readonly cut: string }> = codec(CutEndOrder, 'bad-request')
+export const cutWire: WireCodec<CutTaken> = codec(CutWire, 'replica-unavailable')
+export const cutItemsWire: WireCodec<{ readonly items: readonly ItemAtCut[] }> = codec(
+  CutItemsWire,
   'replica-unavailable',
 )
 export const doneWire: WireCodec<{ readonly ok: true }> = codec(DoneWire, 'replica-unavailable')

@@ -11,6 +11,9 @@ import {
 } from '../schemas/ids.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import type {
+  CutReplica,
+  CutTaken,
+  ItemAtCut,
   ItemRegisters,
   ReplicaState,
   ReplicaStatus,
@@ -28,10 +31,12 @@ import { openContent, type ShardContent } from './checkpoint/shard-content.ts'
 import { ShardFiles } from './files/shard-files.ts'
 import { indexAgeMs, type SavedWatermark } from './index-age.ts'
 import { ItemWaiters } from './item-waiters.ts'
+import type { DigestCut } from './items/digest-cuts.ts'
 import { registersOf } from './items/item-answers.ts'
-import type { DigestBuckets } from './items/partition-digest.ts'
 import { MutationFollower } from './mutation-follower.ts'
 import { LiveRecall } from './recall/live-recall.ts'
+import { ShardCuts } from './shard-cuts.ts'
+import { ShardMeter } from './shard-meter.ts'
 import {
   defaultShardTuning,
   type SearchableItem,
@@ -68,7 +73,7 @@ interface Opened extends RestoredShard<ShardContent> {
  * thread is final: `refusing`, and `onFailure` is called. While the disk takes nothing, or the log is away, searches go
  * on. Only `ready` answers searches; registers and status are always told.
  */
-export class ShardNode implements ShardReplica {
+export class ShardNode implements ShardReplica, CutReplica {
   readonly shard: ShardId
   readonly replica: ReplicaId
   readonly generation: Generation
@@ -82,6 +87,7 @@ export class ShardNode implements ShardReplica {
   readonly #recall: LiveRecall | null
   readonly #follower: MutationFollower
   readonly #waiters = new ItemWaiters()
+  readonly #cuts: ShardCuts
   readonly #startedAtMs: number
   readonly #timers: readonly NodeJS.Timeout[]
   /** End offsets still to be reached before the replica is ready. */
@@ -111,7 +117,12 @@ export class ShardNode implements ShardReplica {
     const state = new ShardState({ acceptance, partitions, clock, items, rows: index })
     if (opened.manifest !== null) state.resume(positionOf(opened.manifest))
     this.#state = state
-    this.#searches = new ShardSearches({ acceptance, index, state })
+    const meter = new ShardMeter(options, options.meter)
+    this.#searches = new ShardSearches({ acceptance, index, state, meter })
+    this.#cuts = new ShardCuts({
+      begin: (partition, offset) => this.#beginCut(partition, offset),
+      end: cut => items.endCut(cut),
+    })
     this.#checkpoints = new Checkpoints({
       identity: options,
       directory,
@@ -125,6 +136,8 @@ export class ShardNode implements ShardReplica {
       reader,
       codec: options.codec,
       state,
+      meter,
+      clock,
       onSlice: () => this.#noteApplied(),
       onTrouble: options.onAlarm,
     })
@@ -280,9 +293,21 @@ export class ShardNode implements ShardReplica {
     return this.#content.items.referenced(digests)
   }
 
-  /** Sums by bucket of a partition's digests: equal buckets hold the same items. Null for a partition of others. */
-  digestBuckets(partition: Partition): DigestBuckets | null {
-    return this.#content.items.digests.get(partition)?.buckets() ?? null
+  /** The partition as of now, at an offset that its watermark has reached. */
+  beginCut(partition: Partition, offset: Offset): Promise<CutTaken> {
+    return this.#cuts.beginCut(partition, offset)
+  }
+
+  cutItems(cut: string, itemIds: readonly ItemId[]): Promise<readonly ItemAtCut[]> {
+    return this.#cuts.cutItems(cut, itemIds)
+  }
+
+  cutBucket(cut: string, bucket: number): Promise<readonly ItemAtCut[]> {
+    return this.#cuts.cutBucket(cut, bucket)
+  }
+
+  endCut(cut: string): Promise<void> {
+    return this.#cuts.endCut(cut)
   }
 
   /**
@@ -321,10 +346,19 @@ export class ShardNode implements ShardReplica {
     await this.#checkpoints.idle()
     if (this.#checkpoints.isBehind()) await this.#writeCheckpoint()
     this.#stopped = true
+    this.#cuts.close()
     this.#wakeAll()
     await this.#checkpoints.idle()
     await this.#content.index.close()
     await this.#content.items.close()
+  }
+
+  #beginCut(partition: Partition, offset: Offset): DigestCut {
+    this.#requireReady()
+    const reached = this.#state.watermarks.get(partition)?.offset ?? -1
+    if (reached < offset)
+      throw new FreshetError('not-ready', `the watermark of partition ${partition} is ${reached}, below ${offset}`)
+    return this.#content.items.beginCut(partition, offset)
   }
 
   #resultOf(request: ShardSearchRequest, { hits, plan, watermarks }: FoundItems): ShardSearchResult {

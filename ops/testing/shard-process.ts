@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { TableReplica } from '../../query-gateway/testing/table-replica.ts'
+import { FreshetError } from '../../schemas/errors.ts'
 import type { Heartbeat } from '../../schemas/heartbeat.ts'
 import type { Partition } from '../../schemas/ids.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
@@ -14,9 +15,19 @@ export class ServedTable extends TableReplica implements ServedReplica {
     return Promise.all(requests.map(request => this.search(request)))
   }
 
-  digestBuckets(): null {
-    return null
+  beginCut(): Promise<never> {
+    return Promise.reject(new FreshetError('not-ready', 'a table has no cuts'))
   }
+
+  cutItems(): Promise<never> {
+    return this.beginCut()
+  }
+
+  cutBucket(): Promise<never> {
+    return this.beginCut()
+  }
+
+  async endCut(): Promise<void> {}
 
   async checkpoint(): Promise<void> {}
 

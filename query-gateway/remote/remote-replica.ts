@@ -1,16 +1,23 @@
 import { FreshetError } from '../../schemas/errors.ts'
-import type { Generation, ItemId, Partition, ReplicaId, ShardId } from '../../schemas/ids.ts'
+import type { Generation, ItemId, Offset, Partition, ReplicaId, ShardId } from '../../schemas/ids.ts'
 import type {
+  CutReplica,
+  CutTaken,
+  ItemAtCut,
   ItemRegisters,
   ReplicaStatus,
   ShardReplica,
   ShardSearchRequest,
   ShardSearchResult,
 } from '../../schemas/shard-api.ts'
-import type { DigestBuckets } from '../../schemas/shard-shapes.ts'
 import {
   changedWire,
-  digestBucketsWire,
+  cutBucketOrderWire,
+  cutEndOrderWire,
+  cutItemsOrderWire,
+  cutItemsWire,
+  cutOrderWire,
+  cutWire,
   doneWire,
   registersWire,
   replicaPath,
@@ -45,13 +52,15 @@ export interface RemoteReplicaIdentity {
 
 /** Writing a checkpoint or a snapshot takes as long as the disk does. */
 const writingTimeoutMs = 10 * 60_000
+/** A cut looks at every item of a partition, and lists some hundred thousand at most. */
+const cutTimeoutMs = 30_000
 
 /**
  * A replica in another process. What it answers is checked before it is believed: an answer that is malformed, too
  * large, late, to another call or of another replica or generation is `replica-unavailable`, with `why` in the details.
  * Its own errors arrive with their codes. One life of a replica at one address: another life is another object.
  */
-export class RemoteReplica implements ShardReplica {
+export class RemoteReplica implements ShardReplica, CutReplica {
   readonly address: string
   readonly shard: ShardId
   readonly replica: ReplicaId
@@ -144,10 +153,27 @@ export class RemoteReplica implements ShardReplica {
     }
   }
 
-  /** Sums by bucket of a partition's digests; null for a partition of others. */
-  async digestBuckets(partition: Partition): Promise<DigestBuckets> {
-    const { buckets } = await this.#ask(digestBucketsWire, { method: 'GET', path: `digest?partition=${partition}` })
-    return buckets
+  beginCut(partition: Partition, offset: Offset): Promise<CutTaken> {
+    const body = cutOrderWire.encode({ partition, offset })
+    return this.#ask(cutWire, { method: 'POST', path: 'cut', body, timeoutMs: cutTimeoutMs })
+  }
+
+  async cutItems(cut: string, itemIds: readonly ItemId[]): Promise<readonly ItemAtCut[]> {
+    const body = cutItemsOrderWire.encode({ cut, itemIds })
+    const call = { method: 'POST', path: 'cut-items', body, timeoutMs: cutTimeoutMs } as const
+    const { items } = await this.#ask(cutItemsWire, call)
+    if (items.length === itemIds.length && items.every(({ itemId }, i) => itemId === itemIds[i])) return items
+    throw new FreshetError('replica-unavailable', 'other items than those asked for', { details: { why: 'malformed' } })
+  }
+
+  async cutBucket(cut: string, bucket: number): Promise<readonly ItemAtCut[]> {
+    const body = cutBucketOrderWire.encode({ cut, bucket })
+    const call = { method: 'POST', path: 'cut-bucket', body, timeoutMs: cutTimeoutMs } as const
+    return (await this.#ask(cutItemsWire, call)).items
+  }
+
+  async endCut(cut: string): Promise<void> {
+    await this.#ask(doneWire, { method: 'POST', path: 'cut-end', body: cutEndOrderWire.encode({ cut }) })
   }
 
   /** @throws FreshetError `storage-failed` | `storage-full` | `not-ready` */

@@ -1,11 +1,16 @@
 import { resolve, sep } from 'node:path'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
-import { asPartition, parseItemId } from '../../schemas/ids.ts'
+import { asOffset, asPartition, parseItemId } from '../../schemas/ids.ts'
 import type { ShardSearchRequest } from '../../schemas/shard-api.ts'
 import {
   changedWire,
-  digestBucketsWire,
+  cutBucketOrderWire,
+  cutEndOrderWire,
+  cutItemsOrderWire,
+  cutItemsWire,
+  cutOrderWire,
+  cutWire,
   doneWire,
   registersWire,
   replicaTag,
@@ -78,8 +83,22 @@ function answersOf({ draining, snapshotRoots = [] }: ShardServerParts): Readonly
     },
     'GET status': async ({ replica }) => statusWire.encode(await replica.status()),
     'GET changed': call => sendWhenChanged(call, draining),
-    'GET digest': async ({ replica, query }) =>
-      digestBucketsWire.encode({ buckets: replica.digestBuckets(asPartition(parseIndex(query.partition))) }),
+    'POST cut': async ({ replica, body }) => {
+      const { partition, offset } = cutOrderWire.decode(body)
+      return cutWire.encode(await tellingState(replica, replica.beginCut(asPartition(partition), asOffset(offset))))
+    },
+    'POST cut-items': async ({ replica, body }) => {
+      const { cut, itemIds } = cutItemsOrderWire.decode(body)
+      return cutItemsWire.encode({ items: await replica.cutItems(cut, itemIds) })
+    },
+    'POST cut-bucket': async ({ replica, body }) => {
+      const { cut, bucket } = cutBucketOrderWire.decode(body)
+      return cutItemsWire.encode({ items: await replica.cutBucket(cut, bucket) })
+    },
+    'POST cut-end': async ({ replica, body }) => {
+      await replica.endCut(cutEndOrderWire.decode(body).cut)
+      return doneWire.encode({ ok: true })
+    },
     'POST checkpoint': async ({ replica }) => {
       await tellingState(replica, replica.checkpoint())
       return doneWire.encode({ ok: true })

@@ -53,7 +53,10 @@ function altered(other: Partial<ServedReplica>): ServedReplica {
     objectVector: (...asked) => node.objectVector(...asked),
     status: () => node.status(),
     changed: (...asked) => node.changed(...asked),
-    digestBuckets: partition => node.digestBuckets(partition),
+    beginCut: (...asked) => node.beginCut(...asked),
+    cutItems: (...asked) => node.cutItems(...asked),
+    cutBucket: (...asked) => node.cutBucket(...asked),
+    endCut: cut => node.endCut(cut),
     checkpoint: () => node.checkpoint(),
     exportTo: directory => node.exportTo(directory),
     ...other,
@@ -82,9 +85,18 @@ describe('the secret', () => {
 
   test('is asked for on every route of a replica', async () => {
     const server = serve({ secret: 'hush' })
-    for (const what of ['registers?itemId=a', 'vector?itemId=a&object=0', 'status', 'changed?itemId=a', 'digest'])
+    for (const what of ['registers?itemId=a', 'vector?itemId=a&object=0', 'status', 'changed?itemId=a'])
       expect((await server.inject(path(what))).statusCode).toBe(401)
-    for (const what of ['search', 'search-batch', 'checkpoint', 'snapshot'])
+    for (const what of [
+      'search',
+      'search-batch',
+      'checkpoint',
+      'snapshot',
+      'cut',
+      'cut-items',
+      'cut-bucket',
+      'cut-end',
+    ])
       expect((await server.inject({ method: 'POST', url: path(what), headers: json, payload })).statusCode).toBe(401)
     expect((await search(server, { authorization: 'Bearer hush' })).statusCode).toBe(200)
   })

@@ -1,9 +1,13 @@
 import type { ServerOptions as TlsServerOptions } from 'node:https'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { FreshetError } from '../../schemas/errors.ts'
-import type { Partition } from '../../schemas/ids.ts'
-import type { ReplicaState, ShardReplica, ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
-import type { DigestBuckets } from '../../schemas/shard-shapes.ts'
+import type {
+  CutReplica,
+  ReplicaState,
+  ShardReplica,
+  ShardSearchRequest,
+  ShardSearchResult,
+} from '../../schemas/shard-api.ts'
 import { wireHeaders } from '../../schemas/shard-wire.ts'
 import { requireSecret } from './access.ts'
 import { answerErrors } from './error-answers.ts'
@@ -11,10 +15,9 @@ import { healthRoutes } from './health-routes.ts'
 import { replicaRoutes } from './replica-routes.ts'
 
 /** What the server needs of a replica; `ShardNode` fits. */
-export interface ServedReplica extends ShardReplica {
+export interface ServedReplica extends ShardReplica, CutReplica {
   readonly state: ReplicaState
   searchBatch(requests: readonly ShardSearchRequest[], signal?: AbortSignal): Promise<readonly ShardSearchResult[]>
-  digestBuckets(partition: Partition): DigestBuckets
   checkpoint(): Promise<void>
   exportTo(directory: string): Promise<void>
 }

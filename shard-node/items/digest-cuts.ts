@@ -53,6 +53,8 @@ export class DigestCut {
   readonly digests: PartitionDigests
   /** Items ahead of the offset, and live ones whose newest image work failed. */
   readonly listed: readonly ItemAtCut[]
+  /** Live items at the moment of the cut. */
+  readonly live: number
   readonly #table: ItemTable
   /** Items that have changed since, as they were. */
   readonly #before = new Map<ItemId, ItemAtCut>()
@@ -62,7 +64,9 @@ export class DigestCut {
     this.partition = partition
     this.offset = offset
     this.digests = digests
-    this.listed = this.#list()
+    const { listed, live } = this.#list()
+    this.listed = listed
+    this.live = live
   }
 
   /** Items as they were, in the order asked for. Those never heard of are not live. @throws FreshetError `not-ready` as `bucket` */
@@ -93,15 +97,17 @@ export class DigestCut {
       throw new FreshetError('not-ready', `more than ${cutLimits.changed} items changed since the cut: take another`)
   }
 
-  #list(): readonly ItemAtCut[] {
+  #list(): { readonly listed: readonly ItemAtCut[]; readonly live: number } {
     const listed: ItemAtCut[] = []
+    let live = 0
     for (const item of this.#items()) {
-      const state = this.#state(item)
-      if (!state.ahead && !state.failed) continue
-      if (listed.push(state) > cutLimits.listed)
+      const registers = this.#table.registersOf(item)
+      if (hasAttributes(registers)) live++
+      if (newestOf(registers) <= this.offset && !hasFailed(registers)) continue
+      if (listed.push(this.#state(item)) > cutLimits.listed)
         throw new FreshetError('bad-request', `more than ${cutLimits.listed} items are ahead of ${this.offset}`)
     }
-    return listed
+    return { listed, live }
   }
 
   *#items(): Generator<number, void, undefined> {
@@ -124,7 +130,7 @@ export class DigestCut {
       itemId: this.#table.idOf(item),
       attributes: asOffset(isLive ? registers.attributesOffset : -1),
       objects: isSearchable ? elementText(this.#table.elementOf(item)) : null,
-      failed: isLive && (!isSearchable || registers.failureOffset > registers.objectsOffset),
+      failed: hasFailed(registers),
       ahead: newestOf(registers) > this.offset,
     }
   }
@@ -132,6 +138,12 @@ export class DigestCut {
   #bucketOf(itemId: ItemId): number {
     return bucketOf(this.#table.find(itemId).hash)
   }
+}
+
+/** Live without the objects of its newest picture. */
+function hasFailed(registers: Registers): boolean {
+  if (!hasAttributes(registers)) return false
+  return !hasObjects(registers) || registers.failureOffset > registers.objectsOffset
 }
 
 function newestOf({ attributesOffset, objectsOffset, removalOffset, failureOffset }: Registers): number {
