@@ -101,6 +101,48 @@ const options = {
     maxK: option(count(1, 200), 200, 'Most results of one search.'),
     deadlineMs: option(durationMs(10), 10_000, 'Longest time one search may take.'),
   },
+  search: {
+    shardTimeoutMs: option(
+      durationMs(1),
+      2_000,
+      'Time a shard has to answer, all its replicas together; later ones are left out of the answer.',
+    ),
+    candidatesPerShard: option(count(1, 400), 100, 'Best items asked of each shard when the answer is ranked again.'),
+    maxCandidates: option(count(1, 2_000), 400, 'Most items that are ranked again, of all shards together.'),
+    maxReplicaLagMs: option(
+      durationMs(0),
+      5_000,
+      'A replica so much staler than a sibling is not asked while the sibling answers.',
+    ),
+    hedgeMinMs: option(
+      durationMs(1),
+      5,
+      "A second replica is asked after the shard's own p95, but no sooner than this.",
+    ),
+    hedgeMaxMs: option(durationMs(1), 1_000, 'And no later than this, while there is budget for it.'),
+    extraPercent: option(
+      count(0, 100),
+      5,
+      'Requests to shards beyond one per shard and search, in percent: hedges and retries together.',
+    ),
+    breakerFailures: option(count(1, 1_000), 5, 'Failures in a row after which a replica is left out.'),
+    breakerOpenMs: option(
+      durationMs(1),
+      1_000,
+      'Time until it is tried again; doubled while that fails, up to half a minute.',
+    ),
+    budgetMs: {
+      decode: option(
+        durationMs(1),
+        15,
+        'Target of decoding the picture, reported with what it took; no time limit, as those below.',
+      ),
+      detect: option(durationMs(1), 20, 'Target of finding the objects.'),
+      embed: option(durationMs(1), 10, 'Target of embedding the chosen one.'),
+      shards: option(durationMs(1), 30, 'Target of asking the shards.'),
+      rank: option(durationMs(1), 15, 'Target of ranking again.'),
+    },
+  },
   workers: {
     claim: option(count(1, 4_096), 64, 'Jobs held by the worker loop at once.'),
     failAfterMs: option(

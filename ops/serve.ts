@@ -23,6 +23,7 @@ import { OpenLetters } from './open-letters.ts'
 import { shardDirectory } from './pipeline-parts.ts'
 import { RecentItems } from './recent-items.ts'
 import { writeSnapshots } from './snapshot.ts'
+import { searchOptions } from './search-options.ts'
 import { openStorage, type Storage } from './storage.ts'
 
 export interface RunningServer {
@@ -114,6 +115,7 @@ async function listen(
     bodyMaxBytes: limits.bodyBytes,
     maxK: limits.maxK,
     deadlineMs: limits.deadlineMs,
+    ...searchOptions(config),
     logger: log,
     ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
   })

@@ -14,6 +14,7 @@ import { pageDirectory, routedGeneration } from '../gateway-parts.ts'
 import { type ImageRole, type ModelRole, openModel } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
 import { OpenLetters } from '../open-letters.ts'
+import { searchOptions } from '../search-options.ts'
 import type { LocalStores, LogPorts } from '../storage.ts'
 import { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
@@ -35,6 +36,7 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
     bodyMaxBytes: limits.bodyBytes,
     maxK: limits.maxK,
     deadlineMs: limits.deadlineMs,
+    ...searchOptions(config),
     logger: log,
     ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
   })
