@@ -22,8 +22,8 @@ import { listenOn } from './listen.ts'
 import { OpenLetters } from './open-letters.ts'
 import { shardDirectory } from './pipeline-parts.ts'
 import { RecentItems } from './recent-items.ts'
-import { writeSnapshots } from './snapshot.ts'
 import { searchOptions } from './search-options.ts'
+import { writeSnapshots } from './snapshot.ts'
 import { openStorage, type Storage } from './storage.ts'
 
 export interface RunningServer {
