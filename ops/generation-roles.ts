@@ -1,3 +1,4 @@
+import type { Meter } from '@opentelemetry/api'
 import type { Logger } from 'pino'
 import type { FreshetError } from '../schemas/errors.ts'
 import type { Generation, ImageDigest } from '../schemas/ids.ts'
@@ -36,6 +37,7 @@ export interface GenerationRolesOptions {
   readonly alarms: Alarms
   readonly log: Logger
   readonly clock: () => number
+  readonly meter: Meter
   readonly onSearchable: (items: readonly SearchableItem[]) => void
 }
 
@@ -75,7 +77,7 @@ async function openShards(
   status: GenerationStatus,
   failures: FailureNote,
 ): Promise<readonly ShardNode[]> {
-  const { config, storage, alarms, clock, onSearchable } = options
+  const { config, storage, alarms, clock, meter, onSearchable } = options
   return Promise.all(
     Array.from({ length: status.started.shards }, (_, number) => {
       const part = `shard ${number}`
@@ -83,6 +85,7 @@ async function openShards(
         onFailure: failures.by(part),
         onAlarm: (error: FreshetError) => alarms.raise(part, error),
         onSearchable,
+        meter,
       }
       const { dataDir } = config
       return openShard({ config, ports: storage, dataDir, clock, number, replica: 'a', ...reporting }, status)

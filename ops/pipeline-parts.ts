@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Meter } from '@opentelemetry/api'
 import type { Logger } from 'pino'
 import type { Acceptance } from '../schemas/accept-mutation.ts'
 import type { FreshetError } from '../schemas/errors.ts'
@@ -92,11 +93,12 @@ export interface ShardPartOptions {
   readonly onFailure: (error: FreshetError) => void
   readonly onAlarm: (error: FreshetError) => void
   readonly onSearchable?: (items: readonly SearchableItem[]) => void
+  readonly meter: Meter
 }
 
 /** Opens a replica of a shard, as configured. @throws FreshetError see `ShardNode.open` */
 export function openShard(options: ShardPartOptions, status: GenerationStatus): Promise<ShardNode> {
-  const { config, ports, dataDir, clock, number, replica, onFailure, onAlarm, onSearchable } = options
+  const { config, ports, dataDir, clock, number, replica, onFailure, onAlarm, onSearchable, meter } = options
   const { generation, shards } = status.started
   const partitions = Array.from({ length: ports.partitions }, (_, i) => asPartition(i))
   return ShardNode.open({
@@ -112,6 +114,7 @@ export function openShard(options: ShardPartOptions, status: GenerationStatus): 
     clock,
     onFailure,
     onAlarm,
+    meter,
     ...(onSearchable === undefined ? {} : { onSearchable }),
     tuning: {
       checkpointEveryMs: config.checkpointEveryMs,

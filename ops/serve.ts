@@ -25,6 +25,7 @@ import { RecentItems } from './recent-items.ts'
 import { searchOptions } from './search-options.ts'
 import { writeSnapshots } from './snapshot.ts'
 import { openStorage, type Storage } from './storage.ts'
+import { openTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 
 export interface RunningServer {
   /** Where it listens, such as `http://127.0.0.1:7480`. */
@@ -52,6 +53,8 @@ const clock = (): number => Date.now()
 
 async function start(config: Config, log: Logger, closers: Closers): Promise<string> {
   checkPublicHost(config)
+  const telemetry = await openTelemetry({ role: 'serve', environment: process.env, log })
+  closers.add(() => telemetry.close())
   const alarms = new Alarms(log, clock)
   const directory = await openDataDirectory(config.dataDir)
   closers.add(() => directory.close())
@@ -77,11 +80,12 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<str
     alarms,
     log,
     clock,
+    meter: telemetry.meter,
     onSearchable: items => recent.add(items),
   })
   running.roles = roles
   closers.add(() => roles.close())
-  return listen(config, { storage, model, images, roles, alarms, recent }, { log, closers })
+  return listen(config, { storage, model, images, roles, alarms, recent, telemetry }, { log, closers })
 }
 
 /** Side by side, since loading the models takes the longest. What opened is closed when the other one fails. */
@@ -101,6 +105,7 @@ interface Parts {
   readonly roles: GenerationRoles
   readonly alarms: Alarms
   readonly recent: RecentItems
+  readonly telemetry: Telemetry
 }
 
 async function listen(
@@ -117,6 +122,8 @@ async function listen(
     deadlineMs: limits.deadlineMs,
     ...searchOptions(config),
     logger: log,
+    meter: parts.telemetry.meter,
+    metricsText: () => parts.telemetry.metricsText(),
     ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
   })
   await serveSamples(app, config.demo)

@@ -1,75 +1,72 @@
 import type { Status } from '../schemas/http-operations.ts'
+import type { ObservedGauge, Reading } from './observed-gauges.ts'
 import type { GatewayPorts } from './ports.ts'
-import { gauge, labels, type Series } from './prometheus-text.ts'
 
 type ReplicaView = Status['shards'][number]['replicas'][number]
 type CatalogOffsets = Awaited<ReturnType<GatewayPorts['log']['offsets']>>
 
-/** A replica and the labels that name it. */
-interface LabelledReplica {
-  readonly names: Readonly<Record<string, string>>
-  readonly view: ReplicaView
-}
-
-/** Every replica's measures; `ends` are the end offsets of the catalog. */
-export function* replicaLines(status: Pick<Status, 'shards'>, ends: CatalogOffsets): Generator<string> {
-  const replicas = status.shards.flatMap(({ shard, replicas: views }) =>
-    views.map(view => ({
-      names: { generation: view.generation, shard: String(shard), replica: view.id },
-      view,
-    })),
-  )
-  for (const [name, measure] of Object.entries(gauges))
-    yield* gauge(`freshet_replica_${name}`, seriesOf(replicas, measure))
-  yield* gauge(
-    'freshet_replica_watermark_lag_events',
-    seriesOf(replicas, ({ watermark }) => watermarkLag(watermark, ends)),
-  )
-  yield* searchTimes(replicas)
+/** Every replica, and where the catalog ends. */
+export interface KnownReplicas {
+  readonly shards: Status['shards']
+  readonly ends: CatalogOffsets
 }
 
 /** Null: the replica does not have the measure. */
-const gauges: Readonly<Record<string, (view: ReplicaView) => number | null>> = {
-  ready: ({ state }) => (state === 'ready' ? 1 : 0),
-  index_age_seconds: ({ indexAgeMs }) => indexAgeMs / 1000,
-  rows: ({ rows }) => rows,
-  tombstones: ({ tombstones }) => tombstones,
-  segments: ({ segments }) => segments,
-  graphs: ({ storage }) => storage.graphs,
-  scanned_rows: ({ storage }) => storage.scannedRows,
-  memory_bytes: ({ memoryBytes }) => memoryBytes,
-  vector_memory_bytes: ({ storage }) => storage.vectors.memoryBytes,
-  item_memory_bytes: ({ storage }) => storage.items.memoryBytes,
-  vector_disk_bytes: ({ storage }) => storage.vectors.diskBytes,
-  item_disk_bytes: ({ storage }) => storage.items.diskBytes,
-  memory_bytes_per_vector: ({ storage }) => storage.vectors.memoryPerVector,
-  vector_norm_min: ({ vectors }) => vectors.normMin,
-  vector_norm_max: ({ vectors }) => vectors.normMax,
-  vector_norm_mean: ({ vectors }) => vectors.normMean,
-  checkpoint_timestamp_seconds: ({ checkpoint }) =>
-    checkpoint.writtenAtMs === null ? null : checkpoint.writtenAtMs / 1000,
-  recall: ({ recall }) => recall?.measured ?? null,
-  recall_samples: ({ recall }) => recall?.samples ?? null,
-  search_effort: ({ recall }) => recall?.effort ?? null,
+type Measure = (view: ReplicaView) => number | null
+
+const measures: readonly (readonly [name: string, unit: string, description: string, measure: Measure])[] = [
+  ['ready', '', '1 when the replica answers searches, else 0', ({ state }) => (state === 'ready' ? 1 : 0)],
+  ['index_age', 's', 'Age of the oldest event that is not searchable yet', ({ indexAgeMs }) => indexAgeMs / 1000],
+  ['rows', '', 'Vectors that can be found', ({ rows }) => rows],
+  ['tombstones', '', 'Rows of removed or replaced objects that still take room', ({ tombstones }) => tombstones],
+  ['segments', '', 'Segments of the index', ({ segments }) => segments],
+  ['graphs', '', 'Segments with a graph', ({ storage }) => storage.graphs],
+  ['scanned_rows', '', 'Rows in segments without a graph', ({ storage }) => storage.scannedRows],
+  ['memory', 'By', 'Memory of vectors and items', ({ memoryBytes }) => memoryBytes],
+  ['vector.memory', 'By', 'Memory of vectors', ({ storage }) => storage.vectors.memoryBytes],
+  ['item.memory', 'By', 'Memory of items', ({ storage }) => storage.items.memoryBytes],
+  ['vector.disk', 'By', 'Disk that vectors take', ({ storage }) => storage.vectors.diskBytes],
+  ['item.disk', 'By', 'Disk that items take', ({ storage }) => storage.items.diskBytes],
+  ['memory_bytes_per_vector', '', 'Memory by vector, bytes', ({ storage }) => storage.vectors.memoryPerVector],
+  ['vector_norm_min', '', 'Least length of a vector', ({ vectors }) => vectors.normMin],
+  ['vector_norm_max', '', 'Greatest length of a vector', ({ vectors }) => vectors.normMax],
+  ['vector_norm_mean', '', 'Mean length of the vectors', ({ vectors }) => vectors.normMean],
+  ['checkpoint_timestamp', 's', 'When the newest checkpoint was written, since 1970', checkpointSeconds],
+  [
+    'recall',
+    '',
+    'Share of the true neighbours that live searches found, 0 to 1',
+    ({ recall }) => recall?.measured ?? null,
+  ],
+  ['recall_samples', '', 'Live searches that were answered exactly too', ({ recall }) => recall?.samples ?? null],
+  ['search_effort', '', 'Graph candidates asked of a segment of 200,000 rows', ({ recall }) => recall?.effort ?? null],
+]
+
+/** Every replica's measures. */
+export const replicaGauges: readonly ObservedGauge<KnownReplicas>[] = [
+  ...measures.map(([name, unit, description, measure]) => ({
+    name: `freshet.replica.${name}`,
+    unit,
+    description,
+    read: ({ shards }: KnownReplicas) => readingsOf(shards, measure),
+  })),
+  {
+    name: 'freshet.replica.watermark_lag_events',
+    description: 'Events of the catalog above the watermark, over the partitions the replica follows',
+    read: ({ shards, ends }) => readingsOf(shards, ({ watermark }) => watermarkLag(watermark, ends)),
+  },
+]
+
+function* readingsOf(shards: Status['shards'], measure: Measure): Generator<Reading> {
+  for (const { shard, replicas } of shards)
+    for (const view of replicas) {
+      const value = measure(view)
+      if (value !== null) yield [value, { generation: view.generation, shard: String(shard), replica: view.id }]
+    }
 }
 
-function seriesOf(replicas: readonly LabelledReplica[], measure: (view: ReplicaView) => number | null): Series {
-  return replicas.flatMap(({ names, view }) => {
-    const value = measure(view)
-    return value === null ? [] : [[labels(names), value] as const]
-  })
-}
-
-function* searchTimes(replicas: readonly LabelledReplica[]): Generator<string> {
-  const name = 'freshet_replica_search_duration_seconds'
-  yield `# TYPE ${name} histogram`
-  for (const { names, view } of replicas) {
-    const { buckets, sumMs, count } = view.searchMs
-    for (const { upToMs, count: reached } of buckets)
-      yield `${name}_bucket${labels({ ...names, le: upToMs === null ? '+Inf' : String(upToMs / 1000) })} ${reached}`
-    yield `${name}_sum${labels(names)} ${sumMs / 1000}`
-    yield `${name}_count${labels(names)} ${count}`
-  }
+function checkpointSeconds({ checkpoint: { writtenAtMs } }: ReplicaView): number | null {
+  return writtenAtMs === null ? null : writtenAtMs / 1000
 }
 
 /** Records of the catalog above the watermark, over the partitions the replica follows. */

@@ -1,3 +1,6 @@
+import type { Counter, Histogram, Meter } from '@opentelemetry/api'
+import type { SearchAnswer } from '../schemas/http-search.ts'
+
 /** Counts of one second each, the newest last; for rates per second over the last ten. */
 export class RateWindow {
   readonly #clock: () => number
@@ -27,70 +30,52 @@ export class RateWindow {
 }
 
 const windowSeconds = 10
-const bucketSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
-
-interface RouteMeter {
-  readonly statuses: Map<number, number>
-  /** Requests per bucket, the last one for those above all bounds. Not cumulative. */
-  readonly buckets: Float64Array
-  seconds: number
-}
+const requestSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+const stageSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10]
 
 /** What the gateway counts of itself. */
 export class RequestMeter {
   readonly accepted: RateWindow
   readonly searches: RateWindow
-  readonly #routes = new Map<string, RouteMeter>()
-  #degraded = 0
+  readonly #requests: Counter
+  readonly #requestSeconds: Histogram
+  readonly #stageSeconds: Histogram
+  readonly #degraded: Counter
+  readonly #degradations: Counter
 
-  constructor(clock: () => number) {
+  constructor(clock: () => number, meter: Meter) {
     this.accepted = new RateWindow(clock)
     this.searches = new RateWindow(clock)
+    this.#requests = meter.createCounter('freshet.http.requests', { description: 'Requests answered' })
+    this.#requestSeconds = meter.createHistogram('freshet.http.request.duration', {
+      unit: 's',
+      description: 'Time from a request to the end of its answer',
+      advice: { explicitBucketBoundaries: requestSeconds },
+    })
+    this.#stageSeconds = meter.createHistogram('freshet.search.stage.duration', {
+      unit: 's',
+      description: 'Time that each stage of a search took',
+      advice: { explicitBucketBoundaries: stageSeconds },
+    })
+    this.#degraded = meter.createCounter('freshet.search.degraded', {
+      description: 'Searches whose answer was not whole',
+    })
+    this.#degradations = meter.createCounter('freshet.search.degradations', {
+      description: 'Why answers were not whole, by code; an answer may have several',
+    })
+    this.#degraded.add(0)
   }
 
   /** `route` is the pattern, such as `PUT /v1/items/:id`, so that the number of series is bounded. */
   answered(route: string, status: number, tookMs: number): void {
-    const meter = this.#meter(route)
-    meter.statuses.set(status, (meter.statuses.get(status) ?? 0) + 1)
-    const seconds = tookMs / 1000
-    const bucket = bucketSeconds.findIndex(bound => seconds <= bound)
-    meter.buckets[bucket === -1 ? bucketSeconds.length : bucket]! += 1
-    meter.seconds += seconds
+    this.#requests.add(1, { route, status })
+    this.#requestSeconds.record(tookMs / 1000, { route })
   }
 
-  searched(degraded: boolean): void {
+  searched({ degraded, timingMs }: Pick<SearchAnswer, 'degraded' | 'timingMs'>): void {
     this.searches.add(1)
-    if (degraded) this.#degraded++
+    for (const [stage, tookMs] of Object.entries(timingMs)) this.#stageSeconds.record(tookMs / 1000, { stage })
+    if (degraded.length > 0) this.#degraded.add(1)
+    for (const code of degraded) this.#degradations.add(1, { code })
   }
-
-  /** Prometheus text of the counts. */
-  *lines(): Generator<string> {
-    yield '# TYPE freshet_http_requests_total counter'
-    for (const [route, { statuses }] of this.#routes)
-      for (const [status, count] of statuses)
-        yield `freshet_http_requests_total{route="${route}",status="${status}"} ${count}`
-    yield '# TYPE freshet_http_request_duration_seconds histogram'
-    for (const [route, meter] of this.#routes) yield* histogram(route, meter)
-    yield '# TYPE freshet_search_degraded_total counter'
-    yield `freshet_search_degraded_total ${this.#degraded}`
-  }
-
-  #meter(route: string): RouteMeter {
-    const known = this.#routes.get(route)
-    if (known) return known
-    const meter = { statuses: new Map(), buckets: new Float64Array(bucketSeconds.length + 1), seconds: 0 }
-    this.#routes.set(route, meter)
-    return meter
-  }
-}
-
-function* histogram(route: string, { buckets, seconds }: RouteMeter): Generator<string> {
-  const name = 'freshet_http_request_duration_seconds'
-  let reached = 0
-  for (const [index, bound] of [...bucketSeconds, '+Inf'].entries()) {
-    reached += buckets[index]!
-    yield `${name}_bucket{route="${route}",le="${bound}"} ${reached}`
-  }
-  yield `${name}_sum{route="${route}"} ${seconds}`
-  yield `${name}_count{route="${route}"} ${reached}`
 }

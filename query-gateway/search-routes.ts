@@ -17,10 +17,11 @@ import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { mainGeneration } from './generation-choice.ts'
 import { itemState } from './item-view.ts'
 import { describeRoute, itemParams, uploadForm } from './openapi.ts'
+import type { LaneName } from './query-admission.ts'
 import { readQueryUpload } from './query-upload.ts'
 import { askInTurn } from './replica-roster.ts'
 import { type ShapeCheck, shapeCheck } from './shape-check.ts'
-import { parseSearch, type VisualQuery } from './visual-query.ts'
+import { type DetectSubject, parseSearch, type QuerySubject, type VisualQuery } from './visual-query.ts'
 
 const checkSearch: ShapeCheck<typeof SearchRequest> = shapeCheck(SearchRequest)
 const checkDetect: ShapeCheck<typeof DetectRequest> = shapeCheck(DetectRequest)
@@ -32,9 +33,17 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
   const { search, admission, meter, ports, roster, options } = parts
 
   const answer = async (query: VisualQuery, request: FastifyRequest): Promise<SearchAnswer> => {
-    const found = await admission.run(() => search.search(query, request.signal))
-    meter.searched(found.degraded.length > 0)
+    const { deadlineMs } = query.wish
+    const wish = { lane: laneOf(query.subject), deadlineMs, signal: request.signal }
+    const found = await admission.run(signal => search.search(query, signal), wish)
+    meter.searched(found)
     return found
+  }
+
+  const look = (subject: DetectSubject, wish: DetectQuery, request: FastifyRequest): Promise<DetectAnswer> => {
+    const lane = 'url' in subject ? 'fetches' : 'pictures'
+    const turn = { lane, deadlineMs: wish.deadlineMs, signal: request.signal } as const
+    return admission.run(signal => search.detect(subject, wish, signal), turn)
   }
 
   app.post('/v1/search', { schema: searchSchema }, async (request): Promise<SearchAnswer> => {
@@ -50,11 +59,11 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
   app.post('/v1/detect', { schema: detectSchema }, async (request): Promise<DetectAnswer> => {
     if (request.isMultipart()) {
       const { upload, query } = await readQueryUpload(request, checkDetectQuery)
-      return admission.run(() => search.detect(upload, query, request.signal))
+      return look(upload, query, request)
     }
     const { body } = request
     checkDetect(body)
-    return admission.run(() => search.detect(body.image, body, request.signal))
+    return look(body.image, body, request)
   })
 
   app.get('/v1/items/:id', { schema: itemSchema }, async (request): Promise<ItemState> => {
@@ -80,6 +89,11 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
     )
     return answer(like, request)
   })
+}
+
+function laneOf(subject: QuerySubject): LaneName {
+  if (subject.kind !== 'picture') return 'lookups'
+  return 'url' in subject.picture ? 'fetches' : 'pictures'
 }
 
 const searchSchema = describeRoute({

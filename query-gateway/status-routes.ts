@@ -1,10 +1,12 @@
 import { Type } from '@sinclair/typebox'
 import { FreshetError } from '../schemas/errors.ts'
 import { type LiveEvent, Status } from '../schemas/http-operations.ts'
+import { catalogTopic } from '../schemas/topics.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { LiveEvents } from './live-events.ts'
-import { metricsText } from './metrics-text.ts'
+import { observeGauges } from './observed-gauges.ts'
 import { described, describeRoute } from './openapi.ts'
+import { type KnownStatus, statusGauges } from './status-gauges.ts'
 import { systemStatus } from './system-status.ts'
 
 /** How the system is: for people, probes, Prometheus and the page. */
@@ -21,6 +23,10 @@ export function statusRoutes(app: GatewayApp, { ports, meter, options }: Gateway
     failed: thrown => app.log.error({ err: thrown }, 'event streams are ended'),
   })
   app.addHook('preClose', async () => live.close())
+  observeGauges(options.meter, statusGauges, async (): Promise<KnownStatus> => {
+    const [status, ends] = await Promise.all([systemStatus(ports, meter), ports.log.offsets(catalogTopic)])
+    return { status, shards: status.shards, ends }
+  })
 
   app.get('/v1/status', { schema: statusSchema }, async (): Promise<Status> => systemStatus(ports, meter))
 
@@ -37,7 +43,7 @@ export function statusRoutes(app: GatewayApp, { ports, meter, options }: Gateway
 
   app.get('/metrics', { schema: metricsSchema }, async (_request, reply) => {
     reply.type('text/plain; version=0.0.4; charset=utf-8')
-    return metricsText(ports, meter, await systemStatus(ports, meter))
+    return options.metricsText()
   })
 
   app.get('/healthz', { schema: healthSchema }, async () => ({ ok: true as const }))

@@ -4,7 +4,9 @@ import type { ItemId } from '../schemas/ids.ts'
 import type { Mutation, Register } from '../schemas/mutation.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import type { LogReader, LogRecord } from '../topologies/event-log.ts'
+import { type ApplyTrace, describeMutation, refuseSpan } from './apply-trace.ts'
 import type { RefusedRecord } from './refused-records.ts'
+import type { ShardMeter } from './shard-meter.ts'
 import type { ShardState } from './shard-state.ts'
 
 const recordsPerPoll = 2_048
@@ -19,6 +21,10 @@ export interface FollowerOptions {
   readonly reader: LogReader
   readonly codec: RecordCodec<Mutation>
   readonly state: ShardState
+  readonly meter: ShardMeter
+  readonly trace: ApplyTrace
+  /** Wall clock, ms since 1970. */
+  readonly clock: () => number
   /** Called after each slice, when everything read so far is in `state`. */
   readonly onSlice: () => void
   /** The disk takes no more, or a server is away: told once, while it is tried again and again. */
@@ -82,11 +88,15 @@ export class MutationFollower {
   }
 
   async #applyAll(records: readonly LogRecord[]): Promise<void> {
-    const { state, onSlice } = this.#options
+    const { state, onSlice, meter, trace, clock } = this.#options
     for (let at = 0; at < records.length && !this.#isClosing; ) {
+      const beganAtMs = performance.now()
       const slice = this.#applySlice(records, at)
+      const last = slice.next > at ? records[slice.next - 1] : undefined
       at = slice.next
       onSlice()
+      trace.end()
+      if (last !== undefined) meter.applied(performance.now() - beganAtMs, clock() - last.appendTimeMs)
       if (slice.obstacle === null) this.#trouble = null
       else if (isStorage(slice.obstacle)) await this.#waitOut(slice.obstacle)
       else if (!(await this.#learn(records[at]!))) at++
@@ -117,16 +127,19 @@ export class MutationFollower {
 
   /** Null when done with the record; else why it has to be tried again: its schema is to be learnt, or storage. */
   #apply(record: LogRecord): FreshetError | null {
-    const { codec, state } = this.#options
+    const { codec, state, trace } = this.#options
     if (record.value === null) {
       state.skip(record)
       return null
     }
     let mutation: Mutation
+    const span = trace.begin(record)
     try {
       mutation = codec.decode(record.value)
+      describeMutation(span, mutation)
     } catch (thrown) {
       const error = asFreshetError(thrown)
+      refuseSpan(span, error)
       if (error.code === 'schema-unknown') return error
       this.#refuse(record, error)
       return null
@@ -136,6 +149,7 @@ export class MutationFollower {
       return null
     } catch (thrown) {
       const error = asFreshetError(thrown)
+      refuseSpan(span, error)
       if (isStorage(error)) return error
       throw error
     }

@@ -1,3 +1,4 @@
+import type { Meter } from '@opentelemetry/api'
 import type { Acceptance } from '../schemas/accept-mutation.ts'
 import type { FreshetError } from '../schemas/errors.ts'
 import type { Generation, ImageDigest, ItemId, Partition, ReplicaId, ShardId } from '../schemas/ids.ts'
@@ -34,6 +35,8 @@ export interface ShardNodeOptions {
   /** See `OnDiskStep`. */
   readonly onDiskStep?: OnDiskStep
   readonly tuning?: Partial<ShardTuning>
+  /** Where the replica's durations go; by default nowhere. */
+  readonly meter?: Meter
 }
 
 /** An item that has just become searchable. */

@@ -24,6 +24,7 @@ import type {
 import { mutationTopic } from '../schemas/topics.ts'
 import type { LogReader } from '../topologies/event-log.ts'
 import { CheckpointDirectory, totalBytes } from './checkpoint/checkpoint-directory.ts'
+import { ApplyTrace } from './apply-trace.ts'
 import { Checkpoints } from './checkpoint/checkpoints.ts'
 import { filesOf } from './checkpoint/manifest.ts'
 import { positionOf, type RestoredShard, restoreShard } from './checkpoint/restore.ts'
@@ -138,6 +139,7 @@ export class ShardNode implements ShardReplica, CutReplica {
       state,
       meter,
       clock,
+      trace: new ApplyTrace({ ...options, system: options.log.system ?? 'kafka' }),
       onSlice: () => this.#noteApplied(),
       onTrouble: options.onAlarm,
     })

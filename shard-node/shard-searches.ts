@@ -6,6 +6,7 @@ import type { SavedWatermark } from './index-age.ts'
 import { type Hits, hitsOf } from './items/item-answers.ts'
 import { LatencyWindow } from './latency-window.ts'
 import type { SegmentedIndex } from './segments/segmented-index.ts'
+import type { ShardMeter } from './shard-meter.ts'
 import type { ShardState } from './shard-state.ts'
 import type { IndexPlan, IndexQuery } from './vector-index.ts'
 
@@ -13,6 +14,7 @@ export interface ShardSearchesOptions {
   readonly acceptance: Acceptance
   readonly index: SegmentedIndex
   readonly state: ShardState
+  readonly meter: ShardMeter
 }
 
 export interface FoundItems {
@@ -58,7 +60,10 @@ export class ShardSearches {
     try {
       const found = await this.#search(requests, signal)
       const tookMs = performance.now() - startedAt
-      for (const _ of requests) this.latency.add(tookMs)
+      for (const { plan } of found) {
+        this.latency.add(tookMs)
+        this.#options.meter.searched(tookMs, plan.kind)
+      }
       return found
     } catch (thrown) {
       if (!signal?.aborted || thrown !== signal.reason) throw thrown

@@ -62,6 +62,8 @@ export interface ReaderOptions {
  * tolerates duplicates.
  */
 export interface EventLog {
+  /** What traces call it (`messaging.system`); `kafka` where nothing is said. */
+  readonly system?: string
   /**
    * Creates the topic or checks that it fits. Durations of one that is there are set to those of the spec.
    * @throws FreshetError `topic-mismatch` (another number of partitions, or compacted and not)

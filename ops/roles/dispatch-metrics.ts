@@ -1,51 +1,80 @@
-import { gauge, labels } from '../../query-gateway/prometheus-text.ts'
+import type { ObservedGauge, Reading } from '../../query-gateway/observed-gauges.ts'
 import type { DispatchStatus } from '../../topologies/dispatch/runner.ts'
 
 type PartitionStatus = DispatchStatus['partitions'][number]
+type Known = readonly DispatchStatus[]
 
-/** Prometheus text of the dispatchers of one process. */
-export function dispatchMetrics(statuses: readonly DispatchStatus[]): string {
-  const perPartition = (measure: (status: PartitionStatus) => number | null) =>
-    statuses.flatMap(({ generation, partitions }) =>
-      partitions.flatMap(status => {
+/** The dispatchers of one process. */
+export const dispatchGauges: readonly ObservedGauge<Known>[] = [
+  {
+    name: 'freshet.dispatch.lag_events',
+    description: 'Events of the catalog not read yet',
+    read: perPartition(({ lagRecords }) => lagRecords),
+  },
+  {
+    name: 'freshet.dispatch.watermark_offset',
+    description: 'Catalog offset up to which everything is applied; -1 before the first',
+    read: perPartition(({ watermark }) => watermark),
+  },
+  {
+    name: 'freshet.dispatch.pending_images',
+    description: 'Events that wait for image work',
+    read: perPartition(({ pendingImages }) => pendingImages),
+  },
+  {
+    name: 'freshet.dispatch.oldest_pending_timestamp',
+    unit: 's',
+    description: 'When the oldest event that is not applied was accepted, since 1970',
+    read: perPartition(({ oldestPendingTimeMs }) => (oldestPendingTimeMs === null ? null : oldestPendingTimeMs / 1000)),
+  },
+  {
+    name: 'freshet.dispatch.partitions',
+    description: 'Partitions that this process dispatches',
+    read: perGeneration(({ partitions }) => partitions.length),
+  },
+  {
+    name: 'freshet.dispatch.paused',
+    description: '1 while reading the catalog is paused by backpressure, else 0',
+    read: perGeneration(({ paused }) => (paused ? 1 : 0)),
+  },
+  {
+    name: 'freshet.dispatch.since_start',
+    description: 'Events read, jobs enqueued, dead letters written and results refused since the start',
+    read: sinceStart,
+  },
+]
+
+/** The age of the index as this process alone can tell it: of the oldest event that is not applied. */
+export function dispatchAge(clock: () => number): ObservedGauge<Known> {
+  return {
+    name: 'freshet.dispatch.index_age',
+    unit: 's',
+    description: 'Age of the oldest event, of the partitions of this process, that is not applied',
+    *read(statuses) {
+      for (const { generation, partitions } of statuses) {
+        const oldest = Math.min(...partitions.flatMap(({ oldestPendingTimeMs }) => oldestPendingTimeMs ?? []))
+        yield [Number.isFinite(oldest) ? Math.max(0, clock() - oldest) / 1000 : 0, { generation }]
+      }
+    },
+  }
+}
+
+function perPartition(measure: (status: PartitionStatus) => number | null) {
+  return function* readings(statuses: Known): Generator<Reading> {
+    for (const { generation, partitions } of statuses)
+      for (const status of partitions) {
         const value = measure(status)
-        return value === null ? [] : [[labels({ generation, partition: String(status.partition) }), value] as const]
-      }),
-    )
-  const perGeneration = (measure: (status: DispatchStatus) => number) =>
-    statuses.map(status => [labels({ generation: status.generation }), measure(status)] as const)
-  const counted = ['events', 'jobs', 'deadLetters', 'refused'] as const
-  const lines = [
-    ...gauge(
-      'freshet_dispatch_lag_events',
-      perPartition(({ lagRecords }) => lagRecords),
-    ),
-    ...gauge(
-      'freshet_dispatch_watermark_offset',
-      perPartition(({ watermark }) => watermark),
-    ),
-    ...gauge(
-      'freshet_dispatch_pending_images',
-      perPartition(({ pendingImages }) => pendingImages),
-    ),
-    ...gauge(
-      'freshet_dispatch_oldest_pending_timestamp_seconds',
-      perPartition(({ oldestPendingTimeMs }) => (oldestPendingTimeMs === null ? null : oldestPendingTimeMs / 1000)),
-    ),
-    ...gauge(
-      'freshet_dispatch_partitions',
-      perGeneration(({ partitions }) => partitions.length),
-    ),
-    ...gauge(
-      'freshet_dispatch_paused',
-      perGeneration(({ paused }) => (paused ? 1 : 0)),
-    ),
-    ...gauge(
-      'freshet_dispatch_since_start',
-      statuses.flatMap(({ generation, counts }) =>
-        counted.map(of => [labels({ generation, of }), counts[of]] as const),
-      ),
-    ),
-  ]
-  return `${lines.join('\n')}\n`
+        if (value !== null) yield [value, { generation, partition: String(status.partition) }]
+      }
+  }
+}
+
+function perGeneration(measure: (status: DispatchStatus) => number) {
+  return (statuses: Known): readonly Reading[] =>
+    statuses.map(status => [measure(status), { generation: status.generation }])
+}
+
+function* sinceStart(statuses: Known): Generator<Reading> {
+  for (const { generation, counts } of statuses)
+    for (const of of ['events', 'jobs', 'deadLetters', 'refused'] as const) yield [counts[of], { generation, of }]
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
 import { type BeatingReplica, HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
@@ -17,7 +18,7 @@ import { newDispatch } from '../pipeline-parts.ts'
 import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { ControlFollower } from './control-follower.ts'
-import { dispatchMetrics } from './dispatch-metrics.ts'
+import { dispatchAge, dispatchGauges } from './dispatch-metrics.ts'
 import { GenerationParts } from './generation-parts.ts'
 import { redriveRoutes } from './redrive-routes.ts'
 import { clock, type RoleContext } from './role.ts'
@@ -90,15 +91,16 @@ interface DispatchParts {
 }
 
 /** Probes, metrics and redrive, and heartbeats that say where. */
-async function listen({ config, log, closers }: RoleContext, parts: DispatchParts): Promise<string> {
+async function listen({ config, log, closers, telemetry }: RoleContext, parts: DispatchParts): Promise<string> {
   const { ports, dispatchers, failures, alarms } = parts
   const runners = () => dispatchers.all()
   const statuses = () => runners().map(runner => runner.status())
   const app = createRoleServer(
     {
+  observeGauges(telemetry.meter, [...dispatchGauges, dispatchAge(clock)], statuses)
       failure: () => failures.first,
       whyNotReady: () => whyNotReady(statuses(), ports.log.readerFailures()),
-      metrics: async () => dispatchMetrics(statuses()),
+      metrics: () => telemetry.metricsText(),
     },
     log,
   )

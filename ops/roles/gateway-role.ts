@@ -26,7 +26,7 @@ import { modelFor, openSharedImages } from './work-role.ts'
 
 /** `freshet gateway`: the HTTP API and the page, over replicas in other processes. */
 export async function startGatewayRole(context: RoleContext): Promise<string> {
-  const { config, log, closers } = context
+  const { config, log, closers, telemetry } = context
   checkPublicHost(config)
   const parts = await openParts(context)
   const { limits } = config
@@ -38,6 +38,8 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
     deadlineMs: limits.deadlineMs,
     ...searchOptions(config),
     logger: log,
+    meter: telemetry.meter,
+    metricsText: () => telemetry.metricsText(),
     ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
   })
   app.get('/samples/index.json', { schema: { hide: true } }, async () => [])

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Closers } from '../closers.ts'
 import type { Config } from '../config.ts'
+import type { Telemetry } from '../telemetry/telemetry.ts'
 
 export const roleNames = ['dispatch', 'work', 'shard', 'gateway'] as const
 export type RoleName = (typeof roleNames)[number]
@@ -8,6 +9,7 @@ export type RoleName = (typeof roleNames)[number]
 export interface RoleContext {
   readonly config: Config
   readonly log: Logger
+  readonly telemetry: Telemetry
   /** Aborts when the process is told to end, also while it waits for servers. */
   readonly signal: AbortSignal
   /** Takes what drains and closes each part, in the other order. */

@@ -4,6 +4,7 @@ import { Closers } from '../closers.ts'
 import type { Config } from '../config.ts'
 import { nextSignal, within } from '../draining.ts'
 import { openLogger } from '../logging.ts'
+import { openTelemetry } from '../telemetry/telemetry.ts'
 import { startDispatchRole } from './dispatch-role.ts'
 import { startGatewayRole } from './gateway-role.ts'
 import type { RoleName, StartRole } from './role.ts'
@@ -39,7 +40,9 @@ export async function runRole(role: RoleName, config: Config, { json, terminal }
   })
   const closers = new Closers()
   try {
-    const url = await starts[role]({ config, log, signal: ending.signal, closers })
+    const telemetry = await openTelemetry({ role, environment: process.env, log })
+    closers.add(() => telemetry.close())
+    const url = await starts[role]({ config, log, telemetry, signal: ending.signal, closers })
     announce(role, url, { json, terminal })
     const signal = await signalled
     if (!json) terminal.note(`\n  ${signal}: draining`)

@@ -1,5 +1,5 @@
-import { gauge } from '../../query-gateway/prometheus-text.ts'
-import { replicaLines } from '../../query-gateway/replica-metrics.ts'
+import { type ObservedGauge, observeGauges } from '../../query-gateway/observed-gauges.ts'
+import { type KnownReplicas, replicaGauges } from '../../query-gateway/replica-metrics.ts'
 import { replicaViews } from '../../query-gateway/system-status.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
@@ -8,7 +8,6 @@ import { createShardServer } from '../../shard-node/http/shard-server.ts'
 import type { ShardNode } from '../../shard-node/shard-node.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import { openDataDirectory } from '../../topologies/embedded/data-directory.ts'
-import type { EventLog } from '../../topologies/event-log.ts'
 import { Alarms } from '../alarms.ts'
 import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
@@ -21,8 +20,6 @@ import { GenerationParts } from './generation-parts.ts'
 import { Polled } from './polled.ts'
 import { clock, type RoleContext } from './role.ts'
 import { shardRoleDirectory } from './role-directory.ts'
-
-type CatalogOffsets = Awaited<ReturnType<EventLog['offsets']>>
 
 const endsEveryMs = 1_000
 
@@ -75,7 +72,7 @@ interface ShardParts {
 /** Null for a generation that has no shard of this number. */
 async function openReplica(
   status: GenerationStatus,
-  { config, log }: RoleContext,
+  { config, log, telemetry: { meter } }: RoleContext,
   { ports, dataDir, alarms, failures }: ShardParts,
 ): Promise<ShardNode | null> {
   const { number, replica } = config.shard
@@ -88,12 +85,12 @@ async function openReplica(
   const part = `shard ${generation}-${number}`
   const onAlarm = (error: FreshetError) => alarms.raise(part, error)
   const onFailure = failures.by(part)
-  return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm }, status)
+  return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm, meter }, status)
 }
 
 /** Listens from the start, so that probes are answered while a replica is opened. */
 async function listen(
-  { config, log, closers }: RoleContext,
+  { config, log, closers, telemetry }: RoleContext,
   { ports, alarms, failures }: ShardParts,
   replicas: () => readonly ShardNode[],
 ): Promise<string> {
@@ -106,21 +103,39 @@ async function listen(
   closers.add(() => catalogEnds.close())
   const app = createShardServer({
     replicas,
+  observeGauges(telemetry.meter, [...replicaGauges, ...ownGauges], async () => {
+    const nodes = replicas()
+    return { nodes, shards: await replicaViews(nodes), ends: catalogEnds.value ?? new Map() }
+  })
     failure: () => failures.first,
     secret: config.internalSecret,
     snapshotRoots: config.shard.snapshotRoots,
-    metrics: () => metricsText(replicas(), catalogEnds.value),
+    metrics: () => telemetry.metricsText(),
     logger: log,
   })
   closers.add(() => app.close())
   return listenOn(app, config)
 }
 
-async function metricsText(nodes: readonly ShardNode[], ends: CatalogOffsets | null): Promise<string> {
-  const shards = await replicaViews(nodes)
-  const lines = [
-    ...gauge('freshet_refused_records', [['', nodes.reduce((sum, { refusedRecords }) => sum + refusedRecords, 0)]]),
-    ...replicaLines({ shards }, ends ?? new Map()),
-  ]
-  return `${lines.join('\n')}\n`
+interface KnownShards extends KnownReplicas {
+  readonly nodes: readonly ShardNode[]
 }
+
+/** What other processes cannot tell of a replica. */
+const ownGauges: readonly ObservedGauge<KnownShards>[] = [
+  {
+    name: 'freshet.refused_records',
+    description: 'Records of the mutation log that the replicas of this process could not take',
+    read: ({ nodes }) => [[nodes.reduce((sum, { refusedRecords }) => sum + refusedRecords, 0), {}]],
+  },
+  {
+    name: 'freshet.replica.watermark_offset',
+    description: 'Catalog offset up to which everything is searchable; -1 before the first',
+    *read({ shards }) {
+      for (const { shard, replicas } of shards)
+        for (const { id, generation, watermark } of replicas)
+          for (const [partition, offset] of Object.entries(watermark))
+            yield [Number(offset), { generation, shard: String(shard), replica: id, partition }]
+    },
+  },
+]

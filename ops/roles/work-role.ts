@@ -1,10 +1,8 @@
 import { join } from 'node:path'
-import { gauge, labels, series } from '../../query-gateway/prometheus-text.ts'
+import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import type { Generation } from '../../schemas/ids.ts'
 import type { ImageModel } from '../../schemas/image-analysis.ts'
-import type { QueueDepth } from '../../topologies/work-queue.ts'
-import type { WorkerLoopStatus } from '../../workers/worker-loop.ts'
 import { Alarms } from '../alarms.ts'
 import type { Config } from '../config.ts'
 import { openDistributedLog, openDistributedWork } from '../distributed-storage.ts'
@@ -17,12 +15,13 @@ import { Polled } from './polled.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores, rolesDirectory } from './role-directory.ts'
 import { createRoleServer } from './role-server.ts'
+import { processGauges, queueGauges, workerGauges } from './work-metrics.ts'
 
 const depthEveryMs = 1_000
 
 /** `freshet work`: takes jobs from the queue, runs the models in child processes, publishes what they find. */
 export async function startWorkRole(context: RoleContext): Promise<string> {
-  const { config, log, closers } = context
+  const { config, log, closers, telemetry } = context
   const directory = await openFreeDirectory(config.dataDir, 'work')
   closers.add(() => directory.close())
   const stores = await openLocalStores({ directory, clock, log, closers })
@@ -47,12 +46,15 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   const workers = newWorkers({ config, ports, images, modelOf, log, clock })
   workers.start()
   closers.add(() => workers.stop(workDrainMs))
+  observeGauges(telemetry.meter, workerGauges, () => workers.status())
+  observeGauges(telemetry.meter, queueGauges, () => depth.value)
+  observeGauges(telemetry.meter, processGauges, () => model.processes())
 
   const app = createRoleServer(
     {
       failure: () => null,
       whyNotReady: () => depth.failure?.message ?? whyNoGeneration(control, model.model) ?? whyNoModel(model),
-      metrics: async () => metricsText(workers.status(), depth.value, model),
+      metrics: () => telemetry.metricsText(),
     },
     log,
   )
@@ -88,26 +90,4 @@ function whyNoModel(model: ModelRole): string | null {
   const processes = model.processes()
   const hasOne = processes.length === 0 || processes.some(({ state }) => state === 'running')
   return hasOne ? null : 'no model process is running'
-}
-
-function metricsText(status: WorkerLoopStatus, depth: QueueDepth | null, model: ModelRole): string {
-  const { inFlight, done, failed, retried, superseded, stageMs } = status
-  const lines = [
-    ...gauge('freshet_work_jobs_in_flight', [['', inFlight]]),
-    ...gauge('freshet_work_since_start', series('of', { done, failed, retried, superseded })),
-    ...gauge(
-      'freshet_work_stage_seconds_since_start',
-      series('stage', { fetch: stageMs.fetch / 1000, model: stageMs.model / 1000 }),
-    ),
-    ...(depth === null ? [] : gauge('freshet_queue_jobs', series('state', queueJobs(depth)))),
-    ...gauge(
-      'freshet_process_restarts',
-      model.processes().map(({ name, restarts }) => [labels({ process: name }), restarts]),
-    ),
-  ]
-  return `${lines.join('\n')}\n`
-}
-
-function queueJobs({ waiting, delayed, claimed }: QueueDepth): Record<string, number> {
-  return { ...waiting, delayed, claimed }
 }

@@ -26,6 +26,7 @@ const defaultMaxRecordBytes = 8 * 2 ** 20
  * durable, never before. Log compaction and retention run in the environment's upkeep.
  */
 export class EmbeddedEventLog implements EventLog {
+  readonly system = 'lmdb'
   readonly #environment: EmbeddedEnvironment
   readonly #maxRecordBytes: number
   readonly #topics = new Map<string, TopicState>()

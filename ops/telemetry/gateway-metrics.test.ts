@@ -1,0 +1,85 @@
+import { pino } from 'pino'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import {
+  allPartitions,
+  fingerprint,
+  type GatewayFixture,
+  generation,
+  hit,
+  openGateway,
+  unitVector,
+} from '../../query-gateway/testing/gateway-fixture.ts'
+import { TableReplica } from '../../query-gateway/testing/table-replica.ts'
+import { FreshetError } from '../../schemas/errors.ts'
+import { openTelemetry, type Telemetry } from './telemetry.ts'
+import { parsePrometheusPage, sampleOf } from './testing/prometheus-page.ts'
+
+let telemetry: Telemetry
+let gateway: GatewayFixture
+
+beforeEach(async () => {
+  telemetry = await openTelemetry({ role: 'gateway', environment: {}, log: pino({ level: 'silent' }) })
+  const { meter, metricsText } = telemetry
+  gateway = await openGateway({ options: { meter, metricsText } })
+})
+
+afterEach(async () => {
+  await gateway.close()
+  await telemetry.close()
+})
+
+async function page() {
+  const response = await gateway.app.inject('/metrics')
+  expect(response.headers['content-type']).toContain('text/plain; version=0.0.4')
+  return parsePrometheusPage(response.body)
+}
+
+test('the state of the index, its replicas and the pipeline', async () => {
+  const families = await page()
+  expect(sampleOf(families, 'freshet_ready')).toBe(1)
+  expect(sampleOf(families, 'freshet_items', { state: 'searchable' })).toBe(3)
+  expect(sampleOf(families, 'freshet_index_age_seconds')).toBe(0)
+  expect(sampleOf(families, 'freshet_queue_jobs', { state: 'backfill' })).toBe(5)
+  expect(sampleOf(families, 'freshet_dead_letters')).toBe(0)
+  expect(sampleOf(families, 'freshet_alarms')).toBe(0)
+  expect(sampleOf(families, 'freshet_process_restarts', { process: 'model-0' })).toBe(0)
+  const replica = { generation: 'g1', shard: '0', replica: 'r0' }
+  expect(sampleOf(families, 'freshet_replica_ready', replica)).toBe(1)
+  expect(sampleOf(families, 'freshet_replica_memory_bytes_per_vector', replica)).toBe(128)
+  expect(sampleOf(families, 'freshet_replica_recall', replica)).toBe(0.995)
+  expect(sampleOf(families, 'freshet_replica_watermark_lag_events', replica)).toBeDefined()
+})
+
+test('requests by route and status, with their durations', async () => {
+  await gateway.app.inject({ method: 'DELETE', url: '/v1/items/some%2Fitem' })
+  await gateway.app.inject('/v1/nope')
+  const families = await page()
+  const route = 'DELETE /v1/items/:id'
+  expect(sampleOf(families, 'freshet_http_requests_total', { route, status: '202' })).toBe(1)
+  expect(sampleOf(families, 'freshet_http_request_duration_seconds_bucket', { route, le: '+Inf' })).toBe(1)
+})
+
+test('the time that each stage of a search took', async () => {
+  gateway.replica.hits = [hit('a', 0.9)]
+  const search = { method: 'POST', url: '/v1/search', payload: { vector: [...unitVector], fingerprint } } as const
+  expect((await gateway.app.inject(search)).statusCode).toBe(200)
+  const before = await page()
+  for (const stage of ['decode', 'detect', 'embed', 'fanout', 'rank', 'total'])
+    expect(sampleOf(before, 'freshet_search_stage_duration_seconds_count', { stage }), stage).toBe(1)
+  expect(sampleOf(before, 'freshet_search_degraded_total')).toBe(0)
+})
+
+test('why answers were not whole', async () => {
+  const replicas = [0, 1].map(shard => new TableReplica({ shard, replica: `r${shard}`, partitions: allPartitions }))
+  replicas[1]!.trouble = new FreshetError('internal', 'it fell over')
+  const { meter, metricsText } = telemetry
+  const routing = () => [{ ...generation, shards: 2 }]
+  const halved = await openGateway({ replicas, ports: { routing }, options: { meter, metricsText } })
+  const payload = { vector: [...unitVector], fingerprint }
+  const answer = await halved.app.inject({ method: 'POST', url: '/v1/search', payload })
+  expect(answer.json().degraded).toEqual(['shard-failed'])
+  const families = await page()
+  expect(sampleOf(families, 'freshet_search_degraded_total')).toBe(1)
+  expect(sampleOf(families, 'freshet_search_degradations_total', { code: 'shard-failed' })).toBe(1)
+  await halved.close()
+})

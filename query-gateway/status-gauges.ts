@@ -1,0 +1,56 @@
+import type { Status } from '../schemas/http-operations.ts'
+import { type ObservedGauge, type Reading, readingsBy } from './observed-gauges.ts'
+import { type KnownReplicas, replicaGauges } from './replica-metrics.ts'
+
+/** What the gateway's status tells, and where the catalog ends. */
+export interface KnownStatus extends KnownReplicas {
+  readonly status: Status
+}
+
+const one = (value: number): readonly Reading[] => [[value, {}]]
+
+/** The state of the index and the pipeline as gauges. */
+export const statusGauges: readonly ObservedGauge<KnownStatus>[] = [
+  {
+    name: 'freshet.ready',
+    description: '1 when every shard of the serving generation has a replica that is ready, else 0',
+    read: ({ status }) => one(status.ready ? 1 : 0),
+  },
+  {
+    name: 'freshet.items',
+    description: 'Items of the generation with the largest share, by state',
+    read: ({ status }) => readingsBy('state', status.items),
+  },
+  {
+    name: 'freshet.index_age',
+    unit: 's',
+    description: 'Age of the oldest event that is not searchable yet',
+    read: ({ status }) => one(status.indexAgeMs / 1000),
+  },
+  {
+    name: 'freshet.rate_per_second',
+    description: 'Rates over the last ten seconds',
+    read: ({ status }) => readingsBy('of', status.rates),
+  },
+  {
+    name: 'freshet.queue.jobs',
+    description: 'Jobs in the work queue: waiting by priority, delayed, claimed',
+    read: ({ status }) => readingsBy('state', status.pipeline.queue),
+  },
+  {
+    name: 'freshet.dead_letters',
+    description: 'Dead letters that nobody has handled yet',
+    read: ({ status }) => one(status.pipeline.deadLetters),
+  },
+  {
+    name: 'freshet.alarms',
+    description: 'Alarms that are raised now',
+    read: ({ status }) => one(status.pipeline.alarms.length),
+  },
+  {
+    name: 'freshet.process_restarts',
+    description: 'Restarts of child processes',
+    read: ({ status }) => status.pipeline.processes.map(({ name, restarts }) => [restarts, { process: name }]),
+  },
+  ...replicaGauges,
+]
