@@ -95,9 +95,9 @@ async function listen({ config, log, closers, telemetry }: RoleContext, parts: D
   const { ports, dispatchers, failures, alarms } = parts
   const runners = () => dispatchers.all()
   const statuses = () => runners().map(runner => runner.status())
+  observeGauges(telemetry.meter, [...dispatchGauges, dispatchAge(clock)], statuses)
   const app = createRoleServer(
     {
-  observeGauges(telemetry.meter, [...dispatchGauges, dispatchAge(clock)], statuses)
       failure: () => failures.first,
       whyNotReady: () => whyNotReady(statuses(), ports.log.readerFailures()),
       metrics: () => telemetry.metricsText(),

@@ -101,12 +101,12 @@ async function listen(
     onTrouble: error => alarms.raise('catalog', error),
   })
   closers.add(() => catalogEnds.close())
-  const app = createShardServer({
-    replicas,
   observeGauges(telemetry.meter, [...replicaGauges, ...ownGauges], async () => {
     const nodes = replicas()
     return { nodes, shards: await replicaViews(nodes), ends: catalogEnds.value ?? new Map() }
   })
+  const app = createShardServer({
+    replicas,
     failure: () => failures.first,
     secret: config.internalSecret,
     snapshotRoots: config.shard.snapshotRoots,
