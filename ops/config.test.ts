@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { type ConfigSources, loadConfig, parseConfig } from './config.ts'
-import { checkPublicHost } from './config-rules.ts'
+import { checkInternalHost, checkPublicHost } from './config-rules.ts'
 
 const sources: ConfigSources = { machine: { cores: 2 }, workingDir: '/srv', environment: {}, flags: {} }
 const file = (value: unknown) => ({ path: '/etc/freshet/freshet.config.json', text: JSON.stringify(value) })
@@ -71,6 +71,9 @@ describe('what is refused', () => {
     [{ file: file({ imageRoots: [''] }) }, 'a list of paths'],
     [{ environment: { FRESHET_DEMO: 'yes' } }, 'FRESHET_DEMO is "yes", expected true or false'],
     [{ flags: { 'limits.imageBytes': '5 parsecs' } }, 'bytes, such as 20MiB'],
+    [{ flags: { imagePorts: '80,http' } }, 'a list of ports'],
+    [{ flags: { imagePorts: '0' } }, 'a list of ports'],
+    [{ flags: { 'access.open': 'page,secrets' } }, 'a list of page, pictures, metrics, or nothing'],
     [{ flags: { logFormat: 'xml' } }, 'one of pretty, json'],
     [{ file: { path: '/f', text: '{"port": ' } }, '/f is not JSON'],
     [{ file: file([]) }, 'must hold one JSON object'],
@@ -84,8 +87,10 @@ describe('what is refused', () => {
     [{ blobStoreMaxBytes: '1MiB' }, 'more than blobStoreMaxBytes'],
     [{ 'workers.supersedeForMs': '31s' }, 'more than workers.failAfterMs'],
     [{ 'dispatch.tombstoneRetentionMs': '30m' }, 'before log compaction begins'],
-    [{ host: '0.0.0.0' }, 'no authentication'],
-    [{ host: '127.0.0.1.example.org' }, 'no authentication'],
+    [{ host: '0.0.0.0' }, 'set access.keysFile'],
+    [{ host: '127.0.0.1.example.org' }, 'asks nobody who they are'],
+    [{ 'access.corsOrigins': 'https://shop.example/' }, 'which is no origin'],
+    [{ 'access.corsOrigins': 'shop.example' }, 'which is no origin'],
     [{ 'kafka.sasl': 'plain', 'kafka.username': 'u' }, 'which needs kafka.username and kafka.password'],
     [{ 'kafka.password': 'p' }, 'kafka.sasl is none'],
     [{ 'kafka.tlsCa': 'ca.pem' }, 'kafka.tls is false'],
@@ -116,6 +121,7 @@ describe('what is nobody’s business', () => {
     'redis.url': 'redis://user:hush-redis@127.0.0.1:6379/1',
     'redis.password': 'hush-too',
     internalSecret: 'hush-all',
+    'access.keys': 'hush read sha256:00',
   }
 
   test('secrets are taken and not shown', () => {
@@ -143,7 +149,22 @@ test('what may be left out is nothing by default, and paths to PEM files are mad
 
 test('an open address is for shards with a secret, but the public API asks for more', () => {
   const { config } = parseConfig({ ...sources, flags: { host: '0.0.0.0', internalSecret: 's' } })
-  expect(() => checkPublicHost(config)).toThrow(/no authentication/)
+  expect(() => checkPublicHost(config)).toThrow(/set access.keysFile/)
+})
+
+test('an open address is for an API that asks for keys, but shards and dispatchers then still need their secret', () => {
+  const { config } = parseConfig({ ...sources, flags: { host: '0.0.0.0', 'access.keysFile': 'keys.txt' } })
+  expect(config.access).toMatchObject({ keysFile: '/srv/keys.txt', open: ['page', 'pictures'] })
+  expect(() => checkPublicHost(config)).not.toThrow()
+  expect(() => checkInternalHost(config)).toThrow(/set internalSecret/)
+  expect(() => checkPublicHost({ ...config, allowUnauthenticated: true })).toThrow(/decide for one/)
+})
+
+test('what needs no key may be nothing', () => {
+  expect(parseConfig({ ...sources, environment: { FRESHET_ACCESS_OPEN: 'nothing' } }).config.access.open).toEqual([])
+  expect(parseConfig({ ...sources, file: file({ access: { open: ['metrics'] } }) }).config.access.open).toEqual([
+    'metrics',
+  ])
 })
 
 describe('the configuration file', () => {

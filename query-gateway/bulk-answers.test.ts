@@ -148,7 +148,16 @@ describe('backpressure', () => {
     }
     const intake = new CatalogIntake({ ...gateway.ports, log: { ...gateway.ports.log, ...log } }, () => undefined)
     const draining = new AbortController()
-    return { counts, answers: bulkAnswers({ body: lines(), intake, traceparent: '', draining: draining.signal }) }
+    return {
+      counts,
+      answers: bulkAnswers({
+        body: lines(),
+        intake,
+        traceparent: '',
+        draining: draining.signal,
+        calm: async () => undefined,
+      }),
+    }
   }
 
   test('no more is read while four batches wait to be durable', async () => {

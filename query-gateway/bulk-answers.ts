@@ -11,6 +11,8 @@ export interface BulkStream {
   readonly traceparent: string
   /** Aborts when the server drains: no more is read, what is in flight is answered, the answer ends. */
   readonly draining: AbortSignal
+  /** Awaited between two batches: lets what is more urgent go first. */
+  readonly calm: () => Promise<void>
 }
 
 type BulkEntry =
@@ -69,7 +71,7 @@ async function untilAnswered(answers: Promise<string>): Promise<'answered'> {
   return 'answered'
 }
 
-async function* batchesOf({ body, intake }: BulkStream): AsyncGenerator<readonly BulkEntry[], void, undefined> {
+async function* batchesOf({ body, intake, calm }: BulkStream): AsyncGenerator<readonly BulkEntry[], void, undefined> {
   const splitter = new LineSplitter(maxLineBytes)
   for await (const chunk of body) {
     let entries: BulkEntry[] = []
@@ -78,8 +80,11 @@ async function* batchesOf({ body, intake }: BulkStream): AsyncGenerator<readonly
       if (entries.length < maxBatchLines) continue
       yield entries
       entries = []
+      await calm()
     }
-    if (entries.length > 0) yield entries
+    if (entries.length === 0) continue
+    yield entries
+    await calm()
   }
   const last = splitter.end()
   if (last) yield [entryOf(last, intake)]

@@ -2,10 +2,13 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import { type ErrorCode, FreshetError } from '../schemas/errors.ts'
 import type { GatewayApp } from './gateway-app.ts'
+import { rawAnswer } from './load/bound-connections.ts'
 
 /** Where the error does not know better. */
 const retryAfterSeconds = 1
 const saysWhen: ReadonlySet<ErrorCode> = new Set(['overloaded', 'not-ready', 'rate-limited'])
+
+const headersTooLarge = 431
 
 /** Codes of fastify and its plugins in our vocabulary; what is not here follows from the status. */
 const frameworkCodes: Readonly<Record<string, ErrorCode>> = {
@@ -94,13 +97,13 @@ export function answerMalformed(error: Error & { readonly code?: string }, socke
     socket.destroy()
     return
   }
+  if (error.code === 'ERR_HTTP_REQUEST_TIMEOUT') {
+    socket.end(rawAnswer(new FreshetError('request-timeout', 'the head of the request did not come in time')))
+    return
+  }
   const tooLarge = error.code === 'HPE_HEADER_OVERFLOW'
   const message = tooLarge ? 'the request line and headers are too large' : 'this is not a valid HTTP request'
-  const body = JSON.stringify(new FreshetError('bad-request', message).toBody())
-  socket.end(
-    `HTTP/1.1 ${tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request'}\r\n` +
-      `Content-Type: application/json; charset=utf-8\r\nContent-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
-  )
+  socket.end(rawAnswer(new FreshetError('bad-request', message), tooLarge ? headersTooLarge : undefined))
 }
 
 /** A URL that the router cannot decode. */

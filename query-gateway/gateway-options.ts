@@ -2,6 +2,7 @@ import { createNoopMeter, type Meter } from '@opentelemetry/api'
 import type { FastifyBaseLogger } from 'fastify'
 import { type AccessOptions, openAccess } from './access/access-options.ts'
 import { defaultFanoutOptions, type FanoutOptions } from './fanout/fanout-options.ts'
+import { type SlowClientRules, usualRules } from './load/slow-clients.ts'
 import { defaultStageBudget, type StageBudget } from './stage-times.ts'
 
 /** Bounds of the gateway; `ops` passes those that are configuration, the rest have defaults. */
@@ -17,10 +18,20 @@ export interface GatewayOptions {
   readonly fanout: FanoutOptions
   /** What the stages of a search may take: told with what they took. */
   readonly stageBudgetMs: StageBudget
-  /** Searches and detections at once; the next ones wait. */
+  /** Queries at once that run no model, and as many that first load a picture by its URL; the next ones wait. */
   readonly maxConcurrentQueries: number
-  /** Waiting queries; beyond that 503 at once. */
+  /** Queries at once that run the model on a picture; enough that its processes never wait for one. */
+  readonly maxConcurrentPictures: number
+  /** Waiting queries of each kind; beyond that 503 at once. */
   readonly maxQueuedQueries: number
+  /** Longest time that a query waits for its turn; one that did, or would, is answered 503 and not run. */
+  readonly maxQueueMs: number
+  /** Bytes of request bodies in memory at once; beyond that 503 before a body is read. */
+  readonly maxHeldBodyBytes: number
+  /** Beyond it connections are refused. */
+  readonly maxConnections: number
+  /** When a connection whose other end is slow is cut. */
+  readonly slowClients: SlowClientRules
   /** Requests waiting for `wait=searchable`; beyond that they are answered 202 without waiting. */
   readonly maxWaits: number
   readonly maxEventStreams: number
@@ -49,7 +60,12 @@ export const defaultGatewayOptions = {
   fanout: defaultFanoutOptions,
   stageBudgetMs: defaultStageBudget,
   maxConcurrentQueries: 32,
+  maxConcurrentPictures: 12,
   maxQueuedQueries: 256,
+  maxQueueMs: 500,
+  maxHeldBodyBytes: 256 * 2 ** 20,
+  maxConnections: 4_096,
+  slowClients: usualRules,
   maxWaits: 2_000,
   maxEventStreams: 64,
   drainMs: 3_000,

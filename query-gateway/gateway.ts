@@ -16,6 +16,8 @@ import { answerErrors, answerFrameworkError, answerMalformed } from './error-ans
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './gateway-options.ts'
 import { bulkRoute, itemRoutes } from './item-routes.ts'
+import { boundConnections } from './load/bound-connections.ts'
+import { guardLoad } from './load/guard-load.ts'
 import { registerOpenApi } from './openapi.ts'
 import { guardOrigin } from './origin-guard.ts'
 import type { GatewayPorts } from './ports.ts'
@@ -47,7 +49,9 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
   })
   answerErrors(app)
   measure(app, parts)
+  boundConnections(app, options)
   await guard(app, options, draining.signal)
+  guardLoad(app, parts.admission, options)
   await registerOpenApi(app)
   await app.register(multipart, { limits: { fileSize: options.imageMaxBytes, files: 1, fields: 1, parts: 2 } })
   searchRoutes(app, parts)
@@ -92,7 +96,7 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
     meter,
     draining,
     search: new VisualSearch(ports, roster, options),
-    admission: new QueryAdmission(options),
+    admission: new QueryAdmission(options, () => performance.now()),
     intake: new CatalogIntake(ports, count => meter.accepted.add(count)),
     receipts: new ReceiptWatch(ports.routing, roster),
   }

@@ -13,6 +13,8 @@ import { isFinal } from './receipt-verdict.ts'
 
 const defaultWaitMs = 10_000
 const failedStatus = 422
+/** What a batch of a bulk stream waits at most for queries that wait. */
+const bulkCourtesyMs = 100
 
 /** The write side for items: events in, receipts out. */
 export function itemRoutes(app: GatewayApp, parts: GatewayParts): void {
@@ -37,10 +39,11 @@ export function itemRoutes(app: GatewayApp, parts: GatewayParts): void {
 }
 
 /** In a scope of its own, where the body, of any content type, is left to the handler. */
-export function bulkRoute(app: GatewayApp, { intake, draining }: GatewayParts): void {
+export function bulkRoute(app: GatewayApp, { intake, draining, admission }: GatewayParts): void {
+  const calm = () => admission.calm(bulkCourtesyMs)
   app.post('/v1/items', { schema: bulkSchema }, async (request, reply) => {
     const { raw } = request
-    const answers = bulkAnswers({ body: raw, intake, traceparent: traceparentOf(request), draining })
+    const answers = bulkAnswers({ body: raw, intake, traceparent: traceparentOf(request), draining, calm })
     // A sender that goes on after the answer has ended would hold up a server that drains.
     reply.raw.once('finish', () => draining.aborted && !raw.complete && raw.socket.destroySoon())
     return reply.type('application/x-ndjson; charset=utf-8').send(Readable.from(answers, { objectMode: false }))

@@ -1,24 +1,110 @@
-import pLimit, { type LimitFunction } from 'p-limit'
-import { FreshetError } from '../schemas/errors.ts'
+import type { Attributes, Meter } from '@opentelemetry/api'
+import type { FreshetError } from '../schemas/errors.ts'
+import type { GatewayOptions } from './gateway-options.ts'
+import { QueryLane } from './load/query-lane.ts'
 
-/** Bounds the queries at work and those waiting; what is beyond is refused at once, so that a retry elsewhere is quick. */
+/**
+ * What bounds a query's speed: `pictures` the model processes, `fetches` the host of a picture that is loaded first,
+ * `lookups`, which run no model, the shards. Each has places of its own, so that one kind does not hold up another.
+ */
+export const laneNames = ['pictures', 'fetches', 'lookups'] as const
+export type LaneName = (typeof laneNames)[number]
+
+export interface Wish {
+  /** `lookups` when left out. */
+  readonly lane?: LaneName
+  /** Time for the whole query, waiting included. */
+  readonly deadlineMs?: number | undefined
+  /** Aborts when the client has gone. */
+  readonly signal?: AbortSignal
+}
+
+type Bounds = Pick<
+  GatewayOptions,
+  'maxConcurrentQueries' | 'maxConcurrentPictures' | 'maxQueuedQueries' | 'maxQueueMs' | 'deadlineMs' | 'meter'
+>
+
+const never = new AbortController().signal
+const courtesyPollMs = 5
+
+/**
+ * Bounds the queries at work and those waiting; what is beyond is refused at once, so that a retry elsewhere is quick.
+ * Work that can wait asks `calm` first.
+ */
 export class QueryAdmission {
-  readonly #limit: LimitFunction
-  readonly #capacity: number
+  readonly #lanes: Readonly<Record<LaneName, QueryLane>>
+  readonly #deadlineMs: number
 
-  constructor(bounds: { readonly maxConcurrentQueries: number; readonly maxQueuedQueries: number }) {
-    this.#limit = pLimit(bounds.maxConcurrentQueries)
-    this.#capacity = bounds.maxConcurrentQueries + bounds.maxQueuedQueries
+  constructor(bounds: Bounds, nowMs: () => number) {
+    const { maxConcurrentQueries, maxConcurrentPictures, maxQueuedQueries: maxWaiting, maxQueueMs: maxWaitMs } = bounds
+    this.#deadlineMs = bounds.deadlineMs
+    const observers = laneObservers(bounds.meter)
+    const lane = (name: LaneName, maxRunning: number) =>
+      new QueryLane({ maxRunning, maxWaiting, maxWaitMs }, nowMs, observers(name))
+    this.#lanes = {
+      pictures: lane('pictures', maxConcurrentPictures),
+      fetches: lane('fetches', maxConcurrentQueries),
+      lookups: lane('lookups', maxConcurrentQueries),
+    }
+    observeLanes(bounds.meter, this.#lanes)
   }
 
-  /** @throws FreshetError `overloaded` | what the query threw */
-  run<T>(query: () => Promise<T>): Promise<T> {
-    const held = this.#limit.activeCount + this.#limit.pendingCount
-    if (held >= this.#capacity) throw new FreshetError('overloaded', `${held} queries are at work or waiting`)
-    return this.#limit(query)
+  /**
+   * The signal given to the query aborts when the client has gone or the deadline has passed, counted from now.
+   * @throws FreshetError `overloaded` | the signal's reason | what the query threw
+   */
+  run<T>(query: (signal: AbortSignal) => Promise<T>, wish: Wish = {}): Promise<T> {
+    const { lane = 'lookups', deadlineMs = this.#deadlineMs, signal: client = never } = wish
+    const patienceMs = Math.min(deadlineMs, this.#deadlineMs)
+    const chosen = this.#lanes[lane]
+    // Who begins at once has its whole time; the search itself sees to that.
+    const signal = chosen.hasRoom ? client : AbortSignal.any([client, AbortSignal.timeout(patienceMs)])
+    return chosen.run(() => query(signal), { patienceMs, signal: client })
   }
 
+  /** What a query of one of the lanes would be told; null when one of them would take it. For refusing before reading. */
+  refusal(lanes: readonly LaneName[]): FreshetError | null {
+    for (const name of lanes) if (this.#lanes[name].refusal() === null) return null
+    const lane = this.#lanes[lanes[0]!]
+    return lane.refuse(lane.refusal()!)
+  }
+
+  /** Queries that wait for their turn. */
   get waiting(): number {
-    return this.#limit.pendingCount
+    return laneNames.reduce((sum, name) => sum + this.#lanes[name].waiting, 0)
   }
+
+  /** Resolves when no query waits, or after the time, so that what lets queries go first is itself never starved. */
+  async calm(atMostMs: number): Promise<void> {
+    for (let waitedMs = 0; this.waiting > 0 && waitedMs < atMostMs; waitedMs += courtesyPollMs)
+      await new Promise(resolve => setTimeout(resolve, courtesyPollMs))
+  }
+}
+
+function laneObservers(meter: Meter) {
+  const waited = meter.createHistogram('freshet.query.wait.duration', {
+    description: 'Time that queries waited for their turn, of those that waited and ran',
+    unit: 's',
+  })
+  const refused = meter.createCounter('freshet.query.refused', {
+    description: 'Queries refused because too many were at work, by lane and reason',
+  })
+  return (lane: LaneName) => {
+    const attributes: Attributes = { lane }
+    return {
+      waited: (ms: number) => waited.record(ms / 1_000, attributes),
+      refused: (reason: string) => refused.add(1, { lane, reason }),
+    }
+  }
+}
+
+function observeLanes(meter: Meter, lanes: Readonly<Record<LaneName, QueryLane>>): void {
+  const running = meter.createObservableGauge('freshet.query.running', { description: 'Queries at work, by lane' })
+  const waiting = meter.createObservableGauge('freshet.query.waiting', { description: 'Queries waiting, by lane' })
+  running.addCallback(result => {
+    for (const lane of laneNames) result.observe(lanes[lane].running, { lane })
+  })
+  waiting.addCallback(result => {
+    for (const lane of laneNames) result.observe(lanes[lane].waiting, { lane })
+  })
 }

@@ -293,7 +293,8 @@ describe('time and load', () => {
 
   test('queries beyond the bounds are refused at once', async () => {
     const { promise: gate, resolve: open } = Promise.withResolvers<void>()
-    const narrow = await openGateway({ options: { maxConcurrentQueries: 1, maxQueuedQueries: 1 } })
+    const options = { maxConcurrentPictures: 1, maxQueuedQueries: 1, maxQueueMs: 60_000 }
+    const narrow = await openGateway({ options })
     narrow.model.gate = gate
     const admitted = [search({ image: upload }, narrow), search({ image: upload }, narrow)]
     await vi.waitUntil(() => narrow.model.asked.length === 1)

@@ -1,0 +1,58 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { FreshetError } from '../../schemas/errors.ts'
+import type { GatewayApp } from '../gateway-app.ts'
+import type { GatewayOptions } from '../gateway-options.ts'
+import { type LaneName, laneNames, type QueryAdmission } from '../query-admission.ts'
+import { BodyBudget } from './body-budget.ts'
+
+const adminCourtesyMs = 1_000
+/** Their bodies go on as they come and are never held; the senders pace themselves by that. */
+const streamed: ReadonlySet<string> = new Set(['POST /v1/items', 'PUT /v1/blobs'])
+
+/**
+ * Refuses before anything is read what could not be answered in time or held in memory: a query whose every possible
+ * lane is full, and a body beyond the budget. Operators' calls let waiting queries go first, for a second at most.
+ */
+export function guardLoad(app: GatewayApp, admission: QueryAdmission, options: GatewayOptions): void {
+  const budget = new BodyBudget(options.maxHeldBodyBytes)
+  const held = options.meter.createObservableGauge('freshet.http.held_body_size', {
+    description: 'Bytes of request bodies held in memory, or expected to be',
+    unit: 'By',
+  })
+  held.addCallback(result => result.observe(budget.heldBytes))
+  app.addHook('onRequest', async (request, reply) => {
+    const lanes = possibleLanes(request)
+    const refusal = lanes === null ? null : admission.refusal(lanes)
+    if (refusal !== null) throw refusal
+    holdBody(request, reply, { budget, maxBytes: options.bodyMaxBytes })
+  })
+  app.addHook('preHandler', async request => {
+    if (request.routeOptions.url?.startsWith('/v1/admin/')) await admission.calm(adminCourtesyMs)
+  })
+}
+
+/** Those that a query may be of, before its body says which; null for what is no query. */
+function possibleLanes({ routeOptions, headers }: FastifyRequest): readonly LaneName[] | null {
+  const { url } = routeOptions
+  if (url === '/v1/items/:id/similar') return ['lookups']
+  if (url !== '/v1/search' && url !== '/v1/detect') return null
+  if (headers['content-type']?.startsWith('multipart/')) return ['pictures']
+  return url === '/v1/detect' ? ['pictures', 'fetches'] : laneNames
+}
+
+interface Holding {
+  readonly budget: BodyBudget
+  /** Taken for a body of unknown length, and for one that says it is longer, which is refused later. */
+  readonly maxBytes: number
+}
+
+function holdBody(request: FastifyRequest, reply: FastifyReply, { budget, maxBytes }: Holding): void {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
+  if (length === undefined && encoding === undefined) return
+  if (streamed.has(`${request.method} ${request.routeOptions.url}`)) return
+  const bytes = Math.min(maxBytes, length === undefined ? maxBytes : Number(length))
+  if (bytes === 0) return
+  if (!budget.reserve(bytes))
+    throw new FreshetError('overloaded', `bodies of ${budget.heldBytes} bytes are being read or answered`)
+  reply.raw.once('close', () => budget.release(bytes))
+}

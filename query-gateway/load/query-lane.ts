@@ -1,0 +1,157 @@
+import { FreshetError } from '../../schemas/errors.ts'
+
+export interface LaneBounds {
+  /** Queries at work at once. */
+  readonly maxRunning: number
+  /** Queries that wait; beyond it they are refused, however short the wait would be. */
+  readonly maxWaiting: number
+  /** Longest time that a query waits for its turn. */
+  readonly maxWaitMs: number
+}
+
+export type RefusalReason = 'queue-full' | 'wait-too-long' | 'waited-too-long'
+
+export interface LaneObserver {
+  /** Time between arrival and begin, of queries that ran. */
+  waited(ms: number): void
+  refused(reason: RefusalReason): void
+}
+
+export interface Turn {
+  /** Time the query has for all it does, waiting included. */
+  readonly patienceMs: number
+  /** Aborts when nobody wants the answer any more. */
+  readonly signal: AbortSignal
+}
+
+interface Waiting {
+  readonly arrivedAtMs: number
+  begin(): void
+}
+
+/** Share that the newest query has in the measured service time: of the last twenty, mostly. */
+const newestShare = 0.1
+const longestRetryAfterMs = 30_000
+
+/**
+ * One kind of query: so many at work, the others in order of arrival behind them, and nobody behind them longer than the
+ * bound. Who would wait longer, by what queries took lately, is refused on arrival, which costs next to nothing; who
+ * did wait longer is refused then and never run, because whoever asked has gone, or asks again.
+ *
+ * A query is waiting → running → done, or waiting → refused, or waiting → left when its signal aborts.
+ */
+export class QueryLane {
+  readonly #bounds: LaneBounds
+  readonly #nowMs: () => number
+  readonly #observer: LaneObserver
+  /** In order of arrival. */
+  readonly #waiting = new Set<Waiting>()
+  #running = 0
+  /** Of queries, smoothed; 0 until the first has ended. */
+  #serviceMs = 0
+
+  constructor(bounds: LaneBounds, nowMs: () => number, observer: LaneObserver) {
+    this.#bounds = bounds
+    this.#nowMs = nowMs
+    this.#observer = observer
+  }
+
+  get running(): number {
+    return this.#running
+  }
+
+  get hasRoom(): boolean {
+    return this.#running < this.#bounds.maxRunning
+  }
+
+  get waiting(): number {
+    return this.#waiting.size
+  }
+
+  /** How long a query that arrived now would wait, by what queries took lately. */
+  get expectedWaitMs(): number {
+    return this.hasRoom ? 0 : ((this.#waiting.size + 1) * this.#serviceMs) / this.#bounds.maxRunning
+  }
+
+  /** Why a query that arrived now would be refused; null when it would be taken. */
+  refusal(patienceMs = Number.POSITIVE_INFINITY): RefusalReason | null {
+    const { maxWaiting, maxWaitMs } = this.#bounds
+    if (this.hasRoom) return null
+    if (this.#waiting.size >= maxWaiting) return 'queue-full'
+    return this.expectedWaitMs > Math.min(maxWaitMs, patienceMs) ? 'wait-too-long' : null
+  }
+
+  /**
+   * Runs the query when its turn comes.
+   * @throws FreshetError `overloaded` | the signal's reason | what the query threw
+   */
+  async run<T>(query: () => Promise<T>, turn: Turn): Promise<T> {
+    const reason = this.refusal(turn.patienceMs)
+    if (reason !== null) throw this.refuse(reason)
+    if (this.hasRoom) this.#running++
+    else await this.#wait(turn)
+    const beganAtMs = this.#nowMs()
+    try {
+      return await query()
+    } finally {
+      this.#measure(this.#nowMs() - beganAtMs)
+      this.#running--
+      this.#beginNext()
+    }
+  }
+
+  /** The error of a refusal, which is counted. */
+  refuse(reason: RefusalReason): FreshetError {
+    this.#observer.refused(reason)
+    const retryAfterMs = Math.min(longestRetryAfterMs, Math.max(1_000, Math.ceil(this.expectedWaitMs)))
+    const message = `${this.#running} queries are at work and ${this.#waiting.size} wait`
+    return new FreshetError('overloaded', message, { details: { reason, retryAfterMs } })
+  }
+
+  /** Resolves when a place is ours. */
+  #wait({ patienceMs, signal }: Turn): Promise<void> {
+    const longestMs = Math.min(this.#bounds.maxWaitMs, patienceMs)
+    return new Promise<void>((resolve, reject) => {
+      const leave = (why: () => unknown) => (): void => {
+        this.#waiting.delete(waiting)
+        settle()
+        reject(why())
+      }
+      const giveUp = leave(() => this.refuse('waited-too-long'))
+      const abort = leave(() => signal.reason)
+      const timer = setTimeout(giveUp, longestMs)
+      const settle = (): void => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', abort)
+      }
+      const waiting: Waiting = {
+        arrivedAtMs: this.#nowMs(),
+        begin: () => {
+          settle()
+          const waitedMs = this.#nowMs() - waiting.arrivedAtMs
+          // The timer may be late where the process is busy: that is when it matters.
+          if (waitedMs > longestMs) return giveUp()
+          this.#waiting.delete(waiting)
+          this.#running++
+          this.#observer.waited(waitedMs)
+          resolve()
+        },
+      }
+      if (signal.aborted) return reject(signal.reason)
+      signal.addEventListener('abort', abort)
+      this.#waiting.add(waiting)
+    })
+  }
+
+  /** The oldest that still may begin; those that waited too long are refused on the way. */
+  #beginNext(): void {
+    for (const waiting of this.#waiting) {
+      if (!this.hasRoom) return
+      waiting.begin()
+    }
+  }
+
+  #measure(tookMs: number): void {
+    this.#serviceMs = this.#serviceMs === 0 ? tookMs : this.#serviceMs + newestShare * (tookMs - this.#serviceMs)
+  }
+}
