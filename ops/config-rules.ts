@@ -61,6 +61,7 @@ function commonRules(config: Config): readonly Rule[] {
     ],
     [config.shards > config.partitions, `shards (${config.shards}) is more than partitions (${config.partitions})`],
     [limits.imageBytes > limits.bodyBytes, 'limits.imageBytes is more than limits.bodyBytes, so no such upload fits'],
+    [limits.bodyBytes > limits.heldBodyBytes, 'limits.bodyBytes is more than limits.heldBodyBytes'],
     [limits.imageBytes > config.blobStoreMaxBytes, 'limits.imageBytes is more than blobStoreMaxBytes'],
     [workers.supersedeForMs > workers.failAfterMs, 'workers.supersedeForMs is more than workers.failAfterMs'],
     [

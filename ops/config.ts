@@ -100,6 +100,20 @@ const options = {
     bodyBytes: option(bytes(1_024), 32 * mebibyte, 'Largest request body; bulk streams are bounded per line.'),
     maxK: option(count(1, 200), 200, 'Most results of one search.'),
     deadlineMs: option(durationMs(10), 10_000, 'Longest time one search may take.'),
+    queries: option(count(1, 1_024), 32, 'Searches at once that run no model; as many more that load a picture first.'),
+    pictureQueries: {
+      kind: count(1, 1_024),
+      fallback: ({ cores }) => 3 * Math.max(1, Math.min(cores, 4)),
+      fallbackText: '3 × cores, at most 12',
+      description: 'Searches at once that run the model on a picture: some more than the model processes work on.',
+    } satisfies Option<number>,
+    queueMs: option(
+      durationMs(0),
+      500,
+      'Longest time a search waits for its turn; beyond it, or where it would be, the answer is 503 with Retry-After.',
+    ),
+    heldBodyBytes: option(bytes(mebibyte), 256 * mebibyte, 'Request bodies in memory at once; beyond it 503.'),
+    connections: option(count(1, 65_535), 4_096, 'Open connections; beyond it they are refused.'),
   },
   search: {
     shardTimeoutMs: option(

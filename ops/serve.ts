@@ -15,7 +15,8 @@ import { Closers } from './closers.ts'
 import type { Config } from './config.ts'
 import { checkPublicHost } from './config-rules.ts'
 import { demoDirectory } from './demo-catalog.ts'
-import { pageDirectory, routedGeneration } from './gateway-parts.ts'
+import { openGatewayAccess } from './gateway-access.ts'
+import { gatewayLimits, pageDirectory, routedGeneration } from './gateway-parts.ts'
 import { type GenerationRoles, startGeneration } from './generation-roles.ts'
 import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
 import { listenOn } from './listen.ts'
@@ -30,6 +31,8 @@ import { openTelemetry, type Telemetry } from './telemetry/telemetry.ts'
 export interface RunningServer {
   /** Where it listens, such as `http://127.0.0.1:7480`. */
   readonly url: string
+  /** With which this process may call its own API; null where no key is asked for. */
+  readonly ownKey: string | null
   /** Drains and ends: no new requests, jobs handed back, checkpoints written, directory unlocked. Repeatable. */
   close(): Promise<void>
 }
@@ -42,7 +45,7 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
   const closers = new Closers()
   try {
     const server = await start(config, log, closers)
-    return { url: server, close: () => closers.close() }
+    return { ...server, close: () => closers.close() }
   } catch (thrown) {
     await closers.close()
     throw thrown
@@ -51,7 +54,9 @@ export async function startServer(config: Config, log: Logger): Promise<RunningS
 
 const clock = (): number => Date.now()
 
-async function start(config: Config, log: Logger, closers: Closers): Promise<string> {
+type Listening = Pick<RunningServer, 'url' | 'ownKey'>
+
+async function start(config: Config, log: Logger, closers: Closers): Promise<Listening> {
   checkPublicHost(config)
   const telemetry = await openTelemetry({ role: 'serve', environment: process.env, log })
   closers.add(() => telemetry.close())
@@ -112,23 +117,21 @@ async function listen(
   config: Config,
   parts: Parts,
   { log, closers }: { readonly log: Logger; readonly closers: Closers },
-): Promise<string> {
-  const { limits } = config
+): Promise<Listening> {
+  const { access, allowedHosts, ownKey } = await openGatewayAccess(config, { log, alarms: parts.alarms, closers })
   const app = await createGateway(gatewayPorts(config, parts), {
     pageDirectory,
-    imageMaxBytes: limits.imageBytes,
-    bodyMaxBytes: limits.bodyBytes,
-    maxK: limits.maxK,
-    deadlineMs: limits.deadlineMs,
+    ...gatewayLimits(config),
     ...searchOptions(config),
     logger: log,
     meter: parts.telemetry.meter,
     metricsText: () => parts.telemetry.metricsText(),
-    ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
+    access,
+    ...(allowedHosts === undefined ? {} : { allowedHosts }),
   })
   await serveSamples(app, config.demo)
   closers.add(() => app.close())
-  return listenOn(app, config)
+  return { url: await listenOn(app, config), ownKey }
 }
 
 type App = Awaited<ReturnType<typeof createGateway>>

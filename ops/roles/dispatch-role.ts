@@ -9,6 +9,7 @@ import type { DispatchRunner, DispatchStatus } from '../../topologies/dispatch/r
 import type { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
 import { Alarms } from '../alarms.ts'
 import type { Config } from '../config.ts'
+import { checkInternalHost } from '../config-rules.ts'
 import { openDistributedLog, openDistributedWork, requireTopics, whenReachable } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
 import { startFirstGeneration } from '../first-generation.ts'
@@ -28,6 +29,7 @@ import { createRoleServer } from './role-server.ts'
 /** `freshet dispatch`: a dispatcher for each generation, of the partitions that the generation's group gives to it. */
 export async function startDispatchRole(context: RoleContext): Promise<string> {
   const { config, log, closers } = context
+  checkInternalHost(config)
   const directory = await openFreeDirectory(config.dataDir, 'dispatch')
   closers.add(() => directory.close())
   const stores = await openLocalStores({ directory, clock, log, closers })

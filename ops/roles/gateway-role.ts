@@ -10,7 +10,8 @@ import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
 import { Alarms } from '../alarms.ts'
 import { checkPublicHost } from '../config-rules.ts'
 import { newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
-import { pageDirectory, routedGeneration } from '../gateway-parts.ts'
+import { openGatewayAccess } from '../gateway-access.ts'
+import { gatewayLimits, pageDirectory, routedGeneration } from '../gateway-parts.ts'
 import { type ImageRole, type ModelRole, openModel } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
 import { OpenLetters } from '../open-letters.ts'
@@ -29,18 +30,16 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
   const { config, log, closers, telemetry } = context
   checkPublicHost(config)
   const parts = await openParts(context)
-  const { limits } = config
+  const { access, allowedHosts } = await openGatewayAccess(config, { log, alarms: parts.alarms, closers })
   const app = await createGateway(gatewayPorts(parts), {
     pageDirectory,
-    imageMaxBytes: limits.imageBytes,
-    bodyMaxBytes: limits.bodyBytes,
-    maxK: limits.maxK,
-    deadlineMs: limits.deadlineMs,
+    ...gatewayLimits(config),
     ...searchOptions(config),
     logger: log,
     meter: telemetry.meter,
     metricsText: () => telemetry.metricsText(),
-    ...(config.allowUnauthenticated ? { allowedHosts: null } : {}),
+    access,
+    ...(allowedHosts === undefined ? {} : { allowedHosts }),
   })
   app.get('/samples/index.json', { schema: { hide: true } }, async () => [])
   closers.add(() => app.close())

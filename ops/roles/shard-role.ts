@@ -9,6 +9,7 @@ import type { ShardNode } from '../../shard-node/shard-node.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import { openDataDirectory } from '../../topologies/embedded/data-directory.ts'
 import { Alarms } from '../alarms.ts'
+import { checkInternalHost } from '../config-rules.ts'
 import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
 import { advertisedOrigin, listenOn } from '../listen.ts'
@@ -26,6 +27,7 @@ const endsEveryMs = 1_000
 /** `freshet shard`: one replica of one shard, of each generation. */
 export async function startShardRole(context: RoleContext): Promise<string> {
   const { config, log, closers } = context
+  checkInternalHost(config)
   const { number, replica } = config.shard
   const directory = await openDataDirectory(shardRoleDirectory(config))
   closers.add(() => directory.close())
