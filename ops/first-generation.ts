@@ -26,7 +26,8 @@ const attempts = 8
 /**
  * The first generation, made unless it is there. Of several processes that do it at once, each record counts once and
  * all get the same answer.
- * @throws FreshetError `fingerprint-mismatch` when it was made with another model; codes of the log
+ * @throws FreshetError `fingerprint-mismatch` when it was made with another model; `topic-epoch` when it was made from a
+ * catalog that has been created again; codes of the log
  */
 export async function startFirstGeneration(options: FirstGenerationOptions): Promise<GenerationStatus> {
   const { config, ports, model: identity, by, clock } = options
@@ -41,6 +42,7 @@ export async function startFirstGeneration(options: FirstGenerationOptions): Pro
     manifest: JSON.stringify({ model, fingerprint, dims }),
     shards: config.shards,
     backfillUntil: Array.from({ length: ports.partitions }, (_, i) => ends.get(asPartition(i))?.end ?? asOffset(0)),
+    topicEpoch: ports.topicEpoch,
     by,
     nowMs: clock(),
   }

@@ -36,6 +36,7 @@ describe('a wanted topic and what is there', () => {
     [{ retentionMs: 1_000 }, 'for ever', '1s', 'apply', 'topics apply'],
     [{ minCompactionLagMs: 0 }, '1h', '0', 'apply', 'topics apply'],
     [{ tombstoneRetentionMs: 5 }, '7d', '5ms', 'apply', 'topics apply'],
+    [{ producerTimes: true }, "the broker's clock", "the producers' clocks", 'apply', 'topics apply'],
   ])('%j is a difference, with what to do', (change, wanted, present, settledBy, whatToDo) => {
     const { state, differences } = compareTopic(catalogSpec, { ...catalogSpec, ...change })
     expect(state).toBe('differs')
@@ -179,6 +180,7 @@ describe('on a log', () => {
         ...model,
         shards: 1,
         backfillUntil: [],
+        topicEpoch: null,
       })
     await control.append({ ...decided(), type: 'GenerationRetired', generation: retired })
   }

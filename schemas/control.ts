@@ -1,4 +1,4 @@
-import type { Fingerprint, Generation, Offset } from './ids.ts'
+import type { Fingerprint, Generation, Offset, TopicEpoch } from './ids.ts'
 
 /** Who decided, when, why, and after which control record. */
 interface ControlDecision {
@@ -28,6 +28,8 @@ export interface GenerationStarted extends ControlDecision {
   readonly shards: number
   /** Catalog end offset per partition when it began: work below is backfill. */
   readonly backfillUntil: readonly Offset[]
+  /** Of the catalog it is built from: in a topic that was created again its versions mean nothing. Null in records of older releases. */
+  readonly topicEpoch: TopicEpoch | null
 }
 
 /** Probe queries on a generation met their bounds. */

@@ -18,6 +18,7 @@ function stateOf(...generations: readonly (readonly [string, GenerationStatus['s
       dims: 4,
       shards: 1,
       backfillUntil: [],
+      topicEpoch: null,
       decidedAfter: asOffset(-1),
       by: 'test',
       atMs: 0,

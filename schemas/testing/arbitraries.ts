@@ -215,6 +215,7 @@ export const arbitraryControlRecord: fc.Arbitrary<ControlRecord> = fc.oneof(
     generation: arbitraryGeneration,
     shards: count,
     backfillUntil: fc.array(arbitraryOffset, { maxLength: 8 }),
+    topicEpoch: fc.option(arbitraryTopicEpoch),
   }),
   plain({
     type: fc.constant('CanaryPassed' as const),

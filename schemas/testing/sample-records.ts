@@ -91,6 +91,7 @@ const control: readonly ControlRecord[] = [
     dims: 384,
     shards: 2,
     backfillUntil: [17 as Offset, 4_294_967_297 as Offset],
+    topicEpoch: epoch,
   },
   { type: 'CanaryPassed', ...decision, generation, evidence: '{"recallAt10":0.97}' },
   { type: 'CutoverCertified', ...decision, generation, against: 'v1-2025' as Generation, evidence: '{"cuts":[]}' },

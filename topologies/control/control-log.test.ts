@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Codecs, openCodecs, registerSchemas } from '../../schemas/avro/codec.ts'
-import { asOffset, asPartition, type Fingerprint, type Generation } from '../../schemas/ids.ts'
+import { asOffset, asPartition, type Fingerprint, type Generation, type TopicEpoch } from '../../schemas/ids.ts'
 import { controlTopic } from '../../schemas/topics.ts'
 import { EmbeddedEventLog } from '../embedded/embedded-event-log.ts'
 import { openKeyValueStore } from '../embedded/embedded-key-value-store.ts'
@@ -50,6 +50,7 @@ const first: FirstGeneration = {
   manifest: '{"name":"v1"}',
   shards: 1,
   backfillUntil: [asOffset(3), asOffset(0)],
+  topicEpoch: '00000000000000aa' as TopicEpoch,
   by: 'test',
   nowMs: 1,
 }
@@ -64,7 +65,7 @@ test('the first start registers, builds and routes; later starts change nothing'
 })
 
 test.each([1, 2])('a first start that was cut short after %i records goes on there', async records => {
-  const { generation, model, fingerprint, dims, manifest, shards, backfillUntil } = first
+  const { generation, model, fingerprint, dims, manifest, shards, backfillUntil, topicEpoch } = first
   const control = open()
   const decided = (after: number) => ({ decidedAfter: asOffset(after), by: 'test', atMs: 1, reason: '' })
   await control.append({ ...decided(-1), type: 'ModelRegistered', model, fingerprint, dims, manifest })
@@ -78,6 +79,7 @@ test.each([1, 2])('a first start that was cut short after %i records goes on the
       dims,
       shards,
       backfillUntil,
+      topicEpoch,
     })
   expect(await ensureFirstGeneration(open(), first)).toMatchObject({ state: 'active', share: 1 })
   expect(await end()).toBe(3)
@@ -87,6 +89,13 @@ test('a generation built with another model is not started again', async () => {
   await ensureFirstGeneration(open(), first)
   const changed = { ...first, fingerprint: 'b'.repeat(64) as Fingerprint }
   await expect(ensureFirstGeneration(open(), changed)).rejects.toMatchObject({ code: 'fingerprint-mismatch' })
+})
+
+test('a generation built from a catalog that was created again since is not started again', async () => {
+  await ensureFirstGeneration(open(), first)
+  const recreated = { ...first, topicEpoch: '00000000000000bb' as TopicEpoch }
+  await expect(ensureFirstGeneration(open(), recreated)).rejects.toMatchObject({ code: 'topic-epoch' })
+  expect(await end()).toBe(3)
 })
 
 test('two operators who decide on the same state do not both win, and both see why', async () => {

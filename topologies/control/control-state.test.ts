@@ -25,6 +25,7 @@ const start = (after: number, generation: Generation): GenerationStarted => ({
   dims: 256,
   shards: 1,
   backfillUntil: [],
+  topicEpoch: null,
 })
 const route = (after: number, shares: Record<string, number>): ControlRecord => ({
   ...decided(after),
