@@ -159,6 +159,11 @@ const options = {
   },
   workers: {
     claim: option(count(1, 4_096), 64, 'Jobs held by the worker loop at once.'),
+    leaseMs: option(
+      durationMs(1_000),
+      20_000,
+      'A job whose worker has not been heard of for this long is taken by another one.',
+    ),
     failAfterMs: option(
       durationMs(100),
       30_000,
