@@ -19,7 +19,7 @@ let gateway: GatewayFixture
 let client: FreshetClient
 
 beforeEach(async () => {
-  gateway = await openGateway()
+  gateway = await openGateway({ options: { metricsText: async () => '# TYPE of_tests gauge\n' } })
   gateway.replica.hits = [hit('sofa', 0.9)]
   client = new FreshetClient({ baseUrl: `${await gateway.app.listen({ host: '127.0.0.1', port: 0 })}/` })
 })
@@ -27,6 +27,35 @@ beforeEach(async () => {
 afterEach(() => gateway.close())
 
 const item = { itemId: 'a/b 😀', images: ['https://shop.example/a.jpg'] }
+
+/** Of each operation, by its id. */
+const methodOf = {
+  search: 'search',
+  detect: 'detect',
+  getItem: 'item',
+  similarItems: 'similar',
+  getItemImage: 'itemImage',
+  putItem: 'publish',
+  deleteItem: 'delete',
+  publishItems: 'bulk',
+  getReceipt: 'receipt',
+  putBlob: 'putBlob',
+  getBlob: 'blob',
+  reportEngagements: 'engage',
+  getStatus: 'status',
+  streamStatus: 'events',
+  getMetrics: 'metrics',
+  isAlive: 'alive',
+  isReady: 'ready',
+  listDeadLetters: 'deadLetters',
+  getDeadLetter: 'deadLetter',
+  redriveDeadLetter: 'redriveDeadLetter',
+  dropDeadLetter: 'dropDeadLetter',
+  listModels: 'models',
+  listGenerations: 'generations',
+  backup: 'backup',
+  snapshot: 'snapshot',
+} as const satisfies Readonly<Record<string, keyof FreshetClient>>
 
 async function all(answers: AsyncIterable<BulkAnswer>): Promise<readonly BulkAnswer[]> {
   const read: BulkAnswer[] = []
@@ -84,8 +113,24 @@ describe('the client', () => {
       () => client.dropDeadLetter('0-1'),
     ])
       await expect(call()).rejects.toMatchObject({ code: 'dead-letter-not-found' })
+    await client.alive()
+    await client.ready()
+    expect(await client.metrics()).toBe('# TYPE of_tests gauge\n')
+    for await (const { status } of client.events()) {
+      expect(status.ready).toBe(true)
+      break
+    }
     expect((await client.backup('/some/where')).bytes).toBe(99)
     expect((await client.snapshot({ directory: '/some/where', shard: 0 })).shards).toHaveLength(1)
+  })
+
+  test('has every operation of the API', async () => {
+    const { paths } = (await gateway.app.inject('/openapi.json')).json() as { readonly paths: Record<string, object> }
+    const operations = Object.values(paths).flatMap(methods =>
+      Object.values(methods as Record<string, { readonly operationId: string }>).map(each => each.operationId),
+    )
+    expect(operations.toSorted()).toEqual(Object.keys(methodOf).toSorted())
+    for (const method of Object.values(methodOf)) expect(client[method]).toBeInstanceOf(Function)
   })
 
   test('streams any number of lines', async () => {

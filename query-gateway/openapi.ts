@@ -3,9 +3,7 @@ import { type TObject, type TSchema, Type } from '@sinclair/typebox'
 import type { FastifySchema } from 'fastify'
 import { ErrorShape } from '../schemas/http-shape.ts'
 import type { GatewayApp } from './gateway-app.ts'
-
-type JsonObject = { readonly [key: string]: JsonValue }
-type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject
+import { completeDocument, markComponents } from './openapi-document.ts'
 
 const tags = [
   { name: 'search', description: 'Find items by a picture, a part of one, an item or a vector' },
@@ -32,10 +30,9 @@ export const itemParams = Type.Object({
 
 /** A file in `image`, the rest as JSON in `query`. */
 export function uploadForm(query: TSchema): object {
-  return Type.Object({
-    image: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }),
-    query: Type.Optional(query),
-  })
+  const [example = {}] = (query.examples ?? []) as readonly object[]
+  const fields = { image: Type.Unsafe<Uint8Array>({ type: 'string', format: 'binary' }), query: Type.Optional(query) }
+  return Type.Object(fields, { examples: [{ image: 'the bytes of a picture', query: example }] })
 }
 
 /** Any bytes or text of a content type, described in words. */
@@ -63,34 +60,12 @@ export async function registerOpenApi(app: GatewayApp): Promise<void> {
       tags: [...tags],
     },
     transform: ({ schema, url }) => ({ schema: markComponents(schema) as FastifySchema, url }),
-    transformObject: document => ('openapiObject' in document ? hoistComponents(document.openapiObject) : {}),
+    transformObject: document => ('openapiObject' in document ? completeDocument(document.openapiObject) : {}),
   })
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger())
-}
-
-const componentKey = 'x-component'
-
-/** The generator drops `$id`; the name of a shape travels through it under a key of ours. */
-function markComponents(schema: unknown): unknown {
-  return rewritten(schema as JsonValue, ({ $id, ...rest }) =>
-    $id === undefined ? rest : { ...rest, [componentKey]: $id },
-  )
-}
-
-/** Shapes that have a name become components, each said once. */
-function hoistComponents(document: object): object {
-  const schemas: { [key: string]: JsonValue } = {}
-  const paths = rewritten(document as JsonValue, ({ [componentKey]: name, ...rest }) => {
-    if (typeof name !== 'string') return rest
-    schemas[name] = rest
-    return { $ref: `#/components/schemas/${name}` }
+  // Nothing of it changes once the routes are there.
+  let document: object | null = null
+  app.get('/openapi.json', { schema: { hide: true } }, async () => {
+    document ??= app.swagger()
+    return document
   })
-  return { ...(paths as object), components: { schemas } }
-}
-
-/** Objects from the inside out. */
-function rewritten(value: JsonValue, change: (object: JsonObject) => JsonValue): JsonValue {
-  if (Array.isArray(value)) return value.map(child => rewritten(child, change))
-  if (value === null || typeof value !== 'object') return value
-  return change(Object.fromEntries(Object.entries(value).map(([key, child]) => [key, rewritten(child, change)])))
 }

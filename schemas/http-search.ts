@@ -273,6 +273,7 @@ export const SearchResult = Type.Object(
         },
         {
           $id: 'Alike',
+          examples: [{ count: 2, itemIds: ['sofa-18', 'sofa-19'] }],
           description: 'candidates left out because they are nearly the same product; absent when none is',
         },
       ),
@@ -320,7 +321,19 @@ const ShardExplanation = Type.Object(
       }),
     ),
   },
-  { $id: 'ShardExplanation' },
+  {
+    $id: 'ShardExplanation',
+    examples: [
+      {
+        shard: 0,
+        replica: 'g1-0-a',
+        kind: 'graph',
+        selectivity: 1,
+        effort: 40,
+        segments: [{ rows: 25_000, by: 'graph', scored: 50 }],
+      },
+    ],
+  },
 )
 
 const counted = <T extends TSchema>(value: T) => list(Type.Object({ value, count: Type.Integer() }))
@@ -409,7 +422,11 @@ export const SearchAnswer = Type.Object(
             description: 'the shards were not asked: nothing has changed in them since they were',
           }),
         },
-        { $id: 'Cached', description: 'what was not computed anew' },
+        {
+          $id: 'Cached',
+          description: 'what was not computed anew',
+          examples: [{ picture: true, candidates: false }],
+        },
       ),
     ),
     freshness: Type.Object({ indexAgeMs: Type.Number(), watermarks: OffsetsShape }),
