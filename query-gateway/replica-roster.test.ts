@@ -60,3 +60,22 @@ test('one that hangs is not asked again before it has answered', async () => {
   route()
   expect(replica.asked).toBe(2)
 })
+
+test('one that is much staler than a sibling is not fresh, until the sibling is no longer ready', async () => {
+  const [behind, close, newest] = ['a', 'b', 'c'].map(
+    name => new TableReplica({ replica: name, partitions: allPartitions }),
+  )
+  behind!.indexAgeMs = 9_000
+  close!.indexAgeMs = 3_000
+  const { route, pass } = roster(behind!, close!, newest!)
+  await eventually(() => route().fresh).toEqual([close, newest])
+  expect(route().replicas).toEqual([newest, close, behind])
+  expect(route().behind).toBe(false)
+  for (const replica of [close!, newest!]) replica.state = 'catching-up'
+  pass(2_000)
+  await eventually(() => route().fresh).toEqual([behind])
+  for (const replica of [close!, newest!]) replica.state = 'stopped'
+  behind!.state = 'starting'
+  pass(2_000)
+  await eventually(() => route().fresh).toEqual([])
+})

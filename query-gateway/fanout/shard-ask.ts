@@ -1,5 +1,6 @@
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
 import type { ShardReplica, ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
+import { inChildSpan } from '../../schemas/trace-span.ts'
 import type { ShardRoute } from '../replica-roster.ts'
 import type { FanoutMetrics } from './fanout-metrics.ts'
 import type { LatencyQuantile } from './latency-quantile.ts'
@@ -118,12 +119,13 @@ export class ShardAsk {
   }
 
   #hedgeIn(delayMs: number): void {
-    this.#hedging = setTimeout(() => this.#hedge(delayMs), delayMs)
+    // Whole milliseconds are all that timers know; they cut off the rest.
+    this.#hedging = setTimeout(() => this.#hedge(delayMs), Math.ceil(delayMs))
   }
 
   #hedge(afterMs: number): void {
     this.#hedging = null
-    if (this.#isOver || this.#asked >= this.#order.length) return
+    if (this.#isOver || !this.#hasWellNext()) return
     const { traffic, metrics } = this.#context
     const [slow] = this.#running
     // Of a trial it is expected: it has what retries have.
@@ -138,6 +140,13 @@ export class ShardAsk {
     this.#hedgeIn(2 * afterMs)
   }
 
+  /** A sick replica is a last resort for failures, of no use beside one that may only be slow. */
+  #hasWellNext(): boolean {
+    const next = this.#order[this.#asked]
+    const { traffic, nowMs } = this.#context
+    return next !== undefined && traffic.of(next).breaker.admission(nowMs()) === 'closed'
+  }
+
   #send(kind: AttemptKind): void {
     const replica = this.#order[this.#asked++]!
     const { traffic, nowMs } = this.#context
@@ -149,7 +158,8 @@ export class ShardAsk {
     const place = this.#asked
     const attempt = { replica, kind, traffic: known, isTrial, place, startedAtMs, abort: new AbortController() }
     this.#running.add(attempt)
-    replica.search(this.#request, attempt.abort.signal).then(
+    const attributes = attemptAttributes(replica, kind)
+    inChildSpan('search shard', { attributes }, () => replica.search(this.#request, attempt.abort.signal)).then(
       answer => this.#receive(attempt, answer),
       thrown => this.#noteFailure(attempt, thrown),
     )
@@ -222,5 +232,16 @@ export class ShardAsk {
     this.#isOver = true
     if (this.#hedging !== null) clearTimeout(this.#hedging)
     this.#settled.resolve(outcome)
+  }
+}
+
+/** Of the span of a request. */
+function attemptAttributes({ shard, replica, generation }: ShardReplica, kind: AttemptKind) {
+  return {
+    'freshet.shard': shard,
+    'freshet.replica': replica,
+    'freshet.generation': generation,
+    'freshet.attempt': kind,
+    'freshet.hedge': kind === 'hedge',
   }
 }

@@ -1,0 +1,76 @@
+import { Pool } from 'undici'
+import { type SearchWindow, searchWindow } from '../shard/search-load.ts'
+
+interface QueryOptions {
+  readonly dims: number
+  readonly k: number
+  readonly fingerprint: string
+}
+
+/**
+ * Bodies of searches by vector, no two alike, so that no cache answers them: each is one of the vectors given with two
+ * components exchanged, which leaves its length as it is.
+ */
+export class QueryBodies {
+  /** Vectors to choose from. */
+  readonly count: number
+  readonly #components: readonly (readonly string[])[]
+  readonly #options: QueryOptions
+
+  constructor(vectors: Float32Array, options: QueryOptions) {
+    const { dims } = options
+    this.#options = options
+    this.count = vectors.length / dims
+    this.#components = Array.from({ length: this.count }, (_, i) =>
+      Array.from(vectors.subarray(i * dims, (i + 1) * dims), String),
+    )
+  }
+
+  body(number: number): string {
+    const { dims, k, fingerprint } = this.#options
+    const components = [...this.#components[number % this.count]!]
+    const round = Math.floor(number / this.count)
+    const [a, b] = [round % dims, (round + 1 + Math.floor(round / dims)) % dims]
+    const moved = components[a]!
+    components[a] = components[b]!
+    components[b] = moved
+    return `{"vector":[${components.join(',')}],"fingerprint":"${fingerprint}","k":${k}}`
+  }
+}
+
+/** Sends searches by vector to one server over kept connections. */
+export class SearchClient {
+  readonly #pool: Pool
+  readonly #queries: QueryBodies
+  #next = 0
+
+  constructor(url: string, queries: QueryBodies) {
+    this.#pool = new Pool(url, { connections: 64 })
+    this.#queries = queries
+  }
+
+  /** The answer's text. @throws Error one that is not whole */
+  async search(number: number): Promise<string> {
+    const headers = { 'content-type': 'application/json', 'x-query': String(number % this.#queries.count) }
+    const { statusCode, body } = await this.#pool.request({
+      method: 'POST',
+      path: '/v1/search',
+      headers,
+      body: this.#queries.body(number),
+    })
+    const text = await body.text()
+    if (statusCode !== 200 || !text.includes('"degraded":[]')) throw new Error(`${statusCode}: ${text.slice(0, 300)}`)
+    return text
+  }
+
+  /** Closed loop, see `searchWindow`. */
+  window(ms: number, inFlight: number): Promise<SearchWindow> {
+    // The vectors are in the bodies.
+    const queries = { vectors: new Float32Array(0), dims: 0, count: 1 }
+    return searchWindow(() => this.search(this.#next++), queries, { ms, inFlight })
+  }
+
+  close(): Promise<void> {
+    return this.#pool.close()
+  }
+}
