@@ -131,6 +131,13 @@ describe('redirects', () => {
     await expect(fetchFrom(url)).rejects.toMatchObject({ code: 'image-too-many-redirects' })
   })
 
+  test('all within the one time limit', async () => {
+    const url = await serve((request, response) => {
+      setTimeout(() => response.writeHead(302, { location: `/${Number(request.url!.slice(1)) + 1}` }).end(), 60)
+    })
+    await expect(fetchFrom(`${url}0`, { totalMs: 150 })).rejects.toMatchObject({ code: 'image-timeout' })
+  })
+
   test('not to another scheme, and not nowhere', async () => {
     const toFile = await serve((_, response) => response.writeHead(302, { location: 'file:///etc/hosts' }).end())
     await expect(fetchFrom(toFile)).rejects.toMatchObject({ code: 'image-scheme' })
@@ -146,6 +153,16 @@ describe('where private hosts are not allowed', () => {
     'http://[::ffff:127.0.0.1]/a.png',
     'http://2130706433/a.png',
     'http://0x7f.1/a.png',
+    'http://0177.0.0.1/a.png',
+    'http://127.1/a.png',
+    'http://%31%32%37.0.0.1/a.png',
+    'http://①②⑦.⓪.⓪.①/a.png',
+    'http://127.0.0.1./a.png',
+    'http://0/a.png',
+    'http://[64:ff9b::127.0.0.1]/a.png',
+    'http://[2002:7f00:1::]/a.png',
+    'http://[fd00:ec2::254]/a.png',
+    'https://10.0.0.1/a.png',
     'http://169.254.169.254/latest/meta-data',
     'http://localhost/a.png',
   ])('%s is refused', async url => {
@@ -164,6 +181,62 @@ describe('where private hosts are not allowed', () => {
       code: 'image-private-address',
     })
     expect(asked).toBe(0)
+  })
+
+  test.each(['http://[fe80::1%25eth0]/a.png', 'http://[fe80::1%eth0]/a.png', 'http://', 'http://a b/', '//127.0.0.1/'])(
+    '%s is no URL',
+    async url => {
+      await expect(fetchFrom(url, { allowPrivateHosts: false })).rejects.toMatchObject({ code: 'image-scheme' })
+    },
+  )
+
+  test('a redirect is judged as its origin was: address, port, password, scheme', async () => {
+    const leadsTo = async (location: string) => {
+      const url = await serve((_, response) => response.writeHead(302, { location }).end())
+      const { port } = new URL(url)
+      const images = open({ allowPrivateHosts: false, ports: [80, 443, Number(port)], isPublic: () => true })
+      return images.fetch(url, { etag: '', store: collect }).catch((thrown: { readonly code: string }) => thrown.code)
+    }
+    const images = open({ allowPrivateHosts: false, isPublic: address => address !== '10.0.0.1' })
+    await expect(images.fetch('http://10.0.0.1/', { etag: '', store: collect })).rejects.toMatchObject({
+      code: 'image-private-address',
+    })
+    expect(await leadsTo('http://127.0.0.1:22/')).toBe('image-not-allowed')
+    expect(await leadsTo('http://user:pass@127.0.0.1/')).toBe('image-not-allowed')
+    expect(await leadsTo('gopher://127.0.0.1/')).toBe('image-scheme')
+  })
+
+  test('a redirect inside is refused, though its origin is public', async () => {
+    let asked = 0
+    const inside = await serve((_, response) => {
+      asked++
+      response.end(picture)
+    })
+    const outside = await serve((_, response) => response.writeHead(302, { location: inside }).end())
+    const ports = [inside, outside].map(url => Number(new URL(url).port))
+    // Stands in for a public address, which a test has none of: the first look at loopback passes, later ones do not.
+    let looks = 0
+    const images = open({ allowPrivateHosts: false, ports, isPublic: () => looks++ === 0 })
+    await expect(images.fetch(outside, { etag: '', store: collect })).rejects.toMatchObject({
+      code: 'image-private-address',
+    })
+    expect(asked).toBe(0)
+  })
+
+  test('a name that changes its address is judged by the address at the moment of the connection', async () => {
+    let asked = 0
+    const url = await serve((_, response) => {
+      asked++
+      response.writeHead(200, { connection: 'close' }).end(picture)
+    })
+    const { port } = new URL(url)
+    let isPublic = true
+    const images = open({ allowPrivateHosts: false, ports: [Number(port)], isPublic: () => isPublic })
+    const fetched = () => images.fetch(`http://localhost:${port}/`, { etag: '', store: collect })
+    expect(await fetched()).toMatchObject({ type: 'fetched' })
+    isPublic = false
+    await expect(fetched()).rejects.toMatchObject({ code: 'image-private-address' })
+    expect(asked).toBe(1)
   })
 
   test('other ports and passwords are refused', async () => {

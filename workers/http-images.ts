@@ -13,6 +13,8 @@ export interface HttpImagesOptions {
   readonly allowPrivateHosts?: boolean
   /** Ports allowed where private hosts are not. Default 80 and 443. */
   readonly ports?: readonly number[]
+  /** Which addresses count as public where private hosts are not allowed. Default `isPublicAddress`. */
+  readonly isPublic?: (address: string) => boolean
   /** Default 32 MiB. */
   readonly maxBytes?: number
   /** From the first byte asked to the last received, redirects included. Default 15 s. */
@@ -39,6 +41,11 @@ interface Ends {
   readonly timeout: AbortSignal
 }
 
+/** What is left of a picture's time, over all hosts it leads to; waiting for a busy host does not count. */
+interface Allowance {
+  ms: number
+}
+
 type Hop<Stored> = HttpImage<Stored> | { readonly type: 'redirect'; readonly to: URL }
 
 const maxRedirects = 5
@@ -54,16 +61,18 @@ const redirects = new Set([301, 302, 303, 307, 308])
 export class HttpImages {
   readonly maxBytes: number
   readonly #options: HttpImagesOptions
+  readonly #isPublic: (address: string) => boolean
   readonly #hosts: ImageHosts
   readonly #agent: Agent
 
   constructor(options: HttpImagesOptions) {
     this.#options = options
+    this.#isPublic = options.isPublic ?? isPublicAddress
     this.maxBytes = options.maxBytes ?? 32 * 1024 ** 2
     const { clock, maxPerHost = 4 } = options
     this.#hosts = new ImageHosts({ maxPerHost, maxWaitingPerHost, clock })
     this.#agent = new Agent({
-      connect: { timeout: 5_000, lookup: options.allowPrivateHosts ? resolveName : lookupPublic },
+      connect: { timeout: 5_000, lookup: options.allowPrivateHosts ? resolveName : publicLookup(this.#isPublic) },
       headersTimeout: 10_000,
       bodyTimeout: 5_000,
       connections: maxPerHost,
@@ -77,10 +86,11 @@ export class HttpImages {
    */
   async fetch<Stored>(reference: string, call: HttpImageCall<Stored>): Promise<HttpImage<Stored>> {
     let url = parseUrl(reference)
+    const left: Allowance = { ms: this.#options.totalMs ?? 15_000 }
     for (let hop = 0; hop <= maxRedirects; hop++) {
       this.#refuseForbidden(url)
       const here = url
-      const outcome = await this.#hosts.visit(here.host, () => this.#timed(here, call), troubleOf)
+      const outcome = await this.#hosts.visit(here.host, () => this.#timed(here, call, left), troubleOf)
       if (outcome.type !== 'redirect') return outcome
       url = outcome.to
     }
@@ -100,19 +110,22 @@ export class HttpImages {
     const port = Number(url.port || (url.protocol === 'https:' ? 443 : 80))
     if (!(this.#options.ports ?? [80, 443]).includes(port))
       throw new FreshetError('image-not-allowed', `port ${port} of ${url.hostname} is not allowed`)
-    // A literal address is connected to without a look-up.
+    // A literal address is connected to without a look-up. Decimal, octal and short forms are dotted ones by now.
     const literal = url.hostname.replace(/^\[|\]$/g, '')
-    if (isIP(literal) !== 0 && !isPublicAddress(literal)) throw privateAddress(url.hostname)
+    if (isIP(literal) !== 0 && !this.#isPublic(literal)) throw privateAddress(url.hostname)
   }
 
-  async #timed<Stored>(url: URL, call: HttpImageCall<Stored>): Promise<Hop<Stored>> {
-    const timeout = AbortSignal.timeout(this.#options.totalMs ?? 15_000)
+  async #timed<Stored>(url: URL, call: HttpImageCall<Stored>, left: Allowance): Promise<Hop<Stored>> {
+    const beganAtMs = performance.now()
+    const timeout = AbortSignal.timeout(Math.max(0, Math.ceil(left.ms)))
     const any = call.signal ? AbortSignal.any([call.signal, timeout]) : timeout
     try {
       return await this.#ask(url, call, { any, timeout })
     } catch (thrown) {
       call.signal?.throwIfAborted()
       throw fetchError(url, thrown, timeout.aborted)
+    } finally {
+      left.ms -= performance.now() - beganAtMs
     }
   }
 
@@ -177,15 +190,17 @@ function parseUrl(reference: string): URL {
 }
 
 /** Looks a name up and passes on its public addresses only. */
-const lookupPublic: LookupFunction = (hostname, options, callback) => {
-  resolveName(hostname, { ...options, all: true }, (error, addresses) => {
-    if (error) return callback(error, '', 0)
-    const allowed = addresses.filter(({ address }) => isPublicAddress(address))
-    const [first] = allowed
-    if (first === undefined) return callback(privateAddress(hostname), '', 0)
-    if (options.all) return (callback as unknown as (error: null, all: LookupAddress[]) => void)(null, allowed)
-    return callback(null, first.address, first.family)
-  })
+function publicLookup(isPublic: (address: string) => boolean): LookupFunction {
+  return (hostname, options, callback) => {
+    resolveName(hostname, { ...options, all: true }, (error, addresses) => {
+      if (error) return callback(error, '', 0)
+      const allowed = addresses.filter(({ address }) => isPublic(address))
+      const [first] = allowed
+      if (first === undefined) return callback(privateAddress(hostname), '', 0)
+      if (options.all) return (callback as unknown as (error: null, all: LookupAddress[]) => void)(null, allowed)
+      return callback(null, first.address, first.family)
+    })
+  }
 }
 
 function privateAddress(host: string): FreshetError {

@@ -73,6 +73,14 @@ test('only so many wait', async () => {
   await Promise.all(visits)
 })
 
+test('of ever new hosts in trouble only the newest are remembered', async () => {
+  const hosts = new ImageHosts({ maxPerHost: 2, maxWaitingPerHost: 3, clock: () => now, maxHosts: 2 })
+  for (const host of ['a', 'b', 'c']) await expect(visit(hosts, fail, host)).rejects.toBe(busy)
+  await expect(visit(hosts, succeed, 'c')).rejects.toMatchObject({ code: 'image-host-busy' })
+  await expect(visit(hosts, succeed, 'b')).rejects.toMatchObject({ code: 'image-host-busy' })
+  expect(await visit(hosts, succeed, 'a')).toBe('done')
+})
+
 const succeed = async () => 'done'
 const fail = () => Promise.reject(busy)
 const turn = () => new Promise(setImmediate)

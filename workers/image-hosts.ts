@@ -7,6 +7,8 @@ export interface ImageHostsOptions {
   readonly maxWaitingPerHost: number
   /** Monotonic ms. */
   readonly clock: () => number
+  /** Hosts in trouble that are remembered; the one that was in trouble first is forgotten. Default 10,000. */
+  readonly maxHosts?: number
 }
 
 /** The host itself is in trouble (429, 503, unreachable, too slow): nobody asks it for a while. */
@@ -24,6 +26,8 @@ interface Host {
 
 const firstPauseMs = 1_000
 const longestPauseMs = 5 * 60_000
+/** Troubled hosts remembered beyond their pause; who asks for pictures of ever new hosts fills no memory here. */
+const usualMaxHosts = 10_000
 
 /**
  * Keeps peace with the hosts that images come from. Per host: a few requests at a time; after trouble a pause that
@@ -61,7 +65,18 @@ export class ImageHosts {
     if (known) return known
     const host: Host = { running: 0, waiting: [], troublesInARow: 0, notBeforeMs: Number.NEGATIVE_INFINITY }
     this.#hosts.set(name, host)
+    this.#forgetOldest(name)
     return host
+  }
+
+  /** Of those that nobody asks at the moment. */
+  #forgetOldest(newest: string): void {
+    if (this.#hosts.size <= (this.#options.maxHosts ?? usualMaxHosts)) return
+    for (const [name, { running, waiting }] of this.#hosts) {
+      if (running > 0 || waiting.length > 0 || name === newest) continue
+      this.#hosts.delete(name)
+      return
+    }
   }
 
   async #enter(name: string, host: Host): Promise<void> {

@@ -1,10 +1,15 @@
 import { expect, test } from 'vitest'
 import { isPublicAddress } from './public-address.ts'
 
-test.each(['93.184.216.34', '8.8.8.8', '2606:4700::1111', '::ffff:8.8.8.8', '2002:0808:0808::1', '64:ff9b::808:808'])(
-  '%s is public',
-  address => expect(isPublicAddress(address)).toBe(true),
-)
+test.each([
+  '93.184.216.34',
+  '8.8.8.8',
+  '2606:4700::1111',
+  '::ffff:8.8.8.8',
+  '2002:0808:0808::1',
+  '64:ff9b::808:808',
+  '2001:470::5efe:808:808',
+])('%s is public', address => expect(isPublicAddress(address)).toBe(true))
 
 test.each([
   '0.0.0.0',
@@ -34,6 +39,16 @@ test.each([
   '64:ff9b::7f00:1',
   '64:ff9b:1::7f00:1',
   '2001::1',
+  '2001:470::5efe:7f00:1',
+  '2001:470::200:5efe:10.0.0.1',
+  '2606:4700::1111%eth0',
+  'fe80::1%eth0',
+  'fd00:ec2::254',
+  '168.63.129.16',
+  '::ffff:168.63.129.16',
+  '192.0.0.1',
+  '192.88.99.1',
+  '3fff::1',
   'localhost',
   '',
 ])('%s is not public', address => expect(isPublicAddress(address)).toBe(false))
