@@ -83,6 +83,7 @@ const options = {
   partitions: option(count(1, 1_024), 8, 'Partitions of the catalog topic. Fixed for the life of a data directory.'),
   shards: option(count(1, 64), 1, 'Shards of a new generation; partitions are spread over them.'),
   model: option(text, 'v1', 'Model set that the first generation is built with.'),
+  modelsDir: option(optional(path), null, 'Directory of model sets that were added; else models in dataDir.'),
   stubModel: option(boolean, false, 'Replace the models by vectors derived from image digests. For benches and tests.'),
   processes: {
     kind: count(1, 64),

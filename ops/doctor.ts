@@ -8,6 +8,7 @@ import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import { dataFormat, openDataDirectory } from '../topologies/embedded/data-directory.ts'
 import { findChromium } from './chromium.mjs'
 import type { Config } from './config.ts'
+import { openModelStore } from './image-roles.ts'
 import { verifiedModels } from './model-check.ts'
 
 export interface Finding {
@@ -83,7 +84,7 @@ function checkPackages(): Look {
 }
 
 async function checkModels({ config }: Patient): Promise<Look> {
-  const models = await verifiedModels()
+  const models = await verifiedModels(openModelStore(config))
   const found = models.map(({ model, fingerprint }) => `${model} ${fingerprint.slice(0, 12)}`).join(', ')
   if (models.some(({ model }) => model === config.model)) return ok(`digests fit: ${found}`)
   return fail(found, `The option model names ${config.model}, which is none of them.`)

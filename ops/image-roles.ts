@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { ImageDigest } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
@@ -5,8 +6,8 @@ import { BlobStore, type BlobStoreOptions } from '../workers/blob-store.ts'
 import { EmbeddingCache } from '../workers/embedding-cache.ts'
 import { HttpImages } from '../workers/http-images.ts'
 import { ImageSource } from '../workers/image-source.ts'
-import { bundledModels, openModelSet } from '../workers/model-manifest.ts'
 import { ModelPool } from '../workers/model-pool.ts'
+import { ModelStore } from '../workers/model-store.ts'
 import type { Config } from './config.ts'
 import type { ModelIdentity } from './first-generation.ts'
 import type { LocalStores } from './storage.ts'
@@ -31,6 +32,7 @@ export async function openModel(config: Config, log: Logger): Promise<ModelRole>
   if (config.stubModel) return { model: new StubModel(), processes: () => [], close: async () => {} }
   const pool = await ModelPool.open({
     modelSet: config.model,
+    modelDirectory: (await openModelStore(config).open(config.model)).directory,
     processes: config.processes,
     clock: () => performance.now(),
     log,
@@ -47,10 +49,16 @@ export async function openModel(config: Config, log: Logger): Promise<ModelRole>
 }
 
 /** What tells the configured model from others, without loading it. @throws FreshetError `model-invalid` */
-export async function modelIdentity({ stubModel, model }: Config): Promise<ModelIdentity> {
+export async function modelIdentity(config: Config): Promise<ModelIdentity> {
+  const { stubModel, model } = config
   if (stubModel) return new StubModel()
-  const { name, fingerprint, dims } = await openModelSet(bundledModels, model)
+  const { name, fingerprint, dims } = await openModelStore(config).open(model)
   return { model: name, fingerprint, dims }
+}
+
+/** The model sets that come with Freshet, and those that were added here. */
+export function openModelStore({ dataDir, modelsDir }: Pick<Config, 'dataDir' | 'modelsDir'>): ModelStore {
+  return new ModelStore(modelsDir ?? join(dataDir, 'models'))
 }
 
 const shown = {

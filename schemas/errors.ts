@@ -108,6 +108,11 @@ export const errorCodes = {
     'The decoder or model did not finish in time on this picture; retried alone, then given up.',
   ),
   // models and vectors
+  'model-unavailable': described(
+    true,
+    503,
+    'A model could not be fetched from its address. What was fetched is kept; run the command again to go on.',
+  ),
   'model-invalid': described(
     false,
     500,

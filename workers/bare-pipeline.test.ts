@@ -134,7 +134,7 @@ describe('fingerprint', () => {
 
   test('follows the detector, too', () => {
     const { detector, embedder } = pipeline.set
-    const stricter = { ...detector, output: { ...detector.output, defaultScore: 0.2 } }
+    const stricter = { ...detector!, output: { ...detector!.output, defaultScore: 0.2 } }
     expect(fingerprintOf({ detector: stricter, embedder })).not.toBe(pipeline.set.fingerprint)
   })
 })

@@ -9,6 +9,8 @@ import type { ModelSet } from './model-manifest.ts'
 import type { ModelRuntime, ModelSession } from './model-runtime.ts'
 import { indexedObjects, salientObject, wholePicture } from './object-policy.ts'
 import { decodePicture, type Pixels } from './preprocess/decode.ts'
+import { modelInput } from './preprocess/model-input.ts'
+import { pooledVectors } from './preprocess/pooled-vectors.ts'
 import { cropSquare, stretch } from './preprocess/resample.ts'
 
 /**
@@ -37,11 +39,12 @@ export interface DetectorOutputs {
  */
 export class BarePipeline {
   readonly set: ModelSet
-  readonly #detector: ModelSession
+  /** Null: the set has none. */
+  readonly #detector: ModelSession | null
   readonly #embedder: ModelSession
   readonly #maxPixels: number | undefined
 
-  private constructor(set: ModelSet, sessions: readonly [ModelSession, ModelSession], options: PipelineOptions) {
+  private constructor(set: ModelSet, sessions: readonly [ModelSession | null, ModelSession], options: PipelineOptions) {
     this.set = set
     this.#detector = sessions[0]
     this.#embedder = sessions[1]
@@ -50,7 +53,7 @@ export class BarePipeline {
 
   /** @throws FreshetError `model-invalid` */
   static async open(set: ModelSet, runtime: ModelRuntime, options: PipelineOptions = {}): Promise<BarePipeline> {
-    const detector = await runtime.load(join(set.directory, set.detector.file))
+    const detector = set.detector && (await runtime.load(join(set.directory, set.detector.file)))
     const embedder = await runtime.load(join(set.directory, set.embedder.file))
     return new BarePipeline(set, [detector, embedder], options)
   }
@@ -102,8 +105,9 @@ export class BarePipeline {
 
   /** The detector's boxes, best first, above the manifest's score and at most as many as it says. */
   async detect(pixels: Pixels): Promise<readonly DetectedObject[]> {
-    const { classes, defaultScore, defaultMax } = this.set.detector.output
     const raw = await this.detectRaw(pixels)
+    if (raw === null) return []
+    const { classes, defaultScore, defaultMax } = this.set.detector!.output
     const objects: DetectedObject[] = []
     raw.scores.forEach((score, i) => {
       const box = [...raw.boxes.subarray(4 * i, 4 * i + 4)] as [number, number, number, number]
@@ -113,8 +117,9 @@ export class BarePipeline {
     return objects.slice(0, defaultMax)
   }
 
-  /** The detector's outputs as the graph gives them. */
-  async detectRaw(pixels: Pixels): Promise<DetectorOutputs> {
+  /** The detector's outputs as the graph gives them; null without one. */
+  async detectRaw(pixels: Pixels): Promise<DetectorOutputs | null> {
+    if (this.set.detector === null || this.#detector === null) return null
     const { input } = this.set.detector
     const data = await stretch(pixels, input.size)
     const { boxes, scores, classes } = await this.#detector.run(input.name, {
@@ -146,17 +151,18 @@ export class BarePipeline {
 
   /** Unit vectors of crops that lie behind each other in `data`, each `size` × `size` × 3 bytes. */
   async embedCrops(data: Uint8Array, count: number): Promise<readonly Float32Array[]> {
+    return (await this.rawVectors(data, count)).map(normalise)
+  }
+
+  /** Vectors as the model gives them, for checks. @throws FreshetError `model-invalid` */
+  async rawVectors(data: Uint8Array, count: number): Promise<readonly Float32Array[]> {
     const { input, output } = this.set.embedder
-    const outputs = await this.#embedder.run(input.name, { data, shape: [count, input.size, input.size, 3] })
-    const embedding = outputs[output.name]
-    if (!(embedding?.data instanceof Float32Array) || embedding.data.length !== count * output.dims)
-      throw new FreshetError('model-invalid', `the embedder's ${output.name} is not ${count} x ${output.dims} floats`)
-    const all = embedding.data
-    return Array.from({ length: count }, (_, i) => normalise(all.slice(i * output.dims, (i + 1) * output.dims)))
+    const outputs = await this.#embedder.run(input.name, modelInput(data, input))
+    return pooledVectors(outputs, output, count)
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#detector.close(), this.#embedder.close()])
+    await Promise.all([this.#detector?.close(), this.#embedder.close()])
   }
 }
 

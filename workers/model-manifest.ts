@@ -9,6 +9,7 @@ import type { Fingerprint } from '../schemas/ids.ts'
 import { objectPolicy } from './object-policy.ts'
 import { cropPolicy, decodePolicy, stretchPolicy } from './preprocess/policies.ts'
 
+const positive = Type.Number({ exclusiveMinimum: 0 })
 const golden = Type.Object({
   input: Type.String(),
   box: Type.Optional(
@@ -35,22 +36,40 @@ const detector = Type.Object({
   }),
   golden: Type.Array(golden),
 })
+const perChannel = Type.Tuple([Type.Number(), Type.Number(), Type.Number()])
 const embedder = Type.Object({
   ...file,
   task: Type.Literal('embed'),
   input: Type.Object({
     name: Type.String(),
-    size: Type.Integer(),
+    size: Type.Integer({ minimum: 1, maximum: 2_048 }),
     decode: Type.Literal(decodePolicy),
     crop: Type.Literal(cropPolicy),
-    boxExpansion: Type.Literal(1),
+    boxExpansion: Type.Optional(Type.Literal(1)),
+    dtype: Type.Optional(Type.Union([Type.Literal('uint8'), Type.Literal('float32')])),
+    layout: Type.Optional(Type.Union([Type.Literal('NHWC'), Type.Literal('NCHW')])),
+    scale: Type.Optional(Type.Number({ exclusiveMinimum: 0 })),
+    mean: Type.Optional(perChannel),
+    std: Type.Optional(Type.Tuple([positive, positive, positive])),
   }),
-  output: Type.Object({ name: Type.String(), dims: Type.Integer(), normalised: Type.Literal('L2') }),
-  golden: Type.Array(golden),
+  output: Type.Object({
+    name: Type.String(),
+    dims: Type.Integer({ minimum: 8, maximum: 4_096, multipleOf: 8 }),
+    normalised: Type.Union([Type.Literal('L2'), Type.Literal('none')]),
+    pooling: Type.Optional(
+      Type.Union([Type.Literal('none'), Type.Literal('first-token'), Type.Literal('mean-of-tokens')]),
+    ),
+  }),
+  golden: Type.Array(golden, { minItems: 1 }),
 })
+/** As generations are named. */
+const modelNamePattern = '^[a-z0-9-]{1,40}$'
 const manifestShape = Type.Object({
   format: Type.Literal(1),
-  sets: Type.Record(Type.String(), Type.Object({ detector: Type.String(), embedder: Type.String() })),
+  sets: Type.Record(
+    Type.String({ pattern: modelNamePattern }),
+    Type.Object({ detector: Type.Optional(Type.String()), embedder: Type.String() }),
+  ),
   models: Type.Array(Type.Union([detector, embedder])),
 })
 
@@ -63,7 +82,8 @@ export interface ModelSet {
   /** Such as `v1`. */
   readonly name: string
   readonly directory: string
-  readonly detector: DetectorManifest
+  /** Null: every picture is one object. */
+  readonly detector: DetectorManifest | null
   readonly embedder: EmbedderManifest
   readonly fingerprint: Fingerprint
   readonly dims: number
@@ -78,23 +98,14 @@ export const bundledModels = fileURLToPath(new URL('./models/', import.meta.url)
  * missing file or a digest that differs
  */
 export async function openModelSet(directory: string, name: string): Promise<ModelSet> {
-  const manifest = await readManifest(directory)
-  const members = manifest.sets[name]
-  if (members === undefined) {
-    const known = Object.keys(manifest.sets).join(', ')
-    throw new FreshetError('model-invalid', `there is no model set ${name}; known are ${known}`)
-  }
-  const chosen = {
-    detector: find(manifest.models, 'detect', members.detector),
-    embedder: find(manifest.models, 'embed', members.embedder),
-  }
-  await Promise.all([verifyFile(directory, chosen.detector), verifyFile(directory, chosen.embedder)])
+  const chosen = setOf(await readModelManifest(directory), name)
+  await Promise.all(partsOf(chosen).map(part => verifyFile(directory, part)))
   return { name, directory, ...chosen, fingerprint: fingerprintOf(chosen), dims: chosen.embedder.output.dims }
 }
 
 /** Names of the model sets in a model directory. @throws FreshetError `model-invalid` */
 export async function modelSetNames(directory: string): Promise<readonly string[]> {
-  return Object.keys((await readManifest(directory)).sets)
+  return Object.keys((await readModelManifest(directory)).sets)
 }
 
 /**
@@ -107,20 +118,53 @@ export function fingerprintOf(set: Pick<ModelSet, 'detector' | 'embedder'>): Fin
     crop: embedder.input.crop,
     cropSize: embedder.input.size,
     decode: decodePolicy,
-    detector: detector.sha256,
-    detectorInput: detector.input.crop,
-    detectorMaxObjects: detector.output.defaultMax,
-    detectorScore: detector.output.defaultScore,
-    detectorSize: detector.input.size,
+    detector: detector?.sha256 ?? null,
+    detectorInput: detector?.input.crop,
+    detectorMaxObjects: detector?.output.defaultMax,
+    detectorScore: detector?.output.defaultScore,
+    detectorSize: detector?.input.size,
     dims: embedder.output.dims,
     embedder: embedder.sha256,
     objects: objectPolicy,
     output: 'f16',
+    ...unusual(embedder),
   })
   return createHash('sha256').update(canonical).digest('hex') as Fingerprint
 }
 
-async function readManifest(directory: string): Promise<Static<typeof manifestShape>> {
+/** What differs from bytes in NHWC and one vector per picture: left out where it does not, as in the first manifests. */
+function unusual({ input, output }: EmbedderManifest): object {
+  const { dtype = 'uint8', layout = 'NHWC', scale, mean, std } = input
+  const { pooling = 'none' } = output
+  return {
+    ...(dtype === 'uint8' ? {} : { pixels: dtype, scale: scale ?? null, mean: mean ?? null, std: std ?? null }),
+    ...(layout === 'NHWC' ? {} : { layout }),
+    ...(pooling === 'none' ? {} : { pooling }),
+  }
+}
+
+/** Its models, each with a file. */
+export function partsOf({ detector, embedder }: Pick<ModelSet, 'detector' | 'embedder'>): readonly AnyModel[] {
+  return detector === null ? [embedder] : [detector, embedder]
+}
+
+export type ModelManifest = Static<typeof manifestShape>
+
+/** The models of a set, whose files may not be there. @throws FreshetError `model-invalid` when the manifest has no such set */
+export function setOf(manifest: ModelManifest, name: string): Pick<ModelSet, 'detector' | 'embedder'> {
+  const members = manifest.sets[name]
+  if (members === undefined) {
+    const known = Object.keys(manifest.sets).join(', ')
+    throw new FreshetError('model-invalid', `there is no model set ${name}; known are ${known}`)
+  }
+  return {
+    detector: members.detector === undefined ? null : find(manifest.models, 'detect', members.detector),
+    embedder: find(manifest.models, 'embed', members.embedder),
+  }
+}
+
+/** @throws FreshetError `model-invalid` when there is none, or it has another shape */
+export async function readModelManifest(directory: string): Promise<ModelManifest> {
   const path = join(directory, 'manifest.json')
   const text = await readFile(path, 'utf8').catch(cause => {
     throw new FreshetError('model-invalid', `${path} cannot be read`, { cause })
@@ -139,7 +183,7 @@ function parseJson(text: string, path: string): unknown {
   }
 }
 
-type AnyModel = DetectorManifest | EmbedderManifest
+export type AnyModel = DetectorManifest | EmbedderManifest
 
 function find<T extends AnyModel['task']>(models: AnyModel[], task: T, id: string): Extract<AnyModel, { task: T }> {
   const model = models.find(candidate => candidate.task === task && candidate.id === id)

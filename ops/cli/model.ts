@@ -1,26 +1,103 @@
+import { resolve } from 'node:path'
 import { Command } from 'commander'
 import type { GoldenResult } from '../../workers/golden-check.ts'
 import type { VerifiedModel } from '../model-check.ts'
 import { answering, type CommandContext } from './command-context.ts'
+import { type ConfigFlags, configFrom, configured } from './config-options.ts'
+import { type ProgressBar, startProgressBar } from './progress-bar.ts'
 import { renderTable } from './table.ts'
 
-interface ModelOptions {
+interface ModelOptions extends ConfigFlags {
   readonly json?: boolean
+}
+
+interface AddOptions extends ModelOptions {
+  readonly name?: string
 }
 
 export function modelCommand(context: CommandContext): Command {
   return new Command('model')
-    .summary('the model sets that come with Freshet')
-    .description('Model sets: detector, preprocessing and embedder under one fingerprint.')
+    .summary('list, add and check model sets')
+    .description(
+      'Model sets: detector, preprocessing and embedder under one fingerprint. Some come with Freshet, others are ' +
+        'added: any image encoder in ONNX, described by a manifest (workers/FORMAT.md).',
+    )
     .addCommand(listCommand(context))
+    .addCommand(addCommand(context))
     .addCommand(checkCommand(context))
 }
 
-function listCommand({ terminal }: CommandContext): Command {
+/** Loaded when it is needed: it is native code that other commands do not want. */
+async function openStore(context: CommandContext, flags: ConfigFlags) {
+  const { openModelStore } = await import('../image-roles.ts')
+  return openModelStore(configFrom(context, flags).config)
+}
+
+function addCommand(context: CommandContext): Command {
+  const command = new Command('add')
+    .summary('add a model set from a directory or an address')
+    .description(
+      'Fetches a model set, verifies its files, runs it against its golden vectors and keeps it. Nothing is kept of ' +
+        'one that is not what its manifest says. What broke off while it was fetched goes on with the next call.',
+    )
+    .argument('<source>', 'a directory with manifest.json, or the http(s) address of a manifest.json')
+    .option('--name <set>', 'which set, where the manifest has several')
+  const example = 'freshet model add ./clip-vit-b32\nfreshet model add https://models.example/v3/manifest.json'
+  return answering(configured(command), example).action(async (source: string, options: AddOptions) => {
+    const { terminal, interrupted } = context
+    const { addModel } = await import('../../workers/model-addition.ts')
+    const { onnxRuntime } = await import('../../workers/onnx-runtime.ts')
+    const isUrl = /^https?:/.test(source)
+    const progress = new FileBars(context)
+    const { set, trial, isNew } = await addModel(await openStore(context, options), onnxRuntime, {
+      source: isUrl ? { url: source } : { directory: resolve(context.workingDir, source) },
+      name: options.name,
+      signal: interrupted,
+      onProgress: ({ file, bytes, totalBytes }) => progress.update(file, bytes, totalBytes),
+    }).finally(() => progress.stop())
+    const { name: model, fingerprint, dims } = set
+    if (options.json) {
+      terminal.print(JSON.stringify({ model, fingerprint, dims, isNew, goldens: trial.goldens, norms: trial.norms }))
+      return
+    }
+    terminal.print(`model ${model} ${isNew ? 'added' : 'was there already'}: ${dims} dimensions, ${fingerprint}`)
+    for (const line of goldenLines(model, trial.goldens, terminal.columns)) terminal.print(line)
+  })
+}
+
+/** A bar in MiB for each file that is fetched. */
+class FileBars {
+  readonly #context: CommandContext
+  #file = ''
+  #bar: ProgressBar | null = null
+
+  constructor(context: CommandContext) {
+    this.#context = context
+  }
+
+  update(file: string, bytes: number, totalBytes: number | null): void {
+    const mebibytes = (count: number): number => Math.round(count / 2 ** 20)
+    if (file !== this.#file) {
+      this.stop()
+      this.#file = file
+      const total = totalBytes === null ? null : Math.max(1, mebibytes(totalBytes))
+      this.#bar = startProgressBar(this.#context.terminal, `${file} (MiB)`, total)
+    }
+    this.#bar?.update(mebibytes(bytes))
+  }
+
+  stop(): void {
+    this.#bar?.stop()
+    this.#bar = null
+  }
+}
+
+function listCommand(context: CommandContext): Command {
+  const { terminal } = context
   const command = new Command('list').description('Lists the model sets, their files verified.')
-  return answering(command, 'freshet model list').action(async (options: ModelOptions) => {
+  return answering(configured(command), 'freshet model list').action(async (options: ModelOptions) => {
     const { verifiedModels } = await import('../model-check.ts')
-    const models = await verifiedModels()
+    const models = await verifiedModels(await openStore(context, options))
     const lines = options.json ? [JSON.stringify({ models })] : modelLines(models, terminal.columns)
     for (const line of lines) terminal.print(line)
   })
@@ -32,7 +109,7 @@ function modelLines(models: readonly VerifiedModel[], columns: number): readonly
     [
       { name: 'model', of: row => row.model },
       { name: 'dims', of: row => String(row.dims), align: 'right' },
-      { name: 'detector', of: row => row.detector },
+      { name: 'detector', of: row => row.detector ?? 'none' },
       { name: 'embedder', of: row => row.embedder },
       { name: 'fingerprint', of: row => row.fingerprint, flexible: true },
     ],
@@ -40,15 +117,17 @@ function modelLines(models: readonly VerifiedModel[], columns: number): readonly
   )
 }
 
-function checkCommand({ terminal }: CommandContext): Command {
+function checkCommand(context: CommandContext): Command {
+  const { terminal } = context
   const command = new Command('check')
     .description('Verifies digests and golden vectors: that this machine computes what the manifest says.')
-    .argument('[model...]', 'model sets; all when none is named')
-  return answering(command, 'freshet model check v1').action(
+    .argument('[model...]', 'model sets, or directories with a manifest.json; all sets when none is named')
+  return answering(configured(command), 'freshet model check v1\nfreshet model check ./clip-vit-b32').action(
     async (names: readonly string[], options: ModelOptions) => {
-      const { goldenResults, verifiedModels } = await import('../model-check.ts')
-      for (const name of names.length > 0 ? names : (await verifiedModels()).map(({ model }) => model)) {
-        const goldens = await goldenResults(name)
+      const { goldenResults } = await import('../model-check.ts')
+      const store = await openStore(context, options)
+      for (const name of names.length > 0 ? names : await store.names()) {
+        const goldens = await goldenResults(store, name)
         if (options.json) terminal.print(JSON.stringify({ model: name, goldens }))
         else for (const line of goldenLines(name, goldens, terminal.columns)) terminal.print(line)
       }
