@@ -54,7 +54,7 @@ const embedder = Type.Object({
   }),
   output: Type.Object({
     name: Type.String(),
-    dims: Type.Integer({ minimum: 8, maximum: 4_096, multipleOf: 8 }),
+    dims: Type.Integer({ minimum: 8, maximum: 1_024, multipleOf: 8 }),
     normalised: Type.Union([Type.Literal('L2'), Type.Literal('none')]),
     pooling: Type.Optional(
       Type.Union([Type.Literal('none'), Type.Literal('first-token'), Type.Literal('mean-of-tokens')]),
