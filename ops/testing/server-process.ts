@@ -13,6 +13,8 @@ export interface ServerProcessOptions {
   /** Fixed port, so that clients survive a restart; else a free one. */
   readonly port?: number
   readonly readyWithinMs?: number
+  /** Script of the `freshet` command; that of this checkout when left out. */
+  readonly script?: string
 }
 
 /** A real `freshet serve` in a process of its own, for tests and benches. */
@@ -33,7 +35,7 @@ export interface ServerProcess {
 export async function startServerProcess(options: ServerProcessOptions): Promise<ServerProcess> {
   const port = options.port ?? (await freePort())
   const url = `http://127.0.0.1:${port}`
-  const child = spawn(process.execPath, [entry, 'serve', ...(options.args ?? [])], {
+  const child = spawn(process.execPath, [options.script ?? entry, 'serve', ...(options.args ?? [])], {
     env: {
       ...process.env,
       ...options.env,
