@@ -5,6 +5,7 @@ import { asFreshetError, type ErrorCode, FreshetError } from '../schemas/errors.
 import { BullmqWorkQueue } from '../topologies/bullmq/bullmq-work-queue.ts'
 import type { ConfluentSchemaRegistry } from '../topologies/confluent/confluent-schema-registry.ts'
 import type { EventLog, TopicSpec } from '../topologies/event-log.ts'
+import type { FeatureStore } from '../topologies/feature-store.ts'
 import type { KafkaEventLog } from '../topologies/kafka/kafka-event-log.ts'
 import type { RedisAddress } from '../topologies/redis/redis-connection.ts'
 import { RedisFeatureStore } from '../topologies/redis/redis-feature-store.ts'
@@ -58,9 +59,7 @@ export async function openDistributedLog(config: Config, options: OpeningOptions
  */
 export async function openDistributedWork(config: Config, options: OpeningOptions): Promise<WorkPorts> {
   const queue = await newWorkQueue(config, options.closers)
-  const keyPrefix = `${config.redis.prefix}:features:`
-  const features = new RedisFeatureStore({ redis: await redisAddress(config.redis), keyPrefix })
-  options.closers.add(() => features.close())
+  const features = await newFeatureStore(config, options.closers)
   await whenReachable('Redis', config, options, () => queue.depth())
   return { queue, features }
 }
@@ -77,6 +76,13 @@ async function redisAddress({ url, password, tlsCa, tlsCert, tlsKey }: Config['r
   return {
     url,
     ...(password === null ? {} : { password }),
+/** The feature store of the distributed form; connects in the background. @throws FreshetError `config-invalid` */
+export async function newFeatureStore({ redis }: Config, closers: Closers): Promise<FeatureStore> {
+  const features = new RedisFeatureStore({ redis: await redisAddress(redis), keyPrefix: `${redis.prefix}:features:` })
+  closers.add(() => features.close())
+  return features
+}
+
     // The address says whether the connection is encrypted, unless it is said here.
     ...(Object.keys(tls).length === 0 ? {} : { tls }),
   }

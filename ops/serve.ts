@@ -15,6 +15,7 @@ import { Closers } from './closers.ts'
 import type { Config } from './config.ts'
 import { checkPublicHost } from './config-rules.ts'
 import { demoDirectory } from './demo-catalog.ts'
+import { newEngagement } from './engagement-part.ts'
 import { openGatewayAccess } from './gateway-access.ts'
 import { gatewayLimits, pageDirectory, routedGeneration } from './gateway-parts.ts'
 import { type GenerationRoles, startGeneration } from './generation-roles.ts'
@@ -92,6 +93,10 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
   closers.add(() => roles.close())
   return listen(config, { storage, model, images, roles, alarms, recent, telemetry }, { log, closers })
 }
+  const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
+  const engagement = newEngagement({ ports: storage, partitions: 'all', onTrouble })
+  engagement.start()
+  closers.add(() => engagement.stop())
 
 /** Side by side, since loading the models takes the longest. What opened is closed when the other one fails. */
 async function openBoth(config: Config, log: Logger, closers: Closers): Promise<readonly [Storage, ModelRole]> {
@@ -165,6 +170,7 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     engagementCodec: codecs.engagement,
     partitions: storage.partitions,
     topicEpoch: storage.topicEpoch,
+    features: storage.features,
     routing: () => [routedGeneration(roles.status)],
     replicas: () => roles.shards,
     models: generation => modelOf(parts, generation),

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Static, TSchema } from '@sinclair/typebox'
 import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawServerDefault } from 'fastify'
 import type { CatalogIntake } from './catalog-intake.ts'
+import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
 import type { GatewayPorts } from './ports.ts'
 import type { QueryAdmission } from './query-admission.ts'
@@ -30,6 +31,7 @@ export interface GatewayParts {
   readonly options: GatewayOptions
   readonly roster: ReplicaRoster
   readonly search: VisualSearch
+  readonly engagement: EngagementIntake
   readonly admission: QueryAdmission
   readonly intake: CatalogIntake
   readonly receipts: ReceiptWatch

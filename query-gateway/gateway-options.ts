@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { createNoopMeter, type Meter } from '@opentelemetry/api'
 import type { FastifyBaseLogger } from 'fastify'
 import { type AccessOptions, openAccess } from './access/access-options.ts'
@@ -16,6 +17,12 @@ export interface GatewayOptions {
   readonly deadlineMs: number
   /** How shards are asked. */
   readonly fanout: FanoutOptions
+  /** Most bytes kept of what was seen in query pictures, and of what shards answered; 0 keeps nothing. */
+  readonly cache: { readonly pictureBytes: number; readonly candidateBytes: number }
+  /** Longest time a ranking waits for the feature store. */
+  readonly featuresTimeoutMs: number
+  /** What sessions are hashed with before anything of them leaves the gateway; gateways that share it know a session as one. */
+  readonly sessionSalt: string
   /** What the stages of a search may take: told with what they took. */
   readonly stageBudgetMs: StageBudget
   /** Queries at once that run no model, and as many that first load a picture by its URL; the next ones wait. */
@@ -58,6 +65,10 @@ export const defaultGatewayOptions = {
   maxK: 200,
   deadlineMs: 10_000,
   fanout: defaultFanoutOptions,
+  cache: { pictureBytes: 64 * 2 ** 20, candidateBytes: 64 * 2 ** 20 },
+  featuresTimeoutMs: 15,
+  // Of this process: what it hashed nobody knows again after it.
+  sessionSalt: randomBytes(16).toString('hex'),
   stageBudgetMs: defaultStageBudget,
   maxConcurrentQueries: 32,
   maxConcurrentPictures: 12,

@@ -12,6 +12,7 @@ import { adminRoutes } from './admin-routes.ts'
 import { pictureRoutes, uploadRoute } from './blob-routes.ts'
 import { CatalogIntake } from './catalog-intake.ts'
 import { engagementRoutes } from './engagement-routes.ts'
+import { EngagementIntake } from './engagement-intake.ts'
 import { answerErrors, answerFrameworkError, answerMalformed } from './error-answers.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './gateway-options.ts'
@@ -69,6 +70,7 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
   await servePage(app, options.pageDirectory)
   return app
 }
+  app.addHook('onClose', () => parts.engagement.close())
 
 /** What a request passes before its route, in this order; the first that refuses it answers. */
 async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSignal): Promise<void> {
@@ -91,11 +93,13 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
   const meter = new RequestMeter(ports.clock, options.meter)
   return {
     ports,
+  const engagement = new EngagementIntake(ports, options)
     options,
     roster,
     meter,
     draining,
-    search: new VisualSearch(ports, roster, options),
+    search: new VisualSearch({ ports, roster, engagement, options }),
+    engagement,
     admission: new QueryAdmission(options, () => performance.now()),
     intake: new CatalogIntake(ports, count => meter.accepted.add(count)),
     receipts: new ReceiptWatch(ports.routing, roster),

@@ -26,16 +26,27 @@ export function itemState(registers: ItemRegisters, generation: Generation): Ite
   }
 }
 
-export function searchResult({ hit, plan, shard, replica }: RankedHit, explained: boolean): SearchResult {
+export interface ResultNotes {
+  readonly score: number
+  readonly explained: boolean
+  /** Null when not re-ranked, or not explained. */
+  readonly ranking: NonNullable<SearchResult['explain']>['ranking'] | null
+  readonly alike: SearchResult['alike']
+}
+
+export function searchResult({ hit, plan, shard, replica }: RankedHit, notes: ResultNotes): SearchResult {
   const { itemId, similarity, object } = hit
-  const result = {
+  const { score, explained, ranking, alike } = notes
+  const how = { similarity, plan, shard, replica, ...(ranking ? { ranking } : {}) }
+  return {
     itemId,
-    score: similarity,
+    score,
     similarity,
     object: { box: object.box, label, image: object.image },
     item: itemView(hit.item),
+    ...(alike === undefined ? {} : { alike }),
+    ...(explained ? { explain: how } : {}),
   }
-  return explained ? { ...result, explain: { similarity, plan, shard, replica } } : result
 }
 
 export function detectedObjects(

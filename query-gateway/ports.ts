@@ -8,6 +8,7 @@ import type { ImageModel } from '../schemas/image-analysis.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import type { ShardReplica } from '../schemas/shard-api.ts'
 import type { EventLog } from '../topologies/event-log.ts'
+import type { FeatureStore } from '../topologies/feature-store.ts'
 import type { QueueDepth } from '../topologies/work-queue.ts'
 
 /** What the gateway needs of the rest; `ops` passes it in. Functions are asked anew per request, so answers may change. */
@@ -15,6 +16,8 @@ export interface GatewayPorts {
   readonly log: Pick<EventLog, 'append' | 'offsets'>
   readonly catalogCodec: Pick<RecordCodec<CatalogEvent>, 'encode'>
   readonly engagementCodec: Pick<RecordCodec<EngagementRecord>, 'encode'>
+  /** Engagement of items; rankings go on without it. */
+  readonly features: Pick<FeatureStore, 'readSums'>
   /** Partition count of the catalog and engagement topics. */
   readonly partitions: number
   readonly topicEpoch: TopicEpoch
@@ -49,6 +52,8 @@ export interface RoutedGeneration {
   readonly fingerprint: Fingerprint
   readonly dims: number
   readonly shards: number
+  /** Version of its ranking weights; without, those made for its model. */
+  readonly weights?: string
   readonly state: string
   /** Share of the queries, 0 to 1. */
   readonly share: number

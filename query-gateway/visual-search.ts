@@ -5,14 +5,20 @@ import { type ImageDigest, type ItemId, parseItemId } from '../schemas/ids.ts'
 import type { AnalysedImage, ImageBytes, QuerySelection } from '../schemas/image-analysis.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import type { ShardSearchRequest } from '../schemas/shard-api.ts'
+import { CandidateCache } from './cache/candidate-cache.ts'
+import { PictureCache, type PictureQuestion } from './cache/picture-cache.ts'
 import { untilAborted } from './deadline.ts'
+import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
 import { chooseGeneration } from './generation-choice.ts'
-import { detectedObjects, searchResult } from './item-view.ts'
+import { detectedObjects } from './item-view.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 import { type QueryPicture, resolvePicture } from './query-image.ts'
+import { CandidateRanking, type QueryItem } from './ranking/candidate-ranking.ts'
+import { ItemRates } from './ranking/item-rates.ts'
+import { WeightsBook } from './ranking/ranking-weights.ts'
 import { askInTurn, type ReplicaRoster } from './replica-roster.ts'
-import { type FanoutAnswer, ShardFanout } from './shard-fanout.ts'
+import { ShardFanout } from './shard-fanout.ts'
 import { StageTimes } from './stage-times.ts'
 import { decimal } from './system-status.ts'
 import { type DetectSubject, shardFilter, type VisualQuery } from './visual-query.ts'
@@ -23,11 +29,33 @@ interface Probe {
   readonly objects: SearchAnswer['objects']
   readonly searched: SearchAnswer['searched']
   readonly timingMs: AnalysedImage['timingMs']
+  /** The item that was searched by, where it was one. */
+  readonly like: QueryItem | null
+  /** The picture had been looked at before. */
+  readonly known: boolean
+}
+
+/** When a query ends: its deadline alone, and with it that the caller has gone. */
+interface Limits {
+  readonly limitMs: number
+  readonly deadline: AbortSignal
+  readonly client: AbortSignal
+  readonly signal: AbortSignal
 }
 
 const noAnalysis = { decode: 0, detect: 0, embed: 0 }
 
-type SearchOptions = Pick<GatewayOptions, 'imageMaxBytes' | 'deadlineMs' | 'fanout' | 'stageBudgetMs' | 'meter'>
+type SearchOptions = Pick<
+  GatewayOptions,
+  'imageMaxBytes' | 'deadlineMs' | 'fanout' | 'stageBudgetMs' | 'meter' | 'cache' | 'featuresTimeoutMs'
+>
+
+export interface VisualSearchParts {
+  readonly ports: GatewayPorts
+  readonly roster: ReplicaRoster
+  readonly engagement: Pick<EngagementIntake, 'hashOf' | 'queryId' | 'noteShown'>
+  readonly options: SearchOptions
+}
 
 /**
  * One query from picture to ranked results, pinned to one generation throughout: its model, its fingerprint, its shards.
@@ -40,12 +68,22 @@ export class VisualSearch {
   readonly #options: SearchOptions
   readonly #fanout: ShardFanout
   readonly #stageTimes: StageTimes
+  readonly #engagement: VisualSearchParts['engagement']
+  readonly #pictures: PictureCache
+  readonly #candidates: CandidateCache
+  readonly #ranking: CandidateRanking
 
-  constructor(ports: GatewayPorts, roster: ReplicaRoster, options: SearchOptions) {
+  /** @throws FreshetError `config-invalid` when the ranking weights are not usable */
+  constructor({ ports, roster, engagement, options }: VisualSearchParts) {
     this.#ports = ports
     this.#roster = roster
+    this.#engagement = engagement
     this.#options = options
-    const { meter, fanout, stageBudgetMs } = options
+    const { meter, fanout, stageBudgetMs, cache, featuresTimeoutMs: timeoutMs } = options
+    this.#pictures = new PictureCache({ maxBytes: cache.pictureBytes, meter })
+    this.#candidates = new CandidateCache({ maxBytes: cache.candidateBytes, meter })
+    const rates = new ItemRates({ features: ports.features, timeoutMs, meter, clock: ports.clock })
+    this.#ranking = new CandidateRanking(WeightsBook.read(), rates)
     this.#fanout = new ShardFanout({ options: fanout, meter, replicas: ports.replicas })
     this.#stageTimes = new StageTimes(meter, stageBudgetMs)
   }
@@ -53,15 +91,17 @@ export class VisualSearch {
   /** @throws FreshetError `timeout` | `not-ready` | `bad-request` | `item-not-found` | `object-not-found` | image-* | vector-* */
   async search(query: VisualQuery, clientSignal: AbortSignal): Promise<SearchAnswer> {
     const startedAt = performance.now()
-    const queryId = this.#ports.newId()
     const { wish } = query
+    const session = this.#engagement.hashOf(wish.session)
+    const queryId = this.#engagement.queryId(session)
     const generation = this.#choose(wish, queryId)
-    const signal = this.#deadline(wish.deadlineMs, clientSignal)
-    const probe = await untilAborted(this.#probe(query, generation, signal), signal)
+    const limits = this.#limits(wish.deadlineMs, clientSignal)
+    const probe = await untilAborted(this.#probe(query, generation, limits.signal), limits.signal)
     const fanoutAt = performance.now()
-    const found = await this.#fanOut(generation, shardRequest(query, generation, probe.vector), signal)
+    const { answer: found, known } = await this.#fanOut(query, { generation, vector: probe.vector, limits })
     const rankAt = performance.now()
-    const results = found.hits.map(hit => searchResult(hit, wish.explain === true))
+    const k = wish.k ?? defaultK
+    const ranked = await this.#ranking.order(found.hits, { generation, wish, k, like: probe.like })
     const endedAt = performance.now()
     const timingMs = {
       ...probe.timingMs,
@@ -70,15 +110,20 @@ export class VisualSearch {
       total: endedAt - startedAt,
     }
     this.#stageTimes.add(timingMs)
+    const itemIds = ranked.results.map(({ itemId }) => itemId)
+    this.#engagement.noteShown({ queryId, generation: generation.generation, session, itemIds })
     return {
       queryId,
       objects: probe.objects,
       searched: probe.searched,
-      results,
+      results: ranked.results,
       generation: generation.generation,
       model: generation.model,
       coverage: found.coverage,
-      degraded: found.degraded,
+      degraded: [...found.degraded, ...ranked.degraded],
+      ...(ranked.rankedBy === undefined ? {} : { rankedBy: ranked.rankedBy }),
+      ...(ranked.facets === undefined ? {} : { facets: ranked.facets }),
+      cached: { picture: probe.known, candidates: known },
       freshness: { indexAgeMs: found.indexAgeMs, watermarks: decimal(found.watermarks) },
       timingMs,
       ...(wish.explain ? { explain: { shards: found.explanations } } : {}),
@@ -89,7 +134,7 @@ export class VisualSearch {
   async detect(subject: DetectSubject, wish: DetectQuery, clientSignal: AbortSignal): Promise<DetectAnswer> {
     const startedAt = performance.now()
     const generation = this.#choose(wish, this.#ports.newId())
-    const signal = this.#deadline(wish.deadlineMs, clientSignal)
+    const { signal } = this.#limits(wish.deadlineMs, clientSignal)
     const { analysed, stored } = await untilAborted(this.#lookAt(subject, generation, signal), signal)
     const { decode, detect } = analysed.timingMs
     return {
@@ -108,8 +153,8 @@ export class VisualSearch {
   async #lookAt(subject: DetectSubject, generation: RoutedGeneration, signal: AbortSignal) {
     const picture = 'itemId' in subject ? await this.#itemPicture(subject, generation) : subject
     const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
-    const [analysed, stored] = await Promise.all([
-      this.#analyse(generation, image, 'none', signal),
+    const [{ analysed }, stored] = await Promise.all([
+      this.#analyse(generation, { image, digest, selection: 'none' }, signal),
       digest ?? this.#store(image),
     ])
     return { analysed, stored }
@@ -119,9 +164,10 @@ export class VisualSearch {
     return chooseGeneration(this.#ports.routing(), { generation: wish.generation, seed: wish.session ?? queryId })
   }
 
-  #deadline(deadlineMs: number | undefined, clientSignal: AbortSignal): AbortSignal {
+  #limits(deadlineMs: number | undefined, client: AbortSignal): Limits {
     const limitMs = Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.deadlineMs)
-    return AbortSignal.any([clientSignal, AbortSignal.timeout(limitMs)])
+    const deadline = AbortSignal.timeout(limitMs)
+    return { limitMs, deadline, client, signal: AbortSignal.any([client, deadline]) }
   }
 
   #probe(query: VisualQuery, generation: RoutedGeneration, signal: AbortSignal): Promise<Probe> {
@@ -141,15 +187,23 @@ export class VisualSearch {
     selection: QuerySelection,
     { generation, signal }: { readonly generation: RoutedGeneration; readonly signal: AbortSignal },
   ): Promise<Probe> {
-    const { image } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
-    const { objects, searched, vector, timingMs } = await this.#analyse(generation, image, selection, signal)
+    const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
+    const { analysed, known } = await this.#analyse(generation, { image, digest, selection }, signal)
+    const { objects, searched, vector } = analysed
     if (!vector || !searched) throw new FreshetError('internal', 'the model gave no vector for a search')
-    return { vector, objects: detectedObjects(objects), searched, timingMs }
+    const timingMs = known ? noAnalysis : analysed.timingMs
+    return { vector, objects: detectedObjects(objects), searched, timingMs, like: null, known }
   }
 
-  #analyse(generation: RoutedGeneration, image: ImageBytes, selection: QuerySelection, signal: AbortSignal) {
-    const model = this.#ports.models(generation.generation)
-    return model.analyse(image, selection, signal)
+  #analyse(
+    { generation, fingerprint }: RoutedGeneration,
+    question: Omit<PictureQuestion, 'fingerprint'>,
+    signal: AbortSignal,
+  ) {
+    const model = this.#ports.models(generation)
+    return this.#pictures.find({ ...question, fingerprint }, signal, runSignal =>
+      model.analyse(question.image, question.selection, runSignal),
+    )
   }
 
   /** The vector as stored: no model run. */
@@ -165,6 +219,8 @@ export class VisualSearch {
         objects: detectedObjects(registers.objectList),
         searched: { box, object },
         timingMs: noAnalysis,
+        like: registers.snapshot,
+        known: false,
       }
     })
   }
@@ -181,8 +237,19 @@ export class VisualSearch {
     return this.#roster.owner(generation.generation, partitionOf(itemId, this.#ports.partitions))
   }
 
-  #fanOut(generation: RoutedGeneration, request: ShardSearchRequest, signal: AbortSignal): Promise<FanoutAnswer> {
-    return this.#fanout.search(this.#roster.shards(generation), request, { signal, wanted: 'results' })
+  /** Who shares a run shares its deadline: it is that of one who came before and asked for the same time. */
+  #fanOut(
+    query: VisualQuery,
+    asked: { readonly generation: RoutedGeneration; readonly vector: Float32Array; readonly limits: Limits },
+  ) {
+    const { generation, vector, limits } = asked
+    const request = shardRequest(query, generation, vector)
+    const wanted = CandidateRanking.needsCandidates(query.wish) ? 'candidates' : 'results'
+    const routes = this.#roster.shards(generation)
+    const { limitMs, deadline, client } = limits
+    return this.#candidates.find({ request, wanted, routes, limitMs }, client, signal =>
+      this.#fanout.search(routes, request, { signal: AbortSignal.any([signal, deadline]), wanted }),
+    )
   }
 
   async #store(image: ImageBytes): Promise<ImageDigest | null> {
@@ -222,5 +289,5 @@ function vectorProbe(
   const vector = Float32Array.from(subject.vector)
   const refusal = acceptVector(vector, generation.dims)
   if (refusal) throw new FreshetError(refusal.code, `vector: ${refusal.message}`, { details: { field: 'vector' } })
-  return { vector, objects: [], searched: { box: null, object: null }, timingMs: noAnalysis }
+  return { vector, objects: [], searched: { box: null, object: null }, timingMs: noAnalysis, like: null, known: false }
 }

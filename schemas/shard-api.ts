@@ -233,6 +233,14 @@ export interface RecallStatus {
   readonly cpuMs: number
 }
 
+/** What a replica holds at a moment. */
+export interface ReplicaContent {
+  /** Counts the changes that a search could see; while it is the same, the same search has the same answer. */
+  readonly writes: number
+  readonly watermarks: Readonly<Record<string, Offset>>
+  readonly indexAgeMs: number
+}
+
 /** One replica of one shard as the gateway sees it; in process now, over HTTP in the distributed form. */
 export interface ShardReplica {
   readonly shard: ShardId
@@ -242,6 +250,8 @@ export interface ShardReplica {
   readonly partitions: readonly Partition[]
   /** What it last said of itself unasked; absent where it says nothing unasked. */
   readonly reported?: Pick<ReplicaStatus, 'state' | 'indexAgeMs'>
+  /** What it holds now, exactly and at once; null when it is not ready. Absent where it would have to be asked. */
+  readonly content?: () => ReplicaContent | null
   /** @throws FreshetError `not-ready` | `fingerprint-mismatch` | `vector-*` | `timeout` | `replica-unavailable` */
   search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult>
   registers(itemId: ItemId): Promise<ItemRegisters>

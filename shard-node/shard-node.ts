@@ -15,6 +15,7 @@ import type {
   CutTaken,
   ItemAtCut,
   ItemRegisters,
+  ReplicaContent,
   ReplicaState,
   ReplicaStatus,
   ShardReplica,
@@ -23,8 +24,8 @@ import type {
 } from '../schemas/shard-api.ts'
 import { mutationTopic } from '../schemas/topics.ts'
 import type { LogReader } from '../topologies/event-log.ts'
-import { CheckpointDirectory, totalBytes } from './checkpoint/checkpoint-directory.ts'
 import { ApplyTrace } from './apply-trace.ts'
+import { CheckpointDirectory, totalBytes } from './checkpoint/checkpoint-directory.ts'
 import { Checkpoints } from './checkpoint/checkpoints.ts'
 import { filesOf } from './checkpoint/manifest.ts'
 import { positionOf, type RestoredShard, restoreShard } from './checkpoint/restore.ts'
@@ -138,8 +139,8 @@ export class ShardNode implements ShardReplica, CutReplica {
       codec: options.codec,
       state,
       meter,
-      clock,
       trace: new ApplyTrace({ ...options, system: options.log.system ?? 'kafka' }),
+      clock,
       onSlice: () => this.#noteApplied(),
       onTrouble: options.onAlarm,
     })
@@ -206,6 +207,16 @@ export class ShardNode implements ShardReplica, CutReplica {
   /** Records of the log that were not applied since the start, whether made good since or not. */
   get refusedRecords(): number {
     return this.#state.refused.total
+  }
+
+  content(): ReplicaContent | null {
+    if (this.state !== 'ready') return null
+    const { registerWrites, watermarks } = this.#state
+    return {
+      writes: registerWrites,
+      watermarks: this.#watermarkOffsets(watermarks),
+      indexAgeMs: this.#indexAgeMs(watermarks),
+    }
   }
 
   async search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {

@@ -11,6 +11,7 @@ import { Alarms } from '../alarms.ts'
 import type { Config } from '../config.ts'
 import { checkInternalHost } from '../config-rules.ts'
 import { openDistributedLog, openDistributedWork, requireTopics, whenReachable } from '../distributed-storage.ts'
+import { newEngagement } from '../engagement-part.ts'
 import { FailureNote } from '../failure-note.ts'
 import { startFirstGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
@@ -53,6 +54,10 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
   })
   closers.add(() => control.close())
   if (failures.first !== null) throw failures.first
+  const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
+  const engagement = newEngagement({ ports, partitions: 'group', onTrouble })
+  engagement.start()
+  closers.add(() => engagement.stop())
   return listen(context, { ports, dispatchers, failures, alarms })
 }
 

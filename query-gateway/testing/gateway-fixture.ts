@@ -215,6 +215,7 @@ export async function openGateway({
     log,
     catalogCodec: codecs.catalog,
     engagementCodec: codecs.engagement,
+    features: { readSums: async keys => keys.map(() => undefined) },
     partitions,
     topicEpoch,
     routing: () => [generation],

@@ -1,4 +1,4 @@
-import type { FeatureStore } from '../feature-store.ts'
+import type { FeaturePart, FeatureStore } from '../feature-store.ts'
 import { type RedisAddress, RedisConnection } from './redis-connection.ts'
 
 export interface RedisFeatureStoreOptions {
@@ -19,6 +19,19 @@ for i, key in ipairs(KEYS) do
   if held and tonumber(held) > tonumber(value) then value = held end
   redis.call('SET', key, value, 'PX', ARGV[1])
 end`
+
+/** Each key is a hash: part → numbers, separated by spaces, in the digits that JavaScript reads back to the same bits. */
+const putPartsScript = `
+for i, key in ipairs(KEYS) do
+  redis.call('HSET', key, ARGV[2 * i], ARGV[2 * i + 1])
+  redis.call('PEXPIRE', key, ARGV[1])
+end`
+
+/** Texts of all parts, a list per key. */
+const partsScript = `
+local found = {}
+for i, key in ipairs(KEYS) do found[i] = redis.call('HVALS', key) end
+return found`
 
 /**
  * FeatureStore on Redis. It may evict or lose what it holds.
@@ -47,7 +60,30 @@ export class RedisFeatureStore implements FeatureStore {
     return held.map(value => (value === null ? undefined : Number(value)))
   }
 
+  async putParts(parts: readonly FeaturePart[], ttlMs: number): Promise<void> {
+    if (parts.length === 0) return
+    const keys = parts.map(({ key }) => this.#keyPrefix + key)
+    const texts = parts.flatMap(({ part, values }) => [part, values.join(' ')])
+    await this.#connection.run(redis => redis.eval(putPartsScript, keys.length, ...keys, ttlMs, ...texts))
+  }
+
+  async readSums(keys: readonly string[]): Promise<readonly (readonly number[] | undefined)[]> {
+    if (keys.length === 0) return []
+    const prefixed = keys.map(key => this.#keyPrefix + key)
+    const found = await this.#connection.run(redis => redis.eval(partsScript, prefixed.length, ...prefixed))
+    return (found as readonly (readonly string[])[]).map(sumOf)
+  }
+
   async close(): Promise<void> {
     this.#connection.close()
   }
+}
+
+function sumOf(texts: readonly string[]): readonly number[] | undefined {
+  const [first, ...others] = texts
+  if (first === undefined) return undefined
+  const sums = first.split(' ').map(Number)
+  for (const text of others)
+    for (const [at, digits] of text.split(' ').entries()) sums[at] = (sums[at] ?? 0) + Number(digits)
+  return sums
 }

@@ -1,0 +1,105 @@
+import type { Facets, SearchAnswer, SearchQuery, SearchResult } from '../../schemas/http-search.ts'
+import type { ItemSnapshot } from '../../schemas/shard-api.ts'
+import { searchResult } from '../item-view.ts'
+import type { RoutedGeneration } from '../ports.ts'
+import type { RankedHit } from '../shard-fanout.ts'
+import { facetsOf } from './facets.ts'
+import type { ItemRates, KnownRates } from './item-rates.ts'
+import { collapse, type ShownHit } from './near-identical.ts'
+import {
+  bySimilarityAlone,
+  contenders,
+  explainRanking,
+  majorityCategory,
+  type RankingContext,
+  type RankingWishes,
+  rank,
+  type ScoredHit,
+} from './rank.ts'
+import type { RankingWeights, WeightsBook } from './ranking-weights.ts'
+
+/** The item that was searched by, where it was one. */
+export type QueryItem = Pick<ItemSnapshot, 'category' | 'price' | 'currency'>
+
+export interface RankingRequest {
+  readonly generation: RoutedGeneration
+  readonly wish: Pick<SearchQuery, 'rerank' | 'collapse' | 'facets' | 'prefer' | 'explain'>
+  readonly k: number
+  readonly like: QueryItem | null
+}
+
+export interface RankedAnswer {
+  readonly results: readonly SearchResult[]
+  readonly rankedBy?: SearchAnswer['rankedBy']
+  readonly facets?: Facets
+  readonly degraded: readonly 'features-unavailable'[]
+}
+
+/** From the candidates of all shards to the results of an answer. */
+export class CandidateRanking {
+  readonly #weights: WeightsBook
+  readonly #rates: ItemRates
+
+  constructor(weights: WeightsBook, rates: ItemRates) {
+    this.#weights = weights
+    this.#rates = rates
+  }
+
+  /** Whether more than k hits are needed. */
+  static needsCandidates({ rerank, collapse, facets }: RankingRequest['wish']): boolean {
+    return rerank !== false || collapse === true || facets === true
+  }
+
+  /** Hits are by similarity. Waits for the feature store, but not long. @throws FreshetError `config-invalid` */
+  async order(hits: readonly RankedHit[], request: RankingRequest): Promise<RankedAnswer> {
+    const { generation, wish, k } = request
+    const weights = this.#weights.of(generation)
+    const facets = wish.facets === true ? { facets: facetsOf(hits.map(({ hit }) => hit.item)) } : {}
+    const isCollapsed = wish.collapse ?? wish.rerank !== false
+    const shownOf = (scored: readonly ScoredHit[]) =>
+      isCollapsed ? collapse(scored, { k, ...weights.alike }) : scored.slice(0, k).map((shown): ShownHit => ({ shown }))
+    const unranked = shownOf(bySimilarityAlone(hits))
+    if (wish.rerank === false) return { results: resultsOf(unranked, wish, null), ...facets, degraded: [] }
+    const rates = await this.#ratesOf(hits, unranked, weights)
+    const context = { ...wishesOf(hits, request), weights, engagement: rates.engagement }
+    const { weights: version, digest, bound } = weights
+    return {
+      results: resultsOf(shownOf(rank(hits, context)), wish, context),
+      rankedBy: { weights: version, digest, bound },
+      ...facets,
+      degraded: rates.isAway ? ['features-unavailable'] : [],
+    }
+  }
+
+  /** Of those alone that can come to be shown: of the others it makes no difference. */
+  #ratesOf(hits: readonly RankedHit[], unranked: readonly ShownHit[], { bound }: RankingWeights): Promise<KnownRates> {
+    const similarity = unranked.at(-1)?.shown.hit.similarity ?? Number.NEGATIVE_INFINITY
+    return this.#rates.of(contenders(hits, { similarity, bound }).map(({ hit }) => hit.itemId))
+  }
+}
+
+function wishesOf(hits: readonly RankedHit[], { wish: { prefer }, like }: RankingRequest): RankingWishes {
+  const category = prefer?.category ?? like?.category
+  return {
+    region: prefer?.region ?? null,
+    price: priceWish(prefer?.priceAround, like),
+    category: category === undefined || category === '' ? majorityCategory(hits) : category,
+  }
+}
+
+function priceWish(around: number | undefined, like: QueryItem | null): RankingWishes['price'] {
+  if (around !== undefined) return { around, currency: null }
+  if (like === null || like.price === null || like.price <= 0) return null
+  return { around: like.price, currency: like.currency }
+}
+
+function resultsOf(
+  shown: readonly ShownHit[],
+  { explain }: RankingRequest['wish'],
+  context: RankingContext | null,
+): readonly SearchResult[] {
+  return shown.map(({ shown: hit, alike }) => {
+    const ranking = explain === true && context !== null ? explainRanking(hit, context) : null
+    return searchResult(hit, { score: hit.score, explained: explain === true, ranking, alike })
+  })
+}

@@ -1,0 +1,64 @@
+import type { SearchResult } from '../../schemas/http-search.ts'
+import type { ScoredHit } from './rank.ts'
+
+export interface ShownHit {
+  readonly shown: ScoredHit
+  readonly alike?: NonNullable<SearchResult['alike']>
+}
+
+/** Item ids told of those that are not shown. */
+const maxAlikeIds = 20
+
+interface Group {
+  readonly shown: ScoredHit
+  readonly others: string[]
+  count: number
+}
+
+/**
+ * The best k of the candidates, each product once: a candidate nearly identical to one that stands above it is counted
+ * there and not shown. Two are nearly identical when they show the same picture to the byte, or when they have the same
+ * title and category and are as similar to the query as each other within `similarity`. Hits carry no vectors, so
+ * products that merely look alike, with other titles and other pictures, are not recognised.
+ */
+export function collapse(
+  hits: readonly ScoredHit[],
+  { k, similarity }: { readonly k: number; readonly similarity: number },
+): readonly ShownHit[] {
+  const groups: Group[] = []
+  const byPicture = new Map<string, Group>()
+  const byName = new Map<string, Group[]>()
+  for (const hit of hits) {
+    const name = nameOf(hit)
+    const namesakes = name === null ? [] : (byName.get(name) ?? [])
+    const picture = pictureOf(hit)
+    const group =
+      (picture === null ? undefined : byPicture.get(picture)) ??
+      namesakes.find(({ shown }) => Math.abs(shown.hit.similarity - hit.hit.similarity) <= similarity)
+    if (group !== undefined) {
+      group.count++
+      if (group.others.length < maxAlikeIds) group.others.push(hit.hit.itemId)
+      continue
+    }
+    if (groups.length >= k) continue
+    const fresh: Group = { shown: hit, others: [], count: 0 }
+    groups.push(fresh)
+    if (picture !== null) byPicture.set(picture, fresh)
+    if (name !== null) byName.set(name, [...namesakes, fresh])
+  }
+  return groups.map(({ shown, others, count }) =>
+    count === 0 ? { shown } : { shown, alike: { count, itemIds: others } },
+  )
+}
+
+/** Digest of the picture that was found, with the place in it: two things in one picture are two products. */
+function pictureOf({ hit }: ScoredHit): string | null {
+  const digest = hit.item.imageDigests[hit.object.image]
+  return digest === undefined ? null : `${digest} ${hit.object.box.join(' ')}`
+}
+
+/** Null for a product without a title: that says nothing. */
+function nameOf({ hit }: ScoredHit): string | null {
+  const title = hit.item.title.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim()
+  return title === '' ? null : `${hit.item.category}\n${title}`
+}

@@ -1,0 +1,133 @@
+import { type RankingPart, rankingParts, type SearchResult } from '../../schemas/http-search.ts'
+import { type ItemEngagement, noEngagement } from '../../schemas/item-engagement.ts'
+import type { ItemSnapshot } from '../../schemas/shard-api.ts'
+import type { RankedHit } from '../shard-fanout.ts'
+import type { RankingWeights, SoftPart } from './ranking-weights.ts'
+
+/** What speaks for a candidate besides its looks. Null: nobody said, so that it speaks for none. */
+export interface RankingWishes {
+  readonly region: string | null
+  /** Currency null: prices are compared as they are. */
+  readonly price: { readonly around: number; readonly currency: string | null } | null
+  readonly category: string | null
+}
+
+export interface RankingContext extends RankingWishes {
+  readonly weights: RankingWeights
+  /** Of items not in it nothing is known. */
+  readonly engagement: ReadonlyMap<string, ItemEngagement>
+}
+
+/** A candidate with the number that the order follows. */
+export interface ScoredHit extends RankedHit {
+  readonly score: number
+}
+
+const softParts = rankingParts.filter((part): part is SoftPart => part !== 'similarity')
+
+/**
+ * Similarity first: the score is the similarity plus what else speaks for the candidate, which is never less than
+ * nothing and never more than the bound of the weights. So one that is more similar than another by more than the
+ * bound stays above it, whatever speaks for the other. Ties by similarity, then by item id.
+ */
+export function rank(hits: readonly RankedHit[], context: RankingContext): readonly ScoredHit[] {
+  return hits.map(hit => ({ ...hit, score: hit.hit.similarity + bonus(hit, context) })).sort(byScore)
+}
+
+/** The order of the shards: by similarity alone. */
+export function bySimilarityAlone(hits: readonly RankedHit[]): readonly ScoredHit[] {
+  return hits.map(hit => ({ ...hit, score: hit.hit.similarity }))
+}
+
+/**
+ * Candidates that a ranking can bring above one of the given similarity; the others are too far behind. Hits are by
+ * similarity.
+ */
+export function contenders(
+  hits: readonly RankedHit[],
+  { similarity, bound }: { readonly similarity: number; readonly bound: number },
+): readonly RankedHit[] {
+  const end = hits.findIndex(({ hit }) => hit.similarity + bound < similarity)
+  return end === -1 ? hits : hits.slice(0, end)
+}
+
+type ExplainedRanking = NonNullable<NonNullable<SearchResult['explain']>['ranking']>
+
+/** The parts of a candidate's score. */
+export function explainRanking(hit: RankedHit, context: RankingContext): ExplainedRanking {
+  const { similarity } = hit.hit
+  const { parts } = context.weights
+  return rankingParts.map((part: RankingPart) => {
+    if (part === 'similarity') return { part, value: similarity, weight: 1, contribution: similarity }
+    const value = partValue(part, hit, context)
+    return { part, value, weight: parts[part], contribution: value * parts[part] }
+  })
+}
+
+function bonus(hit: RankedHit, context: RankingContext): number {
+  const { bound, parts } = context.weights
+  let sum = 0
+  for (const part of softParts) sum += partValue(part, hit, context) * parts[part]
+  return Math.min(sum, bound)
+}
+
+/** 0 to 1. */
+function partValue(part: SoftPart, { hit }: RankedHit, context: RankingContext): number {
+  const { item } = hit
+  switch (part) {
+    case 'availability':
+      return item.available ? 1 : 0
+    case 'region':
+      return context.region !== null && item.regions.includes(context.region) ? 1 : 0
+    case 'price':
+      return priceCloseness(item, context)
+    case 'category':
+      return context.category !== null && item.category === context.category ? 1 : 0
+    case 'clickRate':
+    case 'saveRate':
+    case 'relevance':
+      return rateValue(part, context.engagement.get(hit.itemId) ?? noEngagement, context.weights)
+  }
+}
+
+/** The smaller price ÷ the larger. */
+function priceCloseness({ price, currency }: ItemSnapshot, { price: wish }: RankingWishes): number {
+  if (wish === null || price === null || price <= 0) return 0
+  if (wish.currency !== null && wish.currency !== currency) return 0
+  return Math.min(price, wish.around) / Math.max(price, wish.around)
+}
+
+/**
+ * Smoothed towards the prior, so that one click on an item nobody has seen is not a rate of one. The prior gives half
+ * of the part, twice and half of it two and one thirds.
+ */
+function rateValue(
+  part: 'clickRate' | 'saveRate' | 'relevance',
+  { looks, clicks, saves, rejections }: ItemEngagement,
+  { priors }: RankingWeights,
+): number {
+  const smoothed = (count: number, prior: number): number => (count + prior * priors.looks) / (looks + priors.looks)
+  const share = (count: number, prior: number): number => {
+    const rate = smoothed(count, prior)
+    return rate / (rate + prior)
+  }
+  if (part === 'clickRate') return share(clicks, priors.clickRate)
+  if (part === 'saveRate') return share(saves, priors.saveRate)
+  return 1 - share(rejections, priors.rejectionRate)
+}
+
+function byScore(a: ScoredHit, b: ScoredHit): number {
+  return b.score - a.score || b.hit.similarity - a.hit.similarity || (a.hit.itemId < b.hit.itemId ? -1 : 1)
+}
+
+/** Best candidates that are asked for the category of what was searched. */
+const voters = 10
+
+/** The category that more than half of the best candidates have; null when they do not agree. */
+export function majorityCategory(hits: readonly RankedHit[]): string | null {
+  const best = hits.slice(0, voters)
+  const counts = new Map<string, number>()
+  for (const { hit } of best) counts.set(hit.item.category, (counts.get(hit.item.category) ?? 0) + 1)
+  for (const [category, count] of counts) if (category !== '' && count * 2 > best.length) return category
+  return null
+}
