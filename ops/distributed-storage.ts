@@ -71,11 +71,6 @@ export async function newWorkQueue({ redis }: Config, closers: Closers): Promise
   return queue
 }
 
-async function redisAddress({ url, password, tlsCa, tlsCert, tlsKey }: Config['redis']): Promise<RedisAddress> {
-  const tls = await readPemFiles({ ca: tlsCa, cert: tlsCert, key: tlsKey })
-  return {
-    url,
-    ...(password === null ? {} : { password }),
 /** The feature store of the distributed form; connects in the background. @throws FreshetError `config-invalid` */
 export async function newFeatureStore({ redis }: Config, closers: Closers): Promise<FeatureStore> {
   const features = new RedisFeatureStore({ redis: await redisAddress(redis), keyPrefix: `${redis.prefix}:features:` })
@@ -83,6 +78,11 @@ export async function newFeatureStore({ redis }: Config, closers: Closers): Prom
   return features
 }
 
+async function redisAddress({ url, password, tlsCa, tlsCert, tlsKey }: Config['redis']): Promise<RedisAddress> {
+  const tls = await readPemFiles({ ca: tlsCa, cert: tlsCert, key: tlsKey })
+  return {
+    url,
+    ...(password === null ? {} : { password }),
     // The address says whether the connection is encrypted, unless it is said here.
     ...(Object.keys(tls).length === 0 ? {} : { tls }),
   }

@@ -91,12 +91,12 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
   })
   running.roles = roles
   closers.add(() => roles.close())
-  return listen(config, { storage, model, images, roles, alarms, recent, telemetry }, { log, closers })
-}
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
   const engagement = newEngagement({ ports: storage, partitions: 'all', onTrouble })
   engagement.start()
   closers.add(() => engagement.stop())
+  return listen(config, { storage, model, images, roles, alarms, recent, telemetry }, { log, closers })
+}
 
 /** Side by side, since loading the models takes the longest. What opened is closed when the other one fails. */
 async function openBoth(config: Config, log: Logger, closers: Closers): Promise<readonly [Storage, ModelRole]> {
@@ -168,9 +168,9 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     log: storage.log,
     catalogCodec: codecs.catalog,
     engagementCodec: codecs.engagement,
+    features: storage.features,
     partitions: storage.partitions,
     topicEpoch: storage.topicEpoch,
-    features: storage.features,
     routing: () => [routedGeneration(roles.status)],
     replicas: () => roles.shards,
     models: generation => modelOf(parts, generation),

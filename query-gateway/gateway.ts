@@ -11,8 +11,8 @@ import { pageHeaders, sendSecurityHeaders } from './access/security-headers.ts'
 import { adminRoutes } from './admin-routes.ts'
 import { pictureRoutes, uploadRoute } from './blob-routes.ts'
 import { CatalogIntake } from './catalog-intake.ts'
-import { engagementRoutes } from './engagement-routes.ts'
 import { EngagementIntake } from './engagement-intake.ts'
+import { engagementRoutes } from './engagement-routes.ts'
 import { answerErrors, answerFrameworkError, answerMalformed } from './error-answers.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './gateway-options.ts'
@@ -68,9 +68,9 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
     uploadRoute(scope, parts)
   })
   await servePage(app, options.pageDirectory)
+  app.addHook('onClose', () => parts.engagement.close())
   return app
 }
-  app.addHook('onClose', () => parts.engagement.close())
 
 /** What a request passes before its route, in this order; the first that refuses it answers. */
 async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSignal): Promise<void> {
@@ -91,9 +91,9 @@ async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSi
 function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortSignal): GatewayParts {
   const roster = new ReplicaRoster(ports, options.fanout)
   const meter = new RequestMeter(ports.clock, options.meter)
+  const engagement = new EngagementIntake(ports, options)
   return {
     ports,
-  const engagement = new EngagementIntake(ports, options)
     options,
     roster,
     meter,

@@ -6,10 +6,11 @@ import { FreshetError } from '../../schemas/errors.ts'
 import type { ImageModel } from '../../schemas/image-analysis.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
 import { DeadLetters } from '../../topologies/dead-letters.ts'
+import type { FeatureStore } from '../../topologies/feature-store.ts'
 import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
 import { Alarms } from '../alarms.ts'
 import { checkPublicHost } from '../config-rules.ts'
-import { newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
+import { newFeatureStore, newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
 import { openGatewayAccess } from '../gateway-access.ts'
 import { gatewayLimits, pageDirectory, routedGeneration } from '../gateway-parts.ts'
 import { type ImageRole, type ModelRole, openModel } from '../image-roles.ts'
@@ -53,6 +54,7 @@ interface GatewayRoleParts {
   readonly alarms: Alarms
   readonly control: ControlFollower
   readonly replicas: ReplicaDirectory
+  readonly features: FeatureStore
   readonly deadLetters: DeadLetters
   /** Asked in the background: queries and status go on without Redis, and status without Kafka. */
   readonly depth: Polled<QueueDepth>
@@ -72,6 +74,7 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   const opening = { ...context, clientId: 'freshet-gateway' }
   const ports = { ...(await openDistributedLog(config, opening)), ...stores }
   const queue: WorkQueue = await newWorkQueue(config, closers)
+  const features = await newFeatureStore(config, closers)
   const model = await openModel(config, log)
   closers.add(() => model.close())
   const images = await openSharedImages(config, stores)
@@ -106,7 +109,7 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   closers.add(() => openLetters.close())
   const catalogEnds = await polled(() => ports.log.offsets(catalogTopic), alarm('catalog'))
   closers.add(() => catalogEnds.close())
-  return { ports, model, images, alarms, control, replicas, deadLetters, depth, openLetters, catalogEnds }
+  return { ports, model, images, alarms, control, replicas, features, deadLetters, depth, openLetters, catalogEnds }
 }
 
 function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => void): Promise<Polled<T>> {
@@ -124,6 +127,7 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     },
     catalogCodec: codecs.catalog,
     engagementCodec: codecs.engagement,
+    features: parts.features,
     partitions,
     topicEpoch,
     routing: () =>
