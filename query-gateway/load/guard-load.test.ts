@@ -3,7 +3,6 @@ import { connect } from 'node:net'
 import { afterEach, expect, test, vi } from 'vitest'
 import type { GatewayOptions } from '../gateway-options.ts'
 import { type GatewayFixture, openGateway } from '../testing/gateway-fixture.ts'
-import { BodyBudget } from './body-budget.ts'
 
 let gateway: GatewayFixture
 
@@ -69,11 +68,4 @@ test('bodies beyond the budget are refused before they are read, and it is given
   holder.destroy()
   await once(holder, 'close')
   await vi.waitFor(async () => expect(await status()).not.toBe(503), { timeout: 20_000 })
-})
-
-test('one body alone always fits the budget', () => {
-  const budget = new BodyBudget(10)
-  expect([budget.reserve(50), budget.reserve(1)]).toEqual([true, false])
-  budget.release(50)
-  expect([budget.reserve(4), budget.reserve(6), budget.reserve(1)]).toEqual([true, true, false])
 })

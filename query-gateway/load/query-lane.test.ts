@@ -117,7 +117,7 @@ test('who has gone gives up the place in the line', async () => {
   await end('c')
   expect([await first, await third]).toEqual(['a', 'c'])
   expect(begun).toEqual(['a', 'c'])
-  expect(await run('d', { signal: client.signal })).toBeDefined()
+  expect(await run('d', { signal: client.signal })).toBe('left')
 })
 
 test('a query that fails leaves its place to the next', async () => {

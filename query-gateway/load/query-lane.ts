@@ -86,6 +86,7 @@ export class QueryLane {
    * @throws FreshetError `overloaded` | the signal's reason | what the query threw
    */
   async run<T>(query: () => Promise<T>, turn: Turn): Promise<T> {
+    turn.signal.throwIfAborted()
     const reason = this.refusal(turn.patienceMs)
     if (reason !== null) throw this.refuse(reason)
     if (this.hasRoom) this.#running++
@@ -137,7 +138,6 @@ export class QueryLane {
           resolve()
         },
       }
-      if (signal.aborted) return reject(signal.reason)
       signal.addEventListener('abort', abort)
       this.#waiting.add(waiting)
     })
