@@ -76,5 +76,5 @@ function perGeneration(measure: (status: DispatchStatus) => number) {
 
 function* sinceStart(statuses: Known): Generator<Reading> {
   for (const { generation, counts } of statuses)
-    for (const of of ['events', 'jobs', 'deadLetters', 'refused'] as const) yield [counts[of], { generation, of }]
+    for (const kind of ['events', 'jobs', 'deadLetters', 'refused'] as const) yield [counts[kind], { generation, of: kind }]
 }
