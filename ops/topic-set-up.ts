@@ -27,7 +27,7 @@ export interface TopicDifference {
   readonly setting: ComparedSetting
   readonly wanted: string
   readonly present: string
-  /** Durations are set by `apply`; what decides where records lie is for a person. */
+  /** Durations, and whose clock counts, are set by `apply`; what decides where records lie is for a person. */
   readonly settledBy: 'apply' | 'person'
   readonly whatToDo: string
 }
@@ -133,7 +133,7 @@ const appliedStates = { missing: 'created', fits: 'fits', differs: 'changed' } a
 async function applyTopic(log: EventLog, spec: TopicSpec): Promise<AppliedTopic> {
   const { topic, state, differences } = compareTopic(spec, await log.topicSpec(spec.name))
   if (differences.some(({ settledBy }) => settledBy === 'person')) return { topic, state: 'differs', differences }
-  // Also where all fits: the log sees to settings that are its own, such as whose clock gives a record its time.
+  // Also where all fits: the log sees to settings that are its own, such as the room for the largest record.
   await log.ensureTopic(spec)
   return { topic, state: appliedStates[state], differences }
 }
@@ -144,8 +144,8 @@ export function compareTopic(wanted: TopicSpec, present: TopicSpec | null): Topi
   if (present === null) return { topic, state: 'missing', differences: [] }
   const areBothCompacted = wanted.compacted && present.compacted
   const settings: readonly ComparedSetting[] = areBothCompacted
-    ? ['partitions', 'retentionMs', 'minCompactionLagMs', 'tombstoneRetentionMs']
-    : ['partitions', 'compacted', 'retentionMs']
+    ? ['partitions', 'retentionMs', 'minCompactionLagMs', 'tombstoneRetentionMs', 'producerTimes']
+    : ['partitions', 'compacted', 'retentionMs', 'producerTimes']
   const differences = settings
     .filter(setting => wanted[setting] !== present[setting])
     .map(setting => ({
@@ -172,6 +172,7 @@ function adviceOn(
     case 'retentionMs':
     case 'minCompactionLagMs':
     case 'tombstoneRetentionMs':
+    case 'producerTimes':
       return { settledBy: 'apply', whatToDo: '`freshet topics apply` sets it, where nothing else is left to a person.' }
   }
 }
@@ -195,6 +196,7 @@ function compactionAdvice({ name, compacted }: TopicSpec): string {
 }
 
 function shown(setting: ComparedSetting, spec: TopicSpec): string {
+  if (setting === 'producerTimes') return spec.producerTimes ? "the producers' clocks" : "the broker's clock"
   const value = spec[setting]
   if (value === null) return 'for ever'
   return typeof value === 'number' && setting !== 'partitions' ? durationMs(0).show(value) : String(value)

@@ -12,6 +12,8 @@ export interface TopicSpec {
   readonly minCompactionLagMs: number
   /** How long a null value stays visible after log compaction. */
   readonly tombstoneRetentionMs: number
+  /** Records keep the time their producer gave them, which is not to be trusted: never wanted, only found. */
+  readonly producerTimes?: true
 }
 
 export interface NewRecord {

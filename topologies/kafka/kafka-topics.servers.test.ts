@@ -41,12 +41,14 @@ test('ensuring a topic again sets what differs and leaves the other settings', a
   await fixture.createTopic(1)
   await alterTopic([{ name: 'segment.ms', value: '123456' }])
   expect(await settingsOfTopic()).toMatchObject({ 'message.timestamp.type': 'CreateTime' })
+  expect(await fixture.log.topicSpec(fixture.topic)).toHaveProperty('producerTimes', true)
   await fixture.createTopic(1, { retentionMs: 3_600_000 })
   expect(await settingsOfTopic()).toMatchObject({
     'segment.ms': '123456',
     'retention.ms': '3600000',
     'message.timestamp.type': 'LogAppendTime',
   })
+  expect(await fixture.log.topicSpec(fixture.topic)).not.toHaveProperty('producerTimes')
 })
 
 test('a topic that expires as well as compacts is told so', async () => {

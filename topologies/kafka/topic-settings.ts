@@ -6,6 +6,8 @@ type Settings = ReadonlyMap<string, string>
 /** A batch holds one record at least, and some bytes more than it. */
 const batchOverheadBytes = 2 ** 16
 const forEver = '-1'
+/** The broker's clock is the event time; a producer's is not trusted. */
+const brokerTimes = 'LogAppendTime'
 
 /** How Kafka is told to keep a topic as the spec says. */
 export function settingsOf(spec: TopicSpec, maxRecordBytes: number): Settings {
@@ -18,8 +20,7 @@ export function settingsOf(spec: TopicSpec, maxRecordBytes: number): Settings {
     ['min.compaction.lag.ms', `${minCompactionLagMs}`],
     ['delete.retention.ms', `${tombstoneRetentionMs}`],
     ['max.message.bytes', `${maxRecordBytes + batchOverheadBytes}`],
-    // The broker's clock is the event time; a producer's is not trusted.
-    ['message.timestamp.type', 'LogAppendTime'],
+    ['message.timestamp.type', brokerTimes],
   ])
 }
 
@@ -33,6 +34,7 @@ export function specOf(name: string, partitions: number, settings: Settings): To
     retentionMs: policies.includes('delete') && retentionMs >= 0 ? retentionMs : null,
     minCompactionLagMs: Number(settings.get('min.compaction.lag.ms') ?? 0),
     tombstoneRetentionMs: Number(settings.get('delete.retention.ms') ?? 0),
+    ...(settings.get('message.timestamp.type') === brokerTimes ? {} : { producerTimes: true }),
   }
 }
 

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { kafkaArtifacts } from './artifact-sets.ts'
-import { createCertificate } from './certificate.ts'
+import { type Certificate, createCertificate } from './certificate.ts'
 import { freePorts } from './free-ports.ts'
 import {
   type ClusterSettings,
@@ -22,7 +22,8 @@ import { ServerProcess } from './server-process.ts'
 export interface KafkaBrokerOptions {
   /** Three form a cluster: replication factor 3, of which 2 must be in sync. Default 1. */
   readonly nodes?: 1 | 3
-  readonly security?: { readonly tls?: boolean; readonly sasl?: KafkaSasl }
+  /** `mutual`: clients must show the broker's own certificate, see `clientCertificate`. */
+  readonly security?: { readonly tls?: boolean | 'mutual'; readonly sasl?: KafkaSasl }
   /** Port for clients of the first node; default a free one. */
   readonly port?: number
   /** Where the data lies and stays, absolute; default a temporary directory, which `stop` removes. */
@@ -63,6 +64,7 @@ export class KafkaBroker {
     const broker = new KafkaBroker(options, directory, libraries, {
       ports: await choosePorts(options),
       certificate: options.security?.tls ? await createCertificate() : null,
+      isMutual: options.security?.tls === 'mutual',
       sasl: options.security?.sasl ?? null,
       sessionTimeoutMs: options.sessionTimeoutMs ?? 2_000,
       extra: options.settings ?? {},
@@ -97,6 +99,11 @@ export class KafkaBroker {
   /** PEM of what clients must trust when there is TLS, else null. */
   get certificateAuthority(): string | null {
     return this.#settings.certificate?.certificate ?? null
+  }
+
+  /** PEM of what clients must show when TLS is mutual, else null. */
+  get clientCertificate(): Certificate | null {
+    return this.#settings.isMutual ? this.#settings.certificate : null
   }
 
   /** null when the node does not run. */

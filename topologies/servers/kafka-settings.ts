@@ -19,6 +19,8 @@ export interface ClusterSettings {
   /** In the order of the node ids, which count from 1. */
   readonly ports: readonly NodePorts[]
   readonly certificate: Certificate | null
+  /** Clients must show the same certificate. */
+  readonly isMutual: boolean
   readonly sasl: KafkaSasl | null
   readonly sessionTimeoutMs: number
   /** Any broker settings; they win over ours. */
@@ -65,7 +67,7 @@ export function serverProperties(nodeId: number, dataDirectory: string, cluster:
     'log.cleaner.backoff.ms': 1000,
     'broker.session.timeout.ms': cluster.sessionTimeoutMs,
     'broker.heartbeat.interval.ms': Math.floor(cluster.sessionTimeoutMs / 4),
-    ...tlsProperties(cluster.certificate),
+    ...tlsProperties(cluster),
     ...saslProperties(cluster.sasl),
     ...cluster.extra,
   })
@@ -78,9 +80,15 @@ function protocolOf({ certificate, sasl }: ClusterSettings): string {
 
 type Properties = Readonly<Record<string, string | number | boolean>>
 
-function tlsProperties(certificate: Certificate | null): Properties {
+function tlsProperties({ certificate, isMutual }: ClusterSettings): Properties {
   if (certificate === null) return {}
+  const mutual = {
+    'listener.name.client.ssl.client.auth': 'required',
+    'listener.name.client.ssl.truststore.type': 'PEM',
+    'listener.name.client.ssl.truststore.certificates': certificate.certificate,
+  }
   return {
+    ...(isMutual ? mutual : {}),
     'listener.name.client.ssl.keystore.type': 'PEM',
     'listener.name.client.ssl.keystore.certificate.chain': certificate.certificate,
     'listener.name.client.ssl.keystore.key': certificate.privateKey,
