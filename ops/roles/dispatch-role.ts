@@ -106,8 +106,9 @@ async function listen({ config, log, closers, telemetry }: RoleContext, parts: D
   const app = createRoleServer(
     {
       failure: () => failures.first,
-      whyNotReady: () => whyNotReady(statuses(), ports.log.readerFailures()),
+      whyNotReady: () => whyNotReady(statuses(), [...ports.log.readerFailures(), ...ports.log.groupAbsences()]),
       metrics: () => telemetry.metricsText(),
+      meter: telemetry.meter,
     },
     log,
   )

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Consumer, Kafka } from 'kafkajs'
-import type { FreshetError } from '../../schemas/errors.ts'
+import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, type Partition } from '../../schemas/ids.ts'
 import { type KafkaLog, shortRetry } from './kafka-connection.ts'
 import { asLogFailure } from './kafka-failures.ts'
@@ -72,10 +72,24 @@ export class GroupMembership {
   #restart: NodeJS.Timeout | null = null
   #restartMs = firstRestartMs
   #isClosed = false
+  /** When the group's coordinator was heard last. */
+  #heardMs: number
   #awaySinceMs: number | null = null
 
   constructor(options: MembershipOptions) {
     this.#options = options
+    this.#heardMs = options.clock()
+  }
+
+  /**
+   * Why this member may own nothing now, though it has not been told so: it is out of its group, or has not heard of
+   * it for half the time after which the others get its partitions. Null while it is in. Known long before a call fails.
+   */
+  get absence(): FreshetError | null {
+    const { group, sessionTimeoutMs, clock } = this.#options
+    const silentMs = clock() - this.#heardMs
+    if (this.#awaySinceMs === null && silentMs < sessionTimeoutMs / 2) return null
+    return new FreshetError('log-unavailable', `out of the consumer group ${group}, not heard of for ${silentMs} ms`)
   }
 
   /** Since when this member is out of its group because of an error; null when it is in. */
@@ -103,7 +117,9 @@ export class GroupMembership {
       )
     })
     consumer.on(consumer.events.HEARTBEAT, ({ payload: { memberId, groupGenerationId } }) => {
-      if (memberId === this.#assignment?.memberId) this.#assignment.heardGeneration(groupGenerationId)
+      if (memberId !== this.#assignment?.memberId) return
+      this.#heardMs = this.#options.clock()
+      this.#assignment.heardGeneration(groupGenerationId)
     })
     consumer.on(consumer.events.CRASH, ({ payload: { error } }) => this.#crashed(consumer, error))
     this.#starting = this.#run(consumer).catch((error: unknown) => this.#crashed(consumer, error))
@@ -133,6 +149,7 @@ export class GroupMembership {
     this.#assignment?.end()
     this.#assignment = assignment
     this.#restartMs = firstRestartMs
+    this.#heardMs = this.#options.clock()
     this.#awaySinceMs = null
     this.#options.onAssigned(assignment)
   }

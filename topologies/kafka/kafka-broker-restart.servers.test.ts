@@ -54,3 +54,23 @@ test('while the broker is away appends wait, to a bound and to their patience, i
   const read: string[] = []
   while (!read.includes('after')) read.push(...(await reader.poll(100, 1_000)).map(textOf))
 })
+
+test('a reader of a group says that it is out of it as soon as the broker is gone, and until it has partitions again', async () => {
+  const { topic } = fixture
+  const log = fixture.openLog({ sessionTimeoutMs: 3_000 })
+  const reader = await log.openReader({ topic, partitions: 'group', group: topic, from: 'committed' })
+  const { epoch } = reader.assignment()
+  expect(log.groupAbsences()).toEqual([])
+  await broker.kill()
+  await eventually(() => expect(log.groupAbsences()).toMatchObject([{ code: 'log-unavailable', retryable: true }]))
+  // Long before the reader itself loses patience.
+  expect(log.readerFailures()).toEqual([])
+  await broker.startAgain()
+  await eventually(async () => {
+    expect(await reader.poll(1, 0)).toEqual([])
+    expect(reader.assignment().epoch).toBeGreaterThan(epoch)
+  })
+  await log.append(topic, [record(p(3), 'after')])
+  expect((await pollCount(reader, 1)).map(textOf)).toEqual(['after'])
+  expect(log.groupAbsences()).toEqual([])
+})

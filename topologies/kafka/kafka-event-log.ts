@@ -66,6 +66,11 @@ export class KafkaEventLog implements EventLog {
     return [...this.#readers].flatMap(({ failure }) => failure ?? [])
   }
 
+  /** Readers that are out of their group now, or have not heard of it: others may have their partitions already. */
+  groupAbsences(): readonly FreshetError[] {
+    return [...this.#readers].flatMap(({ absence }) => absence ?? [])
+  }
+
   ensureTopic(spec: TopicSpec): Promise<void> {
     return this.#administration.ensureTopic(spec)
   }

@@ -98,6 +98,11 @@ export class KafkaLogReader implements LogReader {
     return new FreshetError('log-unavailable', `${topic} could not be read for ${clock() - sinceMs} ms`)
   }
 
+  /** Why a reader of a group may own no partition now, see `GroupMembership`; null while it does, and for fixed ones. */
+  get absence(): FreshetError | null {
+    return this.#membership?.absence ?? null
+  }
+
   async poll(maxRecords: number, waitMs: number): Promise<readonly LogRecord[]> {
     // A caller that is behind would otherwise loop in microtasks alone and keep timers, sockets and commits waiting.
     if (this.#hadRecords) await nextTick()
