@@ -9,6 +9,7 @@ import { DeadLetters } from '../../topologies/dead-letters.ts'
 import type { FeatureStore } from '../../topologies/feature-store.ts'
 import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
 import { Alarms } from '../alarms.ts'
+import type { Config } from '../config.ts'
 import { checkPublicHost } from '../config-rules.ts'
 import { newFeatureStore, newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
 import { openGatewayAccess } from '../gateway-access.ts'
@@ -20,6 +21,7 @@ import { searchOptions } from '../search-options.ts'
 import type { LocalStores, LogPorts } from '../storage.ts'
 import { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
+import { type RecentOfShards, recentlySearchable } from './remote-recent.ts'
 import { redriveRemotely } from './remote-redrive.ts'
 import { snapshotRemotely } from './remote-snapshots.ts'
 import { clock, type RoleContext } from './role.ts'
@@ -60,6 +62,7 @@ interface GatewayRoleParts {
   readonly depth: Polled<QueueDepth>
   readonly openLetters: Polled<number>
   readonly catalogEnds: Polled<CatalogOffsets>
+  readonly recent: Polled<RecentOfShards>
 }
 
 type CatalogOffsets = Awaited<ReturnType<GatewayPorts['log']['offsets']>>
@@ -109,7 +112,33 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   closers.add(() => openLetters.close())
   const catalogEnds = await polled(() => ports.log.offsets(catalogTopic), alarm('catalog'))
   closers.add(() => catalogEnds.close())
-  return { ports, model, images, alarms, control, replicas, features, deadLetters, depth, openLetters, catalogEnds }
+  const recent = await polled(() => askRecent(control, replicas, config), alarm('recent items'))
+  closers.add(() => recent.close())
+  return {
+    recent,
+    ports,
+    model,
+    images,
+    alarms,
+    control,
+    replicas,
+    features,
+    deadLetters,
+    depth,
+    openLetters,
+    catalogEnds,
+  }
+}
+
+/** Of the generation that most queries go to; none before there is one. */
+async function askRecent(
+  { state }: ControlFollower,
+  replicas: ReplicaDirectory,
+  { internalSecret: secret }: Config,
+): Promise<RecentOfShards> {
+  const main = [...state.generations.values()].toSorted((a, b) => b.share - a.share)[0]
+  if (main === undefined) return { items: [], perSecond: 0 }
+  return recentlySearchable(replicas.replicas(), { generation: main.started.generation, secret })
 }
 
 function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => void): Promise<Polled<T>> {
@@ -142,7 +171,7 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     blobs: images.blobs,
     deadLetters: parts.deadLetters,
     pipeline: async () => pipelineStatus(parts),
-    recentItems: () => [],
+    recentItems: () => parts.recent.value?.items ?? [],
     backup: () => Promise.reject(noBackup()),
     snapshot: request => snapshotRemotely(replicas.replicas(), request),
     ready: () => model.processes().every(({ state }) => state !== 'stopped') && hasModels(control, model.model),
@@ -168,9 +197,9 @@ function noBackup(): FreshetError {
 const nothingKnown: QueueDepth = { waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 0, claimed: 0 }
 
 /** Of queue and dead letters what was heard last; that they are away is among the alarms. */
-function pipelineStatus({ model, alarms, depth, openLetters }: GatewayRoleParts): PipelineStatus {
+function pipelineStatus({ model, alarms, depth, openLetters, recent }: GatewayRoleParts): PipelineStatus {
   return {
-    rates: {},
+    rates: { searchable: recent.value?.perSecond ?? 0 },
     queue: depth.value ?? nothingKnown,
     processes: model.processes(),
     alarms: alarms.list(),

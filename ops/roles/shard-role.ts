@@ -6,6 +6,7 @@ import { catalogTopic } from '../../schemas/topics.ts'
 import { HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
 import { createShardServer } from '../../shard-node/http/shard-server.ts'
 import type { ShardNode } from '../../shard-node/shard-node.ts'
+import type { SearchableItem } from '../../shard-node/shard-node-options.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import { openDataDirectory } from '../../topologies/embedded/data-directory.ts'
 import { Alarms } from '../alarms.ts'
@@ -19,6 +20,7 @@ import { mutationTopicSpec } from '../topic-set-up.ts'
 import { ControlFollower } from './control-follower.ts'
 import { GenerationParts } from './generation-parts.ts'
 import { Polled } from './polled.ts'
+import { RecentByGeneration, recentRoutes } from './recent-routes.ts'
 import { clock, type RoleContext } from './role.ts'
 import { shardRoleDirectory } from './role-directory.ts'
 
@@ -35,7 +37,8 @@ export async function startShardRole(context: RoleContext): Promise<string> {
 
   const alarms = new Alarms(log, clock)
   const failures = new FailureNote(alarms)
-  const parts = { ports, dataDir: directory.path, alarms, failures }
+  const recent = new RecentByGeneration(clock)
+  const parts = { ports, dataDir: directory.path, alarms, failures, recent }
   const replicas = new GenerationParts({
     open: status => openReplica(status, context, parts),
     close: node => node.close(),
@@ -69,13 +72,14 @@ interface ShardParts {
   readonly dataDir: string
   readonly alarms: Alarms
   readonly failures: FailureNote
+  readonly recent: RecentByGeneration
 }
 
 /** Null for a generation that has no shard of this number. */
 async function openReplica(
   status: GenerationStatus,
   { config, log, telemetry: { meter } }: RoleContext,
-  { ports, dataDir, alarms, failures }: ShardParts,
+  { ports, dataDir, alarms, failures, recent }: ShardParts,
 ): Promise<ShardNode | null> {
   const { number, replica } = config.shard
   const { generation, shards } = status.started
@@ -87,13 +91,15 @@ async function openReplica(
   const part = `shard ${generation}-${number}`
   const onAlarm = (error: FreshetError) => alarms.raise(part, error)
   const onFailure = failures.by(part)
-  return openShard({ config, ports, dataDir, clock, number, replica, onFailure, onAlarm, meter }, status)
+  const onSearchable = (items: readonly SearchableItem[]) => recent.add(generation, items)
+  const reporting = { onFailure, onAlarm, onSearchable, meter }
+  return openShard({ config, ports, dataDir, clock, number, replica, ...reporting }, status)
 }
 
 /** Listens from the start, so that probes are answered while a replica is opened. */
 async function listen(
   { config, log, closers, telemetry }: RoleContext,
-  { ports, alarms, failures }: ShardParts,
+  { ports, alarms, failures, recent }: ShardParts,
   replicas: () => readonly ShardNode[],
 ): Promise<string> {
   // In the background: metrics are told also while the log is away.
@@ -113,8 +119,10 @@ async function listen(
     secret: config.internalSecret,
     snapshotRoots: config.shard.snapshotRoots,
     metrics: () => telemetry.metricsText(),
+    meter: telemetry.meter,
     logger: log,
   })
+  recentRoutes(app, { recent, secret: config.internalSecret })
   closers.add(() => app.close())
   return listenOn(app, config)
 }
