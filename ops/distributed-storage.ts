@@ -15,6 +15,8 @@ import type { Config } from './config.ts'
 import { openConfluentRegistry, openKafkaLog } from './log-and-registry.ts'
 import { readPemFiles } from './pem-files.ts'
 import type { LogPorts, WorkPorts } from './storage.ts'
+import type { Telemetry } from './telemetry/telemetry.ts'
+import { traceLog } from './telemetry/traced-log.ts'
 import { readTopicEpoch } from './topic-epoch.ts'
 import { checkTopics, type TopicFinding, topicSpecs } from './topic-set-up.ts'
 
@@ -26,6 +28,8 @@ export interface OpeningOptions {
   readonly signal: AbortSignal
   /** Takes what closes what was opened, also when the rest fails. */
   readonly closers: Closers
+  /** What is appended to the log is measured and traced; not without. */
+  readonly telemetry?: Pick<Telemetry, 'meter'>
 }
 
 export interface DistributedLog extends LogPorts {
@@ -39,11 +43,12 @@ export interface DistributedLog extends LogPorts {
  * `config-invalid`; `log-unavailable` | `registry-unavailable` when it has waited long enough
  */
 export async function openDistributedLog(config: Config, options: OpeningOptions): Promise<DistributedLog> {
-  const { clientId, log: logger, closers } = options
+  const { clientId, log: logger, closers, telemetry } = options
   const registry = await openConfluentRegistry(config.registry)
   closers.add(() => registry.close())
   const codecs = await whenReachable('schema registry', config, options, () => openRegisteredCodecs(registry))
   const log = await openKafkaLog(config.kafka, { clientId, log: logger })
+  if (telemetry !== undefined) traceLog(log, telemetry.meter)
   closers.add(() => log.close())
   const topicEpoch = await whenReachable('Kafka', config, options, async () => {
     await requireTopics(log, topicSpecs(config), logger)

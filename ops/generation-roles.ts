@@ -43,7 +43,7 @@ export interface GenerationRolesOptions {
 
 /** @throws FreshetError `fingerprint-mismatch` when the data directory was built with another model; storage codes */
 export async function startGeneration(options: GenerationRolesOptions): Promise<GenerationRoles> {
-  const { config, storage, model, images, alarms, log, clock } = options
+  const { config, storage, model, images, alarms, log, clock, meter } = options
   const status = await startFirstGeneration({ config, ports: storage, model: model.model, by: 'serve', clock })
   const { generation } = status.started
   await storage.ensureMutationTopic(generation)
@@ -55,7 +55,7 @@ export async function startGeneration(options: GenerationRolesOptions): Promise<
   )
   await dispatch.start()
   const modelOf = (asked: Generation) => (asked === generation ? model.model : undefined)
-  const workers = newWorkers({ config, ports: storage, images, modelOf, log, clock })
+  const workers = newWorkers({ config, ports: storage, images, modelOf, log, clock, meter })
   workers.start()
   return {
     status,

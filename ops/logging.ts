@@ -1,3 +1,4 @@
+import { isSpanContextValid, trace } from '@opentelemetry/api'
 import pc from 'picocolors'
 import { type DestinationStream, type Logger, pino } from 'pino'
 import type { Config } from './config.ts'
@@ -15,7 +16,14 @@ export function openLogger(config: Pick<Config, 'logLevel' | 'logFormat'>, write
   const destination: DestinationStream = {
     write: line => write(config.logFormat === 'json' ? line : prettyLine(line)),
   }
-  return pino({ level: config.logLevel, base: null }, destination)
+  return pino({ level: config.logLevel, base: null, mixin: traceIds }, destination)
+}
+
+/** What is logged on behalf of a traced request or event says of which. */
+function traceIds(): { readonly trace_id?: string; readonly span_id?: string } {
+  const context = trace.getActiveSpan()?.spanContext()
+  if (context === undefined || !isSpanContextValid(context)) return {}
+  return { trace_id: context.traceId, span_id: context.spanId }
 }
 
 interface LogLine {

@@ -60,12 +60,13 @@ export interface WorkerPartOptions {
   readonly modelOf: (generation: Generation) => ImageModel | undefined
   readonly log: Logger
   readonly clock: () => number
+  readonly meter: Meter
 }
 
 /** The worker loop, as configured; not started. */
-export function newWorkers({ config, ports, images, modelOf, log, clock }: WorkerPartOptions): WorkerLoop {
+export function newWorkers({ config, ports, images, modelOf, log, clock, meter }: WorkerPartOptions): WorkerLoop {
   const { queue, features, codecs } = ports
-  const { claim, failAfterMs, supersedeForMs, maxAttempts } = config.workers
+  const { claim, leaseMs, failAfterMs, supersedeForMs, maxAttempts } = config.workers
   return new WorkerLoop(
     {
       queue,
@@ -77,7 +78,7 @@ export function newWorkers({ config, ports, images, modelOf, log, clock }: Worke
       codecs,
       modelOf,
     },
-    { clock, random: Math.random, log, concurrency: claim, failAfterMs, supersedeForMs, maxAttempts },
+    { clock, random: Math.random, log, concurrency: claim, leaseMs, failAfterMs, supersedeForMs, maxAttempts, meter },
   )
 }
 
@@ -133,7 +134,8 @@ export function shardName(generation: string, shard: number): string {
 }
 
 function acceptanceOf({ topicEpoch }: LogPorts, { started }: GenerationStatus): Acceptance {
-  return { fingerprint: started.fingerprint, dims: started.dims, topicEpoch }
+  // Of the catalog it was built from, also when there is another one of that name now; older records do not tell it.
+  return { fingerprint: started.fingerprint, dims: started.dims, topicEpoch: started.topicEpoch ?? topicEpoch }
 }
 
 /** The first snapshot that has the shard. */

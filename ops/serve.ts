@@ -28,6 +28,7 @@ import { searchOptions } from './search-options.ts'
 import { writeSnapshots } from './snapshot.ts'
 import { openStorage, type Storage } from './storage.ts'
 import { openTelemetry, type Telemetry } from './telemetry/telemetry.ts'
+import { traceLog } from './telemetry/traced-log.ts'
 
 export interface RunningServer {
   /** Where it listens, such as `http://127.0.0.1:7480`. */
@@ -65,6 +66,7 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
   const directory = await openDataDirectory(config.dataDir)
   closers.add(() => directory.close())
   const [storage, model] = await openBoth(config, log, closers)
+  traceLog(storage.log, telemetry.meter)
   const recent = new RecentItems(clock)
   // The blob store asks who refers to its blobs when it evicts, which is never before the roles run.
   const running: { roles: GenerationRoles | null } = { roles: null }

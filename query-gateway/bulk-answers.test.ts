@@ -153,7 +153,7 @@ describe('backpressure', () => {
       answers: bulkAnswers({
         body: lines(),
         intake,
-        traceparent: '',
+        trace: {},
         draining: draining.signal,
         calm: async () => undefined,
       }),

@@ -1,5 +1,6 @@
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import { maxLineBytes } from '../schemas/http-items.ts'
+import type { TraceHeaders } from '../schemas/trace-context.ts'
 import type { CatalogIntake } from './catalog-intake.ts'
 import { bulkEvent, type ItemEvent } from './item-event.ts'
 import { LineSplitter, type ParsedLine } from './line-splitter.ts'
@@ -8,7 +9,8 @@ import { encodeReceipt } from './receipt.ts'
 export interface BulkStream {
   readonly body: AsyncIterable<Buffer>
   readonly intake: CatalogIntake
-  readonly traceparent: string
+  /** Of the request, carried along with each event. */
+  readonly trace: TraceHeaders
   /** Aborts when the server drains: no more is read, what is in flight is answered, the answer ends. */
   readonly draining: AbortSignal
   /** Awaited between two batches: lets what is more urgent go first. */
@@ -103,9 +105,9 @@ function entryOf(parsed: ParsedLine, intake: CatalogIntake): BulkEntry {
 }
 
 /** Never rejects: when the append fails, each of its lines is told so. */
-async function answersOf(entries: readonly BulkEntry[], { intake, traceparent }: BulkStream): Promise<string> {
+async function answersOf(entries: readonly BulkEntry[], { intake, trace }: BulkStream): Promise<string> {
   const events = entries.flatMap(entry => ('event' in entry ? [entry.event] : []))
-  const outcome = events.length === 0 ? [] : await intake.append(events, traceparent).catch(asFreshetError)
+  const outcome = events.length === 0 ? [] : await intake.append(events, trace).catch(asFreshetError)
   let text = ''
   let at = 0
   for (const entry of entries) {

@@ -2,6 +2,7 @@ import { FreshetError } from '../schemas/errors.ts'
 import type { ImageDigest } from '../schemas/ids.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import { catalogTopic } from '../schemas/topics.ts'
+import type { TraceHeaders } from '../schemas/trace-context.ts'
 import type { AppendedRecord, NewRecord } from '../topologies/event-log.ts'
 import type { ItemEvent } from './item-event.ts'
 import type { GatewayPorts } from './ports.ts'
@@ -31,11 +32,11 @@ export class CatalogIntake {
   }
 
   /**
-   * Appends in order; resolves when durable. Calls made one after the other without awaiting keep their order.
+   * Appends in order, each event with the trace; resolves when durable. Calls made one after the other without awaiting keep their order.
    * @throws FreshetError `storage-full` | `storage-failed` | `record-too-large`
    */
-  async append(events: readonly ItemEvent[], traceparent: string): Promise<readonly AcceptedEvent[]> {
-    const headers = traceparent === '' ? {} : { headers: { traceparent } }
+  async append(events: readonly ItemEvent[], trace: TraceHeaders): Promise<readonly AcceptedEvent[]> {
+    const headers = trace.traceparent === undefined ? {} : { headers: { ...trace } }
     const records = events.map((event): NewRecord => ({ ...this.#record(event), ...headers }))
     const appended = await this.#ports.log.append(catalogTopic, records)
     this.#accepted(appended.length)

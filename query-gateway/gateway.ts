@@ -4,6 +4,7 @@ import { Kind, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import fastify, { LogController } from 'fastify'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import { traceRequests } from '../schemas/trace-requests.ts'
 import { allowOrigins } from './access/cross-origin.ts'
 import { guardAccess } from './access/guard-access.ts'
 import { limitRates } from './access/rate-limits.ts'
@@ -48,6 +49,7 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
     draining.abort()
     setTimeout(() => app.server.closeAllConnections(), options.drainMs).unref()
   })
+  traceRequests(app, options.meter)
   answerErrors(app)
   measure(app, parts)
   boundConnections(app, options)

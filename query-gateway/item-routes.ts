@@ -4,6 +4,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { FreshetError } from '../schemas/errors.ts'
 import { Accepted, BulkAnswer, BulkLine, ItemBody, Receipt, WriteQuery } from '../schemas/http-items.ts'
 import { parseItemId } from '../schemas/ids.ts'
+import { traceOfRequest } from '../schemas/trace-requests.ts'
 import { bulkAnswers } from './bulk-answers.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { deleteEvent, type ItemEvent, upsertEvent } from './item-event.ts'
@@ -43,7 +44,7 @@ export function bulkRoute(app: GatewayApp, { intake, draining, admission }: Gate
   const calm = () => admission.calm(bulkCourtesyMs)
   app.post('/v1/items', { schema: bulkSchema }, async (request, reply) => {
     const { raw } = request
-    const answers = bulkAnswers({ body: raw, intake, traceparent: traceparentOf(request), draining, calm })
+    const answers = bulkAnswers({ body: raw, intake, trace: traceOfRequest(request), draining, calm })
     // A sender that goes on after the answer has ended would hold up a server that drains.
     reply.raw.once('finish', () => draining.aborted && !raw.complete && raw.socket.destroySoon())
     return reply.type('application/x-ndjson; charset=utf-8').send(Readable.from(answers, { objectMode: false }))
@@ -66,7 +67,7 @@ class ItemPublisher {
     const { intake, receipts, options } = this.#parts
     const refusal = intake.refusal(event)
     if (refusal) throw refusal
-    const [accepted] = await intake.append([event], traceparentOf(request))
+    const [accepted] = await intake.append([event], traceOfRequest(request))
     const receipt = encodeReceipt(accepted!)
     reply.header('location', `/v1/receipts/${receipt}`)
     if (request.query.wait === undefined || this.#waits >= options.maxWaits) {
@@ -94,12 +95,6 @@ function sendSettled(reply: FastifyReply, receipt: Receipt): FastifyReply {
     return reply.code(failedStatus).send(new FreshetError(code, message, { details: receipt }).toBody())
   }
   return reply.code(isFinal(receipt.status) ? 200 : 202).send(receipt)
-}
-
-/** W3C trace context of the caller, carried along with the event; empty when there is none. */
-function traceparentOf(request: FastifyRequest): string {
-  const { traceparent } = request.headers
-  return typeof traceparent === 'string' && /^[0-9a-f-]{55}$/.test(traceparent) ? traceparent : ''
 }
 
 const waitDescription =

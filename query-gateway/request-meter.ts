@@ -31,7 +31,6 @@ export class RateWindow {
 
 const windowSeconds = 10
 const requestSeconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
-const stageSeconds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 10]
 
 /** What the gateway counts of itself. */
 export class RequestMeter {
@@ -39,7 +38,6 @@ export class RequestMeter {
   readonly searches: RateWindow
   readonly #requests: Counter
   readonly #requestSeconds: Histogram
-  readonly #stageSeconds: Histogram
   readonly #degraded: Counter
   readonly #degradations: Counter
 
@@ -51,11 +49,6 @@ export class RequestMeter {
       unit: 's',
       description: 'Time from a request to the end of its answer',
       advice: { explicitBucketBoundaries: requestSeconds },
-    })
-    this.#stageSeconds = meter.createHistogram('freshet.search.stage.duration', {
-      unit: 's',
-      description: 'Time that each stage of a search took',
-      advice: { explicitBucketBoundaries: stageSeconds },
     })
     this.#degraded = meter.createCounter('freshet.search.degraded', {
       description: 'Searches whose answer was not whole',
@@ -72,9 +65,8 @@ export class RequestMeter {
     this.#requestSeconds.record(tookMs / 1000, { route })
   }
 
-  searched({ degraded, timingMs }: Pick<SearchAnswer, 'degraded' | 'timingMs'>): void {
+  searched({ degraded }: Pick<SearchAnswer, 'degraded'>): void {
     this.searches.add(1)
-    for (const [stage, tookMs] of Object.entries(timingMs)) this.#stageSeconds.record(tookMs / 1000, { stage })
     if (degraded.length > 0) this.#degraded.add(1)
     for (const code of degraded) this.#degradations.add(1, { code })
   }

@@ -5,6 +5,7 @@ import { type ImageDigest, type ItemId, parseItemId } from '../schemas/ids.ts'
 import type { AnalysedImage, ImageBytes, QuerySelection } from '../schemas/image-analysis.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import type { ShardSearchRequest } from '../schemas/shard-api.ts'
+import { tracedAnalysis } from './analysis-trace.ts'
 import { CandidateCache } from './cache/candidate-cache.ts'
 import { PictureCache, type PictureQuestion } from './cache/picture-cache.ts'
 import { untilAborted } from './deadline.ts'
@@ -202,7 +203,7 @@ export class VisualSearch {
   ) {
     const model = this.#ports.models(generation)
     return this.#pictures.find({ ...question, fingerprint }, signal, runSignal =>
-      model.analyse(question.image, question.selection, runSignal),
+      tracedAnalysis(model, question, runSignal),
     )
   }
 

@@ -23,6 +23,8 @@ export interface EmbedJob {
   readonly pendingSinceMs: number
   /** W3C trace context of the publish call; empty when there is none. */
   readonly traceparent: string
+  /** What tracing systems keep beside it; absent when there is none. */
+  readonly tracestate?: string
 }
 
 /**

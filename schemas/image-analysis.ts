@@ -20,6 +20,16 @@ export interface IndexedImage {
   readonly width: number
   readonly height: number
   readonly objects: readonly EmbeddedObject[]
+  /** When its parts were done, of a picture that was indexed just now by a model that tells. */
+  readonly steps?: readonly StepTime[]
+}
+
+/** One part of the work on a picture. Crops are made and embedded a few at a time, so some come more than once. */
+export interface StepTime {
+  readonly name: 'decode' | 'detect' | 'crop' | 'embed'
+  /** Ms since 1970. */
+  readonly beganAtMs: number
+  readonly tookMs: number
 }
 
 export type ImageBytes = { readonly path: string } | { readonly bytes: Uint8Array }

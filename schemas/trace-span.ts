@@ -21,7 +21,7 @@ export interface ChildSpanOptions {
  * Does the work under a span of its own, as a part of what is going on here; under none where that is not traced.
  * @throws what the work throws
  */
-export async function inChildSpan<T>(
+export function inChildSpan<T>(
   name: string,
   { kind = SpanKind.INTERNAL, attributes = {} }: ChildSpanOptions,
   work: (span: Span | undefined) => Promise<T>,

@@ -33,6 +33,8 @@ export interface QueueDepth {
  * Order: live before standby before backfill, first in first out within each; backfill keeps at least 5% of claims.
  */
 export interface WorkQueue {
+  /** What traces call it (`messaging.system`); `bullmq` where nothing is said. */
+  readonly system?: string
   add(jobs: readonly NewJob[]): Promise<void>
   /** Up to `max` jobs, each leased for `leaseMs`; waits up to `waitMs` for the first. An expired lease makes the job waiting again. */
   claim(max: number, leaseMs: number, waitMs: number): Promise<readonly ClaimedJob[]>

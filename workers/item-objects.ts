@@ -1,19 +1,20 @@
 import { acceptMutation, maxObjectsPerItem } from '../schemas/accept-mutation.ts'
 import type { EmbedJob } from '../schemas/embed-job.ts'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
-import type { Fingerprint, ImageDigest } from '../schemas/ids.ts'
-import type { ImageModel, IndexedImage } from '../schemas/image-analysis.ts'
+import type { ImageDigest } from '../schemas/ids.ts'
+import type { ImageBytes, ImageModel, IndexedImage } from '../schemas/image-analysis.ts'
 import type { ItemObject, ObjectsPut, WorkStage } from '../schemas/mutation.ts'
+import { inChildSpan, notePastWork } from '../schemas/trace-span.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { EmbeddingCache } from './embedding-cache.ts'
 import type { ImageSource } from './image-source.ts'
+import type { WorkMeter } from './work-meter.ts'
 
 export interface ItemObjectsPorts {
   readonly images: Pick<ImageSource, 'resolve'>
   readonly blobs: Pick<BlobStore, 'path'>
   readonly cache: EmbeddingCache
-  /** Ms for the stage times. */
-  readonly clock: () => number
+  readonly meter: WorkMeter
 }
 
 export interface EmbeddedItem {
@@ -73,23 +74,45 @@ export class ItemObjects {
 
   async #fetch(job: EmbedJob, i: number, signal: AbortSignal): Promise<ImageDigest> {
     const reference = job.images[i]!
-    const began = this.#ports.clock()
+    const began = performance.now()
+    const imageVersion = imageVersionOf(job)
     try {
-      const imageVersion = imageVersionOf(job)
-      return await this.#ports.images.resolve(reference, { imageVersion, refresh: job.refresh, signal })
+      return await inChildSpan('fetch', { attributes: { 'freshet.image': reference.slice(0, 200) } }, () =>
+        this.#ports.images.resolve(reference, { imageVersion, refresh: job.refresh, signal }),
+      )
     } catch (thrown) {
       throw imageError('fetch', thrown, { job, i, reference })
     } finally {
-      this.times.fetchMs += this.#ports.clock() - began
+      const tookMs = performance.now() - began
+      this.times.fetchMs += tookMs
+      this.#ports.meter.took('fetch', tookMs)
     }
   }
 
   async #index(digest: ImageDigest, model: ImageModel, signal: AbortSignal): Promise<IndexedImage> {
-    const began = this.#ports.clock()
-    const image = await model.index({ path: this.#ports.blobs.path(digest) }, digest, signal)
-    this.times.modelMs += this.#ports.clock() - began
+    const { blobs, meter } = this.#ports
+    const began = performance.now()
+    const { steps = [], ...image } = await inChildSpan('model', { attributes: { 'freshet.model': model.model } }, () =>
+      indexed(model, { path: blobs.path(digest) }, digest, signal),
+    )
+    const tookMs = performance.now() - began
+    this.times.modelMs += tookMs
+    meter.took('model', tookMs)
+    meter.tookSteps(steps)
     return image
   }
+}
+
+/** With its steps as spans, where the job is traced. */
+async function indexed(
+  model: ImageModel,
+  image: ImageBytes,
+  digest: ImageDigest,
+  signal: AbortSignal,
+): Promise<IndexedImage> {
+  const found = await model.index(image, digest, signal)
+  if (found.steps !== undefined) notePastWork(found.steps)
+  return found
 }
 
 /** The identity is the JSON of version and references, see `imageIdentity`. */

@@ -1,4 +1,5 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
+import type { Meter } from '@opentelemetry/api'
 import type { DeadLetter } from '../schemas/dead-letter.ts'
 import { decodeJob, type EmbedJob, supersedeHintKey, type WorkPriority } from '../schemas/embed-job.ts'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
@@ -7,6 +8,7 @@ import type { ImageModel } from '../schemas/image-analysis.ts'
 import { type Mutation, mutationKey, type WorkFailed, type WorkStage } from '../schemas/mutation.ts'
 import type { RecordCodec } from '../schemas/record-codec.ts'
 import { catalogTopic, deadLetterTopic, mutationTopic } from '../schemas/topics.ts'
+import { noTrace, type TraceHeaders, traceOf } from '../schemas/trace-context.ts'
 import type { EventLog } from '../topologies/event-log.ts'
 import type { FeatureStore } from '../topologies/feature-store.ts'
 import type { ClaimedJob, WorkQueue } from '../topologies/work-queue.ts'
@@ -14,8 +16,10 @@ import type { BlobStore } from './blob-store.ts'
 import type { EmbeddingCache } from './embedding-cache.ts'
 import type { ImageSource } from './image-source.ts'
 import { ImageWorkError, ItemObjects } from './item-objects.ts'
+import { JobTrace } from './job-trace.ts'
 import { Outbox, type OutgoingResult } from './outbox.ts'
 import { RetrySchedule } from './retry-schedule.ts'
+import { WorkMeter } from './work-meter.ts'
 
 export interface WorkerPorts {
   readonly queue: WorkQueue
@@ -52,6 +56,8 @@ export interface WorkerLoopOptions {
   readonly maxAttempts?: number
   /** Default 3. */
   readonly maxDecoderAttempts?: number
+  /** Where the times of stages go; by default nowhere. */
+  readonly meter?: Meter
 }
 
 export interface WorkerLoopStatus {
@@ -83,7 +89,10 @@ export class WorkerLoop {
   readonly #objects: ItemObjects
   readonly #retries: RetrySchedule
   readonly #outbox: Outbox
-  readonly #inHand = new Set<ClaimedJob>()
+  readonly #meter: WorkMeter
+  readonly #trace: JobTrace
+  /** And since when, by the monotonic clock. */
+  readonly #inHand = new Map<ClaimedJob, number>()
   readonly #abandon = new AbortController()
   readonly #counts = { done: 0, failed: 0, retried: 0, superseded: 0 }
   readonly #leaseMs: number
@@ -97,7 +106,9 @@ export class WorkerLoop {
     this.#options = options
     const { clock, random, failAfterMs = 30_000, maxAttempts = 12, maxDecoderAttempts = 3 } = options
     this.#leaseMs = options.leaseMs ?? 60_000
-    this.#objects = new ItemObjects({ ...ports, clock })
+    this.#meter = new WorkMeter(options.meter)
+    this.#trace = new JobTrace(ports.queue.system ?? 'bullmq')
+    this.#objects = new ItemObjects({ ...ports, meter: this.#meter })
     this.#retries = new RetrySchedule({ clock, random, failAfterMs, maxAttempts, maxDecoderAttempts })
     this.#outbox = new Outbox(ports, {
       onDurable: results => this.#published(results),
@@ -127,7 +138,7 @@ export class WorkerLoop {
     this.#abandon.abort()
     await this.#running
     if (this.#renewals) clearInterval(this.#renewals)
-    const rest = [...this.#inHand]
+    const rest = [...this.#inHand.keys()]
     this.#inHand.clear()
     await Promise.all(rest.map(job => this.#retry(job, { delayMs: 0, priority: job.priority })))
   }
@@ -220,8 +231,12 @@ export class WorkerLoop {
     return this.#options.clock() - job.pendingSinceMs < (this.#options.supersedeForMs ?? 2_000)
   }
 
-  async #run(claimed: ClaimedJob, job: EmbedJob): Promise<void> {
-    this.#inHand.add(claimed)
+  #run(claimed: ClaimedJob, job: EmbedJob): Promise<void> {
+    this.#inHand.set(claimed, performance.now())
+    return this.#trace.run(claimed, job, () => this.#work(claimed, job))
+  }
+
+  async #work(claimed: ClaimedJob, job: EmbedJob): Promise<void> {
     const { signal } = this.#abandon
     try {
       const model = this.#ports.modelOf(job.generation)
@@ -229,7 +244,7 @@ export class WorkerLoop {
         throw new FreshetError('not-ready', `the model of generation ${job.generation} is not loaded here`)
       const { put, fresh } = await this.#objects.embed(job, model, signal)
       this.#counts.done++
-      this.#outbox.add({ claimed, records: [this.#mutation(job, put)], fresh, jobEnd: { type: 'complete' } })
+      this.#outbox.add({ claimed, records: [this.#mutation(claimed, job, put)], fresh, jobEnd: { type: 'complete' } })
     } catch (thrown) {
       if (!signal.aborted) await this.#fail(claimed, job, thrown)
     }
@@ -240,25 +255,28 @@ export class WorkerLoop {
     const { stage, failure } = thrown instanceof ImageWorkError ? thrown : unexpected(thrown)
     const decision = this.#retries.decide({ jobId, attempt, priority, error: failure })
     const failed = { job, stage, failure, attempts: attempt }
+    this.#trace.failed(claimed, failure)
     if (decision.type === 'give-up') {
       this.#counts.failed++
-      const records = [this.#mutation(job, workFailed(failed, false)), this.#deadLetter(failed)]
+      this.#options.log.warn({ jobId, ...placeOf(job), stage, attempt, ...reasonOf(failure) }, 'image work is given up')
+      const records = [this.#mutation(claimed, job, workFailed(failed, false)), this.#deadLetter(failed)]
       this.#outbox.add({ claimed, records, fresh: [], jobEnd: { type: 'complete' } })
       return
     }
     this.#counts.retried++
     if (decision.report) {
-      const records = [this.#mutation(job, workFailed(failed, true))]
+      const records = [this.#mutation(claimed, job, workFailed(failed, true))]
       this.#outbox.add({ claimed, records, fresh: [], jobEnd: decision })
       return
     }
     await this.#retry(claimed, decision)
   }
 
-  #mutation(job: EmbedJob, mutation: Mutation): OutgoingResult['records'][number] {
+  #mutation(claimed: ClaimedJob, job: EmbedJob, mutation: Mutation): OutgoingResult['records'][number] {
     const key = Buffer.from(mutationKey(mutation))
     const value = this.#ports.codecs.mutations.encode(mutation)
-    return { topic: mutationTopic(job.generation), record: { partition: job.partition, key, value } }
+    const record = { partition: job.partition, key, value, ...headersFor(this.#trace.headersOf(claimed, job)) }
+    return { topic: mutationTopic(job.generation), record }
   }
 
   #deadLetter({ job, stage, failure, attempts }: FailedWork): OutgoingResult['records'][number] {
@@ -280,7 +298,8 @@ export class WorkerLoop {
       value: null,
       job,
     })
-    return { topic: deadLetterTopic, record: { partition: job.partition, key, value } }
+    const record = { partition: job.partition, key, value, ...headersFor(traceOf(job)) }
+    return { topic: deadLetterTopic, record }
   }
 
   /** Nothing was published: the jobs go back, with a pause, because the log is what failed. */
@@ -307,11 +326,14 @@ export class WorkerLoop {
   #published(results: readonly OutgoingResult[]): void {
     for (const { claimed, jobEnd } of results) {
       if (jobEnd.type === 'complete') this.#retries.forget(claimed.id)
+      const sinceMs = this.#inHand.get(claimed)
+      if (sinceMs !== undefined) this.#meter.took('job', performance.now() - sinceMs)
       this.#release(claimed)
     }
   }
 
   #release(claimed: ClaimedJob): void {
+    this.#trace.end(claimed)
     this.#inHand.delete(claimed)
     this.#onRelease()
   }
@@ -319,7 +341,7 @@ export class WorkerLoop {
   async #renewAll(): Promise<void> {
     if (this.#inHand.size === 0) return
     try {
-      const lapsed = await this.#ports.queue.renew([...this.#inHand], this.#leaseMs)
+      const lapsed = await this.#ports.queue.renew([...this.#inHand.keys()], this.#leaseMs)
       if (lapsed.length > 0) this.#options.log.warn({ jobs: lapsed.length }, 'leases ended before they were renewed')
     } catch (thrown) {
       this.#options.log.warn(reasonOf(thrown), 'leases could not be renewed')
@@ -342,6 +364,16 @@ function workFailed({ job, stage, failure, attempts }: FailedWork, retryable: bo
 
 function unexpected(thrown: unknown): { readonly stage: WorkStage; readonly failure: FreshetError } {
   return { stage: 'embed', failure: asFreshetError(thrown) }
+}
+
+/** Most records are of no trace, and have no headers then. */
+function headersFor(headers: TraceHeaders): { readonly headers?: Readonly<Record<string, string>> } {
+  return headers === noTrace ? {} : { headers: { ...headers } }
+}
+
+/** For log lines that are about one event. */
+function placeOf({ itemId, generation, partition, version }: EmbedJob) {
+  return { itemId, generation, partition, offset: version.offset }
 }
 
 function reasonOf(thrown: unknown): { readonly code: string; readonly reason: string } {

@@ -1,5 +1,7 @@
+import type { Meter } from '@opentelemetry/api'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import { FreshetError } from '../../schemas/errors.ts'
+import { traceRequests } from '../../schemas/trace-requests.ts'
 import { answerErrors } from '../../shard-node/http/error-answers.ts'
 
 /** How a role without an API of its own is, for probes and Prometheus. */
@@ -9,6 +11,8 @@ export interface RoleProbes {
   /** Null when it does its work. */
   whyNotReady(): string | null
   metrics(): Promise<string>
+  /** Where durations of requests go. */
+  readonly meter: Meter
 }
 
 const drainMs = 2_000
@@ -20,6 +24,7 @@ export function createRoleServer(probes: RoleProbes, logger: FastifyBaseLogger):
     logController: new LogController({ disableRequestLogging: true }),
     return503OnClosing: false,
   })
+  traceRequests(app, probes.meter)
   app.addHook('preClose', async () => {
     setTimeout(() => app.server.closeAllConnections(), drainMs).unref()
   })

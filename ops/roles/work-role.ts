@@ -43,7 +43,7 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   })
   closers.add(() => depth.close())
   const modelOf = (generation: Generation) => modelFor(control, generation, model.model)
-  const workers = newWorkers({ config, ports, images, modelOf, log, clock })
+  const workers = newWorkers({ config, ports, images, modelOf, log, clock, meter: telemetry.meter })
   workers.start()
   closers.add(() => workers.stop(workDrainMs))
   observeGauges(telemetry.meter, workerGauges, () => workers.status())
@@ -55,6 +55,7 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
       failure: () => null,
       whyNotReady: () => depth.failure?.message ?? whyNoGeneration(control, model.model) ?? whyNoModel(model),
       metrics: () => telemetry.metricsText(),
+      meter: telemetry.meter,
     },
     log,
   )

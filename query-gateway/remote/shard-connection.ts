@@ -1,6 +1,9 @@
+import { type Span, SpanKind } from '@opentelemetry/api'
 import { type Dispatcher, Pool } from 'undici'
 import { FreshetError } from '../../schemas/errors.ts'
 import { errorOfAnswer, wireHeaders } from '../../schemas/shard-wire.ts'
+import { traceHeadersOf } from '../../schemas/trace-context.ts'
+import { inChildSpan } from '../../schemas/trace-span.ts'
 
 /** How gateways reach replicas; the same for all of them. */
 export interface RemoteReplicaSettings {
@@ -68,6 +71,8 @@ export class ShardConnection {
   readonly #options: ShardConnectionOptions
   readonly #pool: Pool
   readonly #headers: Readonly<Record<string, string>>
+  /** Of the spans of calls. */
+  readonly #attributes: Readonly<Record<string, string | number>>
   #calls = 0
 
   constructor(options: ShardConnectionOptions) {
@@ -84,6 +89,9 @@ export class ShardConnection {
       bodyTimeout: 0,
       connect: { ...tls, timeout: connectTimeoutMs },
     })
+    const { hostname, port, protocol } = new URL(address)
+    const usualPort = protocol === 'https:' ? 443 : 80
+    this.#attributes = { 'server.address': hostname, 'server.port': port === '' ? usualPort : Number(port) }
     this.#headers = {
       'content-type': 'application/json',
       ...(secret === null ? {} : { authorization: `Bearer ${secret}` }),
@@ -97,13 +105,25 @@ export class ShardConnection {
    */
   async ask(call: ShardCall): Promise<string> {
     call.signal?.throwIfAborted()
+    const { method, path } = call
+    const attributes = { ...this.#attributes, 'http.request.method': method, 'url.path': path.split('?', 1)[0]! }
+    return inChildSpan(`${method} shard`, { kind: SpanKind.CLIENT, attributes }, span => this.#ask(call, span))
+  }
+
+  async #ask(call: ShardCall, span: Span | undefined): Promise<string> {
     const number = String(this.#calls++)
     const { tag, settings } = this.#options
     const exchange = new Exchange(call, { ...settings, tag, number })
     const { method, path, body, timeoutMs } = call
-    const headers = { ...this.#headers, [wireHeaders.timeoutMs]: String(timeoutMs), [wireHeaders.call]: number }
+    const headers = {
+      ...this.#headers,
+      ...traceHeadersOf(span),
+      [wireHeaders.timeoutMs]: String(timeoutMs),
+      [wireHeaders.call]: number,
+    }
     this.#pool.dispatch({ method, path, headers, body: body ?? null }, exchange)
     const { status, text } = await exchange.answer
+    span?.setAttribute('http.response.status_code', status)
     if (status === 200) return text
     const error = errorOfAnswer(text)
     throw error.code === 'not-found' ? distrusted('foreign', error.message) : error

@@ -1,4 +1,5 @@
 import type { ServerOptions as TlsServerOptions } from 'node:https'
+import { createNoopMeter, type Meter } from '@opentelemetry/api'
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { FreshetError } from '../../schemas/errors.ts'
 import type {
@@ -9,6 +10,7 @@ import type {
   ShardSearchResult,
 } from '../../schemas/shard-api.ts'
 import { wireHeaders } from '../../schemas/shard-wire.ts'
+import { traceRequests } from '../../schemas/trace-requests.ts'
 import { requireSecret } from './access.ts'
 import { answerErrors } from './error-answers.ts'
 import { healthRoutes } from './health-routes.ts'
@@ -35,6 +37,8 @@ export interface ShardServerOptions {
   readonly snapshotRoots?: readonly string[]
   /** Prometheus text; without it there is no `/metrics`. */
   readonly metrics?: () => Promise<string>
+  /** Where durations of requests go; by default nowhere. */
+  readonly meter?: Meter
   readonly logger?: FastifyBaseLogger
   readonly limits?: Partial<ShardServerLimits>
 }
@@ -69,7 +73,7 @@ export interface ShardServerParts extends Omit<ShardServerOptions, 'limits'> {
  */
 export function createShardServer(options: ShardServerOptions): FastifyInstance {
   const limits = { ...defaultShardServerLimits, ...options.limits }
-  const app = fastify({
+  const app: FastifyInstance = fastify({
     ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: limits.bodyMaxBytes,
@@ -78,6 +82,7 @@ export function createShardServer(options: ShardServerOptions): FastifyInstance 
     return503OnClosing: false,
     https: options.tls ?? null,
   })
+  traceRequests(app, options.meter ?? createNoopMeter())
   const draining = new AbortController()
   app.addHook('preClose', async () => {
     draining.abort()

@@ -5,6 +5,7 @@ import { type ErrorCode, FreshetError } from '../../schemas/errors.ts'
 import { asOffset, type ItemId, type Offset, parseItemId } from '../../schemas/ids.ts'
 import { type AttributesPut, type ItemRemoved, mutationKey } from '../../schemas/mutation.ts'
 import { partitionOf } from '../../schemas/partition.ts'
+import { noTrace, traceOf } from '../../schemas/trace-context.ts'
 import type { LogRecord } from '../event-log.ts'
 import { type CatalogRecord, entryOf, type PartitionState, type StepInProgress } from './dispatch-state.ts'
 import { issueJob } from './image-job.ts'
@@ -102,7 +103,7 @@ function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRe
   const entry = entryOf(step, itemId) ?? emptyEntry
   const waiting = newWaiting(record, itemId)
   if (entry.a < offset && entry.x < offset)
-    appendAndAwait(step, partition, { waiting, mutation: attributesOf(step, record, event) })
+    appendAndAwait(step, record, { waiting, mutation: attributesOf(step, record, event) })
   const identity = imageIdentity(event)
   const decision = decideImage(entry, { offset, identity, refresh: event.refresh }, partition)
   switch (decision) {
@@ -130,7 +131,9 @@ function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRe
 }
 
 function awaitImage(waiting: Waiting, record: LogRecord, job: Pick<ImageWait, 'hasJob' | 'refresh'>): void {
-  waiting.image = { ...job, traceparent: record.headers.traceparent ?? '', enqueuedAtMs: 0, refusals: 0 }
+  const { traceparent = '', tracestate } = traceOf(record.headers)
+  const trace = { traceparent, ...(tracestate === undefined ? {} : { tracestate }) }
+  waiting.image = { ...job, ...trace, enqueuedAtMs: 0, refusals: 0 }
 }
 
 type ImageDecision = 'superseded' | 'finished' | 'again' | 'unchanged' | 'changed'
@@ -153,7 +156,7 @@ function onDelete(step: StepInProgress, partition: PartitionState, record: LogRe
   const { offset } = record
   const entry = entryOf(step, itemId) ?? emptyEntry
   const waiting = newWaiting(record, itemId)
-  if (entry.x < offset) appendAndAwait(step, partition, { waiting, mutation: removalOf(step, record, itemId) })
+  if (entry.x < offset) appendAndAwait(step, record, { waiting, mutation: removalOf(step, record, itemId) })
   if (entry.image.version < offset) {
     supersede(step, partition, { itemId, entry, offset })
     step.effects.table.set(itemId, { ...entry, image: removedAt(offset) })
@@ -207,7 +210,7 @@ export function letterOf(
     code: refusal.code,
     message: refusal.message,
     failedAtMs: state.nowMs,
-    traceparent: record.headers.traceparent ?? '',
+    traceparent: traceOf(record.headers).traceparent ?? '',
     key: record.key?.subarray(0, maxKeptKeyBytes) ?? null,
     value: record.value?.subarray(0, maxRecordBytes) ?? null,
   }
@@ -266,10 +269,11 @@ function newWaiting(record: LogRecord, itemId: ItemId): Waiting {
 
 function appendAndAwait(
   { state, effects }: StepInProgress,
-  { partition }: PartitionState,
+  { partition, headers }: LogRecord,
   { waiting, mutation }: { readonly waiting: Waiting; readonly mutation: AttributesPut | ItemRemoved },
 ): void {
-  effects.appends.push({ partition, key: mutationKey(mutation), mutation })
+  const trace = traceOf(headers)
+  effects.appends.push({ partition, key: mutationKey(mutation), mutation, ...(trace === noTrace ? {} : { trace }) })
   waiting.unread = { mutation, appendedAtMs: state.nowMs }
 }
 

@@ -5,6 +5,7 @@ import type { EmbedJob, WorkPriority } from '../../schemas/embed-job.ts'
 import type { ErrorCode } from '../../schemas/errors.ts'
 import { asOffset, type Generation, type ItemId, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { Mutation, Watermark, WorkFailed } from '../../schemas/mutation.ts'
+import type { TraceHeaders } from '../../schemas/trace-context.ts'
 import type { LogRecord } from '../event-log.ts'
 import type { ItemEntry } from './item-entry.ts'
 import { PartitionWindow } from './window.ts'
@@ -111,6 +112,8 @@ export interface MutationAppend {
   readonly key: string
   /** null collects the key. */
   readonly mutation: Mutation | null
+  /** Of the event that it comes from. */
+  readonly trace?: TraceHeaders
 }
 
 export interface JobAdd {

@@ -5,6 +5,7 @@ import type { Generation, Offset, Partition } from '../../schemas/ids.ts'
 import type { Mutation } from '../../schemas/mutation.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
 import { deadLetterTopic, mutationTopic } from '../../schemas/topics.ts'
+import { noTrace, type TraceHeaders, traceOf } from '../../schemas/trace-context.ts'
 import type { EventLog, NewRecord } from '../event-log.ts'
 import type { FeatureStore } from '../feature-store.ts'
 import type { KeyValueStore } from '../key-value-store.ts'
@@ -98,8 +99,9 @@ export class EffectWriter {
   add(effects: Effects): void {
     const { mutations, deadLetters } = this.#ports.codecs
     const batch = this.#next
-    for (const { partition, key, mutation } of effects.appends) {
-      const record = { partition, key: Buffer.from(key), value: mutation && mutations.encode(mutation) }
+    for (const { partition, key, mutation, trace } of effects.appends) {
+      const value = mutation && mutations.encode(mutation)
+      const record = withTrace({ partition, key: Buffer.from(key), value }, trace)
       if (mutation?.type === 'Watermark') batch.watermarks.set(partition, record)
       else batch.mutations.push(record)
     }
@@ -110,7 +112,8 @@ export class EffectWriter {
     for (const append of effects.letters) {
       const { partition, letter } = append
       batch.letters.push(append)
-      batch.letterRecords.push({ partition, key: letter.key, value: deadLetters.encode(letter) })
+      const record = { partition, key: letter.key, value: deadLetters.encode(letter) }
+      batch.letterRecords.push(withTrace(record, traceOf(letter)))
     }
     for (const [partition, offset] of effects.commits) this.#commits.set(partition, offset)
     this.#table.change({ entries: effects.table, positions: effects.positions })
@@ -245,6 +248,11 @@ export class EffectWriter {
     this.#waiters = []
     for (const resolve of waiters) resolve()
   }
+}
+
+/** Most records are of no trace, and have no headers then. */
+function withTrace(record: NewRecord, trace: TraceHeaders | undefined): NewRecord {
+  return trace === undefined || trace === noTrace ? record : { ...record, headers: { ...trace } }
 }
 
 /** A write under way, and what is to be written again should it fail. */

@@ -24,6 +24,7 @@ export function issueJob(step: StepInProgress, partition: PartitionState, event:
 export function jobOf({ state }: StepInProgress, { partition }: PartitionState, event: ImageEvent): EmbedJob {
   const { waiting, image } = event
   const { generation, acceptance } = state.settings
+  const { traceparent = '', tracestate } = waiting.image ?? {}
   return {
     generation,
     itemId: waiting.itemId,
@@ -34,6 +35,7 @@ export function jobOf({ state }: StepInProgress, { partition }: PartitionState, 
     refresh: waiting.image?.refresh ?? false,
     acceptedAtMs: waiting.appendTimeMs,
     pendingSinceMs: image.pendingSinceMs,
-    traceparent: waiting.image?.traceparent ?? '',
+    traceparent,
+    ...(tracestate === undefined ? {} : { tracestate }),
   }
 }

@@ -14,6 +14,7 @@ import {
   newEffects,
   type RedriveOutcome,
 } from './dispatch-state.ts'
+import { traceRecords } from './dispatch-trace.ts'
 import { type EffectPorts, EffectWriter } from './effect-writer.ts'
 import { Intake } from './intake.ts'
 import { ItemTable } from './item-table.ts'
@@ -198,11 +199,21 @@ export class DispatchRunner {
   #feed(input: DispatchInput): Effects {
     // While draining only what a written letter leads to is still done.
     if (this.#stopping.signal.aborted && input.type !== 'lettersWritten') return newEffects()
-    const effects = step(this.#state, input)
+    const effects = this.#step(input)
     if (effects.stop) this.#fail(new FreshetError(effects.stop.code, effects.stop.message))
     if (this.#failure) return effects
     if (effects.flow) this.#intake.control()
     this.#writer.add(effects)
+    return effects
+  }
+
+  /** Events of traced publishers as spans of their own. */
+  #step(input: DispatchInput): Effects {
+    if (input.type !== 'catalog') return step(this.#state, input)
+    const { generation } = this.#state.settings
+    const { records, end } = traceRecords(input.records, { generation, system: this.#ports.log.system ?? 'kafka' })
+    const effects = step(this.#state, { ...input, records })
+    end()
     return effects
   }
 

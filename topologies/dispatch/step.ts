@@ -118,7 +118,9 @@ function redrive(inProgress: StepInProgress, job: EmbedJob): RedriveOutcome {
   const pendingSinceMs = entry.image.state === 'pending' ? entry.image.pendingSinceMs : state.nowMs
   const image: ImagePart = { state: 'pending', version: offset, identity: job.imageIdentity, pendingSinceMs }
   effects.table.set(itemId, { ...entry, image })
-  const wait = { hasJob: true, refresh: job.refresh, traceparent: job.traceparent, enqueuedAtMs: 0, refusals: 0 }
+  const { refresh, traceparent, tracestate } = job
+  const trace = { traceparent, ...(tracestate === undefined ? {} : { tracestate }) }
+  const wait = { hasJob: true, refresh, ...trace, enqueuedAtMs: 0, refusals: 0 }
   const waiting = { offset, itemId, appendTimeMs: job.acceptedAtMs, bytes: 0, unread: null, image: wait, letter: false }
   issueJob(inProgress, partition, { waiting, image })
   partition.window.redrive(waiting)

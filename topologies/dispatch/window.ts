@@ -27,6 +27,7 @@ export interface ImageWait {
   hasJob: boolean
   readonly refresh: boolean
   readonly traceparent: string
+  readonly tracestate?: string
   enqueuedAtMs: number
   /** Results of this job that were refused so far. */
   refusals: number

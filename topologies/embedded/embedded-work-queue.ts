@@ -40,6 +40,7 @@ const maxTimerMs = 2 ** 31 - 1
  * undone when it fails.
  */
 export class EmbeddedWorkQueue implements WorkQueue {
+  readonly system = 'lmdb'
   readonly #environment: EmbeddedEnvironment
   readonly #jobs = new Map<string, Job>()
   readonly #lines: Readonly<Record<WorkPriority, WaitingLine<Job>>> = {
