@@ -76,5 +76,6 @@ function perGeneration(measure: (status: DispatchStatus) => number) {
 
 function* sinceStart(statuses: Known): Generator<Reading> {
   for (const { generation, counts } of statuses)
-    for (const kind of ['events', 'jobs', 'deadLetters', 'refused'] as const) yield [counts[kind], { generation, of: kind }]
+    for (const kind of ['events', 'jobs', 'deadLetters', 'refused'] as const)
+      yield [counts[kind], { generation, of: kind }]
 }
