@@ -146,6 +146,26 @@ const options = {
       1_000,
       'Time until it is tried again; doubled while that fails, up to half a minute.',
     ),
+    featuresMs: option(
+      durationMs(1),
+      15,
+      'Longest time a ranking waits for click and save rates; it goes on without, and the answer says so.',
+    ),
+    pictureCacheBytes: option(
+      bytes(0),
+      64 * mebibyte,
+      'Kept of what was seen in query pictures, by their digests; 0 for nothing.',
+    ),
+    candidateCacheBytes: option(
+      bytes(0),
+      64 * mebibyte,
+      'Kept of what shards of the same process answered, until anything is written to them; 0 for nothing.',
+    ),
+    sessionSalt: option(
+      optional(secret),
+      null,
+      'What sessions are hashed with before they are recorded; without, new with each start. The same for all gateways.',
+    ),
     budgetMs: {
       decode: option(
         durationMs(1),
@@ -229,9 +249,13 @@ const options = {
       'http://127.0.0.1:8081/apis/ccompat/v7',
       "Base address of the schema registry, of Confluent's protocol.",
     ),
+    otherUrls: option(textList, [], 'Further addresses of it, asked in this order where the first does not answer.'),
     username: option(optional(text), null, 'User of the registry.'),
     password: option(optional(secret), null, 'Password of that user.'),
+    token: option(optional(secret), null, 'Bearer token shown to the registry, instead of user and password.'),
     tlsCa: option(optional(path), null, 'PEM file of the authorities to trust; without it the usual ones.'),
+    tlsCert: option(optional(path), null, 'PEM file of the certificate shown to the registry.'),
+    tlsKey: option(optional(path), null, 'PEM file of its key.'),
   },
   redis: {
     url: option(
