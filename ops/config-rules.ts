@@ -94,14 +94,28 @@ function kafkaRules({ kafka }: Config): readonly Rule[] {
   ]
 }
 
-function registryRules({ registry: { url, username, password, tlsCa } }: Config): readonly Rule[] {
+function registryRules({ registry }: Config): readonly Rule[] {
+  const { url, otherUrls, username, password, token, tlsCa, tlsCert, tlsKey } = registry
+  const urls = [url, ...otherUrls].map(each => URL.parse(each))
   return [
+    [
+      !urls.every(each => each !== null && /^https?:$/.test(each.protocol)),
+      'registry.otherUrls is a list of addresses with http: or https:',
+    ],
     [isGiven(username) !== isGiven(password), 'registry.username and registry.password go together'],
     [
-      isGiven(tlsCa) && !url.startsWith('https:'),
-      'registry.tlsCa is given, but registry.url does not begin with https:',
+      isGiven(username) && isGiven(token),
+      'registry.token is given, so registry.username is never shown: take one away',
     ],
-    [new URL(url).username !== '', 'registry.url holds a user; set registry.username and registry.password instead'],
+    [
+      [tlsCa, tlsCert, tlsKey].some(isGiven) && !urls.every(each => each?.protocol === 'https:'),
+      'a PEM file for the registry is given, but an address in registry.url or registry.otherUrls does not begin with https:',
+    ],
+    [isGiven(tlsCert) !== isGiven(tlsKey), 'registry.tlsCert and registry.tlsKey go together'],
+    [
+      urls.some(each => each !== null && each.username !== ''),
+      'an address of the registry holds a user; set registry.username and registry.password instead',
+    ],
   ]
 }
 

@@ -99,6 +99,11 @@ describe('what is refused', () => {
     [{ 'registry.username': 'u' }, 'registry.username and registry.password go together'],
     [{ 'registry.tlsCa': 'ca.pem' }, 'does not begin with https:'],
     [{ 'registry.url': 'http://u:p@127.0.0.1:8081' }, 'set registry.username and registry.password instead'],
+    [{ 'registry.otherUrls': 'http://a,http://u:p@b' }, 'set registry.username and registry.password instead'],
+    [{ 'registry.otherUrls': 'http://a,ftp://b' }, 'a list of addresses'],
+    [{ 'registry.username': 'u', 'registry.password': 'p', 'registry.token': 't' }, 'take one away'],
+    [{ 'registry.url': 'https://a', 'registry.tlsKey': 'k' }, 'registry.tlsCert and registry.tlsKey go together'],
+    [{ 'registry.url': 'https://a', 'registry.otherUrls': 'http://b', 'registry.tlsCa': 'c' }, 'does not begin with'],
     [{ 'redis.tlsCa': 'ca.pem' }, 'does not begin with rediss:'],
     [{ 'redis.url': 'rediss://r', 'redis.tlsKey': 'k.pem' }, 'redis.tlsCert and redis.tlsKey go together'],
   ])('values that do not fit together: %j', (flags, message) => {

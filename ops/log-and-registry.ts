@@ -14,13 +14,14 @@ export async function openKafkaLog(
   return new KafkaEventLog({ ...(await kafkaConnection(kafka)), clientId, ...(log === undefined ? {} : { log }) })
 }
 
-/** The registry of the distributed form; connects when first used. @throws FreshetError `config-invalid` for a PEM file that cannot be read */
+/** The registry of the distributed form; connects when first used. @throws FreshetError `config-invalid` for PEM files that cannot be read */
 export async function openConfluentRegistry(registry: Config['registry']): Promise<ConfluentSchemaRegistry> {
-  const { url, username, password, tlsCa } = registry
+  const { url, otherUrls, username, password, token, tlsCa, tlsCert, tlsKey } = registry
   return new ConfluentSchemaRegistry({
-    urls: [url],
+    urls: [url, ...otherUrls],
     timeoutMs: registryTimeoutMs,
-    tls: await readPemFiles({ ca: tlsCa }),
+    tls: await readPemFiles({ ca: tlsCa, cert: tlsCert, key: tlsKey }),
+    ...(token === null ? {} : { bearerToken: token }),
     ...(username === null ? {} : { username }),
     ...(password === null ? {} : { password }),
   })
