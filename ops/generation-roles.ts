@@ -1,5 +1,7 @@
 import type { Meter } from '@opentelemetry/api'
 import type { Logger } from 'pino'
+import { observeGauges } from '../query-gateway/observed-gauges.ts'
+import { replicaViews } from '../query-gateway/system-status.ts'
 import type { FreshetError } from '../schemas/errors.ts'
 import type { Generation, ImageDigest } from '../schemas/ids.ts'
 import type { ShardNode } from '../shard-node/shard-node.ts'
@@ -13,6 +15,9 @@ import { FailureNote } from './failure-note.ts'
 import { startFirstGeneration } from './first-generation.ts'
 import type { ImageRole, ModelRole } from './image-roles.ts'
 import { newDispatch, newWorkers, openShard, workDrainMs } from './pipeline-parts.ts'
+import { dispatchAge, dispatchGauges } from './roles/dispatch-metrics.ts'
+import { shardGauges } from './roles/shard-metrics.ts'
+import { workerGauges } from './roles/work-metrics.ts'
 import type { Storage } from './storage.ts'
 
 /** Dispatcher, workers and shards of the one generation of this server. */
@@ -57,6 +62,9 @@ export async function startGeneration(options: GenerationRolesOptions): Promise<
   const modelOf = (asked: Generation) => (asked === generation ? model.model : undefined)
   const workers = newWorkers({ config, ports: storage, images, modelOf, log, clock, meter })
   workers.start()
+  observeGauges(meter, [...dispatchGauges, dispatchAge(clock)], () => [dispatch.status()])
+  observeGauges(meter, workerGauges, () => workers.status())
+  observeGauges(meter, shardGauges, async () => ({ nodes: shards, shards: await replicaViews(shards) }))
   return {
     status,
     shards,

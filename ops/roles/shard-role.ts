@@ -1,5 +1,5 @@
-import { type ObservedGauge, observeGauges } from '../../query-gateway/observed-gauges.ts'
-import { type KnownReplicas, replicaGauges } from '../../query-gateway/replica-metrics.ts'
+import { observeGauges } from '../../query-gateway/observed-gauges.ts'
+import { replicaGauges } from '../../query-gateway/replica-metrics.ts'
 import { replicaViews } from '../../query-gateway/system-status.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
@@ -23,6 +23,7 @@ import { Polled } from './polled.ts'
 import { RecentByGeneration, recentRoutes } from './recent-routes.ts'
 import { clock, type RoleContext } from './role.ts'
 import { shardRoleDirectory } from './role-directory.ts'
+import { shardGauges } from './shard-metrics.ts'
 
 const endsEveryMs = 1_000
 
@@ -109,7 +110,7 @@ async function listen(
     onTrouble: error => alarms.raise('catalog', error),
   })
   closers.add(() => catalogEnds.close())
-  observeGauges(telemetry.meter, [...replicaGauges, ...ownGauges], async () => {
+  observeGauges(telemetry.meter, [...replicaGauges, ...shardGauges], async () => {
     const nodes = replicas()
     return { nodes, shards: await replicaViews(nodes), ends: catalogEnds.value ?? new Map() }
   })
@@ -126,26 +127,3 @@ async function listen(
   closers.add(() => app.close())
   return listenOn(app, config)
 }
-
-interface KnownShards extends KnownReplicas {
-  readonly nodes: readonly ShardNode[]
-}
-
-/** What other processes cannot tell of a replica. */
-const ownGauges: readonly ObservedGauge<KnownShards>[] = [
-  {
-    name: 'freshet.refused_records',
-    description: 'Records of the mutation log that the replicas of this process could not take',
-    read: ({ nodes }) => [[nodes.reduce((sum, { refusedRecords }) => sum + refusedRecords, 0), {}]],
-  },
-  {
-    name: 'freshet.replica.watermark_offset',
-    description: 'Catalog offset up to which everything is searchable; -1 before the first',
-    *read({ shards }) {
-      for (const { shard, replicas } of shards)
-        for (const { id, generation, watermark } of replicas)
-          for (const [partition, offset] of Object.entries(watermark))
-            yield [Number(offset), { generation, shard: String(shard), replica: id, partition }]
-    },
-  },
-]
