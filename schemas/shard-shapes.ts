@@ -1,4 +1,4 @@
-import { type TObject, Type } from '@sinclair/typebox'
+import { type Static, type TObject, Type } from '@sinclair/typebox'
 import { AttributeValueShape, BoxShape, closed, ErrorDetailShape, list, nullable, words } from './http-shape.ts'
 import type { ItemId } from './ids.ts'
 import { digestBuckets } from './partition-digest.ts'
@@ -60,7 +60,7 @@ export const SearchRequestWire = Type.Unsafe<Omit<ShardSearchRequest, 'vector'> 
 )
 export const SearchBatchWire = Type.Object({ requests: list(SearchRequestWire, { maxItems: maxBatch }) }, closed)
 
-const Snapshot = Type.Object({
+const snapshotFields = {
   itemId: Type.String({ minLength: 1 }),
   title: Type.String(),
   category: Type.String(),
@@ -74,7 +74,8 @@ const Snapshot = Type.Object({
   imageDigests: list(Type.String()),
   stale: Type.Boolean(),
   version: Offset,
-})
+}
+const Snapshot = Type.Object(snapshotFields)
 
 const Plan = words(['graph', 'scan', 'exact'])
 
@@ -85,16 +86,33 @@ const Explanation = Type.Object({
   segments: list(Type.Object({ rows: Count, by: words(['graph', 'codes', 'vectors']), scored: Count })),
 })
 
-export const SearchResultWire = Type.Unsafe<ShardSearchResult>(
+/**
+ * A hit as a row without names: a search is asked for hundreds of them, and their names would be half of what is read.
+ * The item's id, similarity, box, label and image of the object, then the item's fields from its title on.
+ */
+const HitRow = Type.Tuple([
+  snapshotFields.itemId,
+  Type.Number(),
+  BoxShape,
+  Type.String(),
+  Count,
+  snapshotFields.title,
+  snapshotFields.category,
+  snapshotFields.price,
+  snapshotFields.currency,
+  snapshotFields.regions,
+  snapshotFields.available,
+  snapshotFields.attributes,
+  snapshotFields.images,
+  snapshotFields.imageDigests,
+  snapshotFields.stale,
+  snapshotFields.version,
+])
+export type HitRow = Static<typeof HitRow>
+
+export const SearchResultWire = Type.Unsafe<Omit<ShardSearchResult, 'hits'> & { readonly hits: readonly HitRow[] }>(
   Type.Object({
-    hits: list(
-      Type.Object({
-        itemId: Type.String({ minLength: 1 }),
-        similarity: Type.Number(),
-        object: Type.Object({ box: BoxShape, label: Type.String(), image: Count }),
-        item: Snapshot,
-      }),
-    ),
+    hits: list(HitRow),
     watermarks: Offsets,
     indexAgeMs: Ms,
     plan: Plan,

@@ -81,11 +81,10 @@ const snapshot: fc.Arbitrary<ItemSnapshot> = plain({
 })
 const plan = fc.constantFrom<ShardSearchResult['plan'][]>('graph', 'scan', 'exact')
 const hit = plain({
-  itemId: arbitraryItemId,
   similarity: number,
   object: plain({ box: arbitraryBox, label: text, image: fc.nat(7) }),
   item: snapshot,
-})
+}).map(found => ({ itemId: found.item.itemId, ...found }))
 const result: fc.Arbitrary<ShardSearchResult> = plain({
   hits: fc.array(hit, { maxLength: 4 }),
   watermarks: arbitraryOffsets,
@@ -157,6 +156,7 @@ describe('what is no such thing is refused', () => {
     { numRuns: 1, seed: 7 },
   ) as [ShardSearchResult]
   const wire = JSON.parse(searchRequestWire.encode(sent))
+  const encoded = JSON.parse(searchResultWire.encode(answered))
 
   test.each([
     ['nothing', ''],
@@ -176,13 +176,14 @@ describe('what is no such thing is refused', () => {
     ['nothing', ''],
     ['an error', JSON.stringify(new FreshetError('internal', 'x').toBody())],
     ['half of it', searchResultWire.encode(answered).slice(0, -20)],
-    ['hits that are none', JSON.stringify({ ...answered, hits: [1] })],
+    ['a hit that lacks its last field', searchResultWire.encode(answered).replace(/,[0-9]+\]\]/, ']]')],
+    ['hits that are none', JSON.stringify({ ...encoded, hits: [1] })],
     [
       'a similarity beyond numbers',
-      searchResultWire.encode(answered).replace(/"similarity":[^,]+/, '"similarity":1e999'),
+      searchResultWire.encode(answered).replace(String(answered.hits[0]!.similarity), '1e999'),
     ],
-    ['an offset that is none', JSON.stringify({ ...answered, watermarks: { 0: 0.5 } })],
-    ['a plan nobody knows', JSON.stringify({ ...answered, plan: 'guess' })],
+    ['an offset that is none', JSON.stringify({ ...encoded, watermarks: { 0: 0.5 } })],
+    ['a plan nobody knows', JSON.stringify({ ...encoded, plan: 'guess' })],
   ])('an answer with %s is that of no replica', (_name, body) => {
     expect(codeOf(() => searchResultWire.decode(body))).toBe('replica-unavailable')
     expect(codeOf(() => statusWire.decode(body))).toBe('replica-unavailable')

@@ -1,12 +1,15 @@
 import type { Static, TSchema } from '@sinclair/typebox'
 import { TypeCompiler } from '@sinclair/typebox/compiler'
 import { asFreshetError, type ErrorCode, FreshetError, isErrorCode } from './errors.ts'
-import type { Generation, ItemId, ReplicaId, ShardId } from './ids.ts'
+import type { Generation, ItemId, Offset, ReplicaId, ShardId } from './ids.ts'
+import type { Box } from './mutation.ts'
 import type {
   CutTaken,
   ItemAtCut,
   ItemRegisters,
+  ItemSnapshot,
   ReplicaStatus,
+  ShardHit,
   ShardSearchRequest,
   ShardSearchResult,
 } from './shard-api.ts'
@@ -20,6 +23,7 @@ import {
   CutWire,
   DoneWire,
   ErrorWire,
+  type HitRow,
   RegistersWire,
   SearchBatchWire,
   SearchRequestWire,
@@ -77,11 +81,17 @@ export const searchBatchWire: WireCodec<readonly ShardSearchRequest[]> = codec(S
 })
 export const snapshotOrderWire: WireCodec<{ readonly directory: string }> = codec(SnapshotOrder, 'bad-request')
 
-export const searchResultWire: WireCodec<ShardSearchResult> = codec(SearchResultWire, 'replica-unavailable')
+export const searchResultWire: WireCodec<ShardSearchResult> = codec(SearchResultWire, 'replica-unavailable', {
+  toWire: resultToWire,
+  fromWire: resultFromWire,
+})
 export const searchResultsWire: WireCodec<readonly ShardSearchResult[]> = codec(
   SearchResultsWire,
   'replica-unavailable',
-  { toWire: results => ({ results }), fromWire: ({ results }) => results },
+  {
+    toWire: (results: readonly ShardSearchResult[]) => ({ results: results.map(resultToWire) }),
+    fromWire: ({ results }) => results.map(resultFromWire),
+  },
 )
 export const registersWire: WireCodec<ItemRegisters> = codec(RegistersWire, 'replica-unavailable', {
   toWire: registers => registers,
@@ -168,6 +178,58 @@ function requestToWire(request: ShardSearchRequest) {
 
 function requestFromWire(wire: Static<typeof SearchRequestWire>): ShardSearchRequest {
   return { ...wire, vector: vectorOfText(wire.vector, 'bad-request') }
+}
+
+function resultToWire({ hits, ...others }: ShardSearchResult): object {
+  return { hits: hits.map(rowOfHit), ...others }
+}
+
+function resultFromWire({ hits, ...others }: Static<typeof SearchResultWire>): ShardSearchResult {
+  return { hits: hits.map(hitOfRow), ...others }
+}
+
+function rowOfHit({ itemId, similarity, object, item }: ShardHit): readonly unknown[] {
+  return [
+    itemId,
+    similarity,
+    object.box,
+    object.label,
+    object.image,
+    item.title,
+    item.category,
+    item.price,
+    item.currency,
+    item.regions,
+    item.available,
+    item.attributes,
+    item.images,
+    item.imageDigests,
+    item.stale,
+    item.version,
+  ]
+}
+
+function hitOfRow(row: HitRow): ShardHit {
+  const itemId = row[0] as ItemId
+  return {
+    itemId,
+    similarity: row[1],
+    object: { box: row[2] as Box, label: row[3], image: row[4] },
+    item: {
+      itemId,
+      title: row[5],
+      category: row[6],
+      price: row[7],
+      currency: row[8],
+      regions: row[9],
+      available: row[10],
+      attributes: row[11] as ItemSnapshot['attributes'],
+      images: row[12],
+      imageDigests: row[13],
+      stale: row[14],
+      version: row[15] as Offset,
+    },
+  }
 }
 
 function textOfVector(vector: Float32Array): string {

@@ -33,6 +33,9 @@ export interface AskContext {
   readonly shardTimeoutMs: number
 }
 
+/** The reason of every request that is ended early. One for all: nobody looks at where it was made. */
+const cancelled = new FreshetError('timeout', 'the answer is no longer waited for')
+
 interface Attempt {
   readonly replica: ShardReplica
   readonly kind: AttemptKind
@@ -63,18 +66,16 @@ export class ShardAsk {
   #hedging: NodeJS.Timeout | null = null
   #wasDenied = false
   #isOver = false
-  #failure: FreshetError
 
   constructor(route: ShardRoute, request: ShardSearchRequest, context: AskContext) {
     this.#route = route
     this.#request = request
     this.#context = context
     this.#startedAtMs = context.nowMs()
-    this.#failure = new FreshetError('not-ready', `shard ${route.shard} has no replica`)
     this.outcome = this.#settled.promise
     this.#order = this.#chooseOrder()
-    if (this.#order.length === 0) this.#end({ failure: this.#failure, isLate: false })
-    else this.#start()
+    if (this.#order.length > 0) this.#start()
+    else this.#end({ failure: new FreshetError('not-ready', `shard ${route.shard} has no replica`), isLate: false })
   }
 
   /** Time is over, or the caller has gone: ends what is running. */
@@ -199,12 +200,12 @@ export class ShardAsk {
     const { nowMs, traffic, metrics } = this.#context
     attempt.traffic.breaker.failed(nowMs())
     this.#finish(attempt, 'failed')
-    this.#failure = asFreshetError(thrown)
     if (this.#running.size > 0) return
     const isLast = this.#asked >= this.#order.length
     if (isLast || !traffic.extra.takeForRetry()) {
       if (!isLast) metrics.retry('denied')
-      this.#end({ failure: this.#failure, isLate: this.#failure.code === 'timeout' })
+      const failure = asFreshetError(thrown)
+      this.#end({ failure, isLate: failure.code === 'timeout' })
       return
     }
     metrics.retry('sent')
@@ -218,7 +219,7 @@ export class ShardAsk {
 
   #cancel(attempt: Attempt, why: 'overtaken' | 'given-up'): void {
     this.#finish(attempt, why)
-    attempt.abort.abort(new FreshetError('timeout', `the search was ${why}`))
+    attempt.abort.abort(cancelled)
   }
 
   #finish(attempt: Attempt, how: 'answered' | 'failed' | 'overtaken' | 'given-up'): void {

@@ -92,7 +92,7 @@ export class RemoteReplica implements ShardReplica, CutReplica {
   }
 
   search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
-    const body = searchRequestWire.encode(request)
+    const body = textOf(request)
     const timeoutMs = this.#settings.searchTimeoutMs
     return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal, timeoutMs })
   }
@@ -202,4 +202,15 @@ export class RemoteReplica implements ShardReplica, CutReplica {
       throw new FreshetError('timeout', 'the search was given up', { cause: thrown })
     }
   }
+}
+
+/** Of the requests that are being asked: one search is asked of many replicas. */
+const texts = new WeakMap<ShardSearchRequest, string>()
+
+function textOf(request: ShardSearchRequest): string {
+  const known = texts.get(request)
+  if (known !== undefined) return known
+  const text = searchRequestWire.encode(request)
+  texts.set(request, text)
+  return text
 }

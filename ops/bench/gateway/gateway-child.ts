@@ -5,7 +5,13 @@ import { createGateway } from '../../../query-gateway/gateway.ts'
 import type { GatewayApp } from '../../../query-gateway/gateway-app.ts'
 import type { GatewayPorts } from '../../../query-gateway/ports.ts'
 import { RemoteReplica, type RemoteReplicaIdentity } from '../../../query-gateway/remote/remote-replica.ts'
-import type { Fingerprint, Generation } from '../../../schemas/ids.ts'
+import { openCodecs, registerSchemas } from '../../../schemas/avro/codec.ts'
+import type { Fingerprint, Generation, TopicEpoch } from '../../../schemas/ids.ts'
+import { MemorySchemaDirectory } from '../../../schemas/testing/memory-schema-directory.ts'
+import { engagementTopic } from '../../../schemas/topics.ts'
+import { EmbeddedEventLog } from '../../../topologies/embedded/embedded-event-log.ts'
+import { EmbeddedFeatureStore } from '../../../topologies/embedded/embedded-feature-store.ts'
+import { EmbeddedEnvironment } from '../../../topologies/embedded/environment.ts'
 import { pageDirectory } from '../../gateway-parts.ts'
 import { serveCalls } from '../shard/child-calls.ts'
 import { dims, shardCount } from './gateway-scene.ts'
@@ -13,22 +19,38 @@ import { dims, shardCount } from './gateway-scene.ts'
 export type ReplicaAddress = Pick<RemoteReplicaIdentity, 'address' | 'shard' | 'replica' | 'partitions'>
 
 export interface GatewayProcessOptions {
+  readonly directory: string
   readonly generation: Generation
   readonly fingerprint: Fingerprint
   readonly addresses: readonly ReplicaAddress[]
   readonly hedges: boolean
 }
 
-/** The real gateway over replicas of other processes; searches by vector need no more of its ports than these. */
+/**
+ * The real gateway over replicas of other processes, with a log and a feature store of its own, as `serve` has them;
+ * searches by vector need no more of its ports than these.
+ */
 class GatewayProcess {
   #app: GatewayApp | null = null
 
-  async open({ generation, fingerprint, addresses, hedges }: GatewayProcessOptions): Promise<string> {
+  async open({ directory, generation, fingerprint, addresses, hedges }: GatewayProcessOptions): Promise<string> {
+    const environment = await EmbeddedEnvironment.open({ directory, clock: Date.now })
+    const log = new EmbeddedEventLog(environment)
+    const partitions = 2 * shardCount
+    const forEver = { compacted: false, retentionMs: null, minCompactionLagMs: 0, tombstoneRetentionMs: 0 }
+    await log.ensureTopic({ name: engagementTopic, partitions, ...forEver })
+    const schemas = new MemorySchemaDirectory()
+    await registerSchemas(schemas)
+    const codecs = await openCodecs(schemas)
     const reported = { state: 'ready', indexAgeMs: 0 } as const
     const replicas = addresses.map(address => new RemoteReplica({ ...address, generation, reported }))
     const routed = { generation, model: 'bench', fingerprint, dims, shards: shardCount, state: 'active', share: 1 }
     const ports = {
-      partitions: 2 * shardCount,
+      log,
+      engagementCodec: codecs.engagement,
+      features: new EmbeddedFeatureStore(environment),
+      topicEpoch: '00000000000000aa' as TopicEpoch,
+      partitions,
       routing: () => [routed],
       replicas: () => replicas,
       ready: () => true,

@@ -70,6 +70,7 @@ export async function gatewayOverheadBench(options: GatewayBenchOptions): Promis
           measure('bare libraries', median1(theirs, 'qps'), 'queries/s'),
           measure('CPU time of the gateway process', median1(ours, 'cpuMs'), 'ms/query'),
           measure('CPU time of the bare process', median1(theirs, 'cpuMs'), 'ms/query'),
+          measure('answers that were not whole', client.degraded, ''),
         ],
       }
     } finally {

@@ -33,6 +33,8 @@ const entry = (name: string): string => fileURLToPath(new URL(`./${name}-child.t
 
 /** Four shards, two replicas of each in processes of their own, and bodies of searches by vector. */
 export interface GatewayScene {
+  /** Gone after the bench. */
+  readonly directory: string
   readonly replicas: readonly MeasuredProcess<ShardsProcess>[]
   readonly addresses: readonly ReplicaAddress[]
   readonly queries: QueryBodies
@@ -57,7 +59,7 @@ export async function withGatewayScene<T>(
       const nowMs = Date.now()
       for (const { calls } of replicas) await calls.watermark(nowMs)
       const addresses = opened.flatMap((address, at) => addressesOf(address, replicaName(at)))
-      return await body({ replicas, addresses, queries: sceneQueries(), dataText: dataTextOf(rows) })
+      return await body({ directory, replicas, addresses, queries: sceneQueries(), dataText: dataTextOf(rows) })
     } finally {
       await Promise.all(replicas.map(process => process.close()))
     }
@@ -97,8 +99,9 @@ export function shardRequests(shardK: number): readonly string[] {
 /** A gateway process; `hedges` off: no request beyond one per shard. */
 export async function openGatewayProcess(scene: GatewayScene, hedges: boolean) {
   const process = new MeasuredProcess<GatewayProcess>(entry('gateway'))
-  const { addresses } = scene
-  const url = await process.calls.open({ generation, fingerprint: acceptanceOf(dims).fingerprint, addresses, hedges })
+  const { fingerprint } = acceptanceOf(dims)
+  const directory = join(scene.directory, hedges ? 'gateway' : 'plain-gateway')
+  const url = await process.calls.open({ directory, generation, fingerprint, addresses: scene.addresses, hedges })
   return { process, url }
 }
 

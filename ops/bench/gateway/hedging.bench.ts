@@ -62,6 +62,7 @@ export async function hedgingBench(options: GatewayBenchOptions): Promise<Report
           measure('p99.9 without', of(second, 'p999'), 'ms'),
           measure('queries/s with hedges', of(first, 'qps'), 'queries/s'),
           measure('queries/s without', of(second, 'qps'), 'queries/s'),
+          measure('answers that were not whole', hedged.degraded, ''),
         ],
       }
     } finally {

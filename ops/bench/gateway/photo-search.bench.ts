@@ -1,15 +1,14 @@
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { defaultStageBudget } from '../../../query-gateway/stage-times.ts'
 import type { FreshetClient } from '../../../schemas/client.ts'
 import type { SearchAnswer } from '../../../schemas/http-search.ts'
-import { demoDirectory, demoItems } from '../../demo-catalog.ts'
+import { demoItems } from '../../demo-catalog.ts'
 import { median, quantile } from '../figures.ts'
 import { hardware, type Measure, measure, type Report } from '../report.ts'
 import { note, publishAll, untilStatus, withServer } from '../scratch.ts'
 import { randomBits } from '../shard/clustered-data.ts'
 import type { GatewayBenchOptions } from './gateway-scene.ts'
+import { Photos } from './photos.ts'
 
 const k = 24
 const seed = 1
@@ -89,35 +88,6 @@ function stageTable(timings: readonly Timing[]): readonly Measure[] {
       'ms',
     ),
   ]
-}
-
-/** Photos one after another, round and round, each with a comment of its own: to every cache it is a new picture. */
-class Photos {
-  readonly #photos: readonly Buffer[]
-  #next = 0
-
-  constructor() {
-    this.#photos = ['rooms', 'views'].flatMap(folder =>
-      readdirSync(join(demoDirectory, folder))
-        .filter(name => name.endsWith('.jpg'))
-        .sort()
-        .slice(0, 24)
-        .map(name => readFileSync(join(demoDirectory, folder, name))),
-    )
-  }
-
-  get count(): number {
-    return this.#photos.length
-  }
-
-  next(): Buffer {
-    const number = this.#next++
-    const photo = this.#photos[number % this.#photos.length]!
-    const comment = Buffer.from(String(number).padStart(12, '0'))
-    // After the start of the image: a comment segment, its length with the two bytes that tell it.
-    const head = Buffer.from([0xff, 0xfe, 0, comment.length + 2])
-    return Buffer.concat([photo.subarray(0, 2), head, comment, photo.subarray(2)])
-  }
 }
 
 async function searchPhoto(client: FreshetClient, photo: Buffer): Promise<Timing> {

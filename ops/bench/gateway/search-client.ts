@@ -43,13 +43,19 @@ export class SearchClient {
   readonly #pool: Pool
   readonly #queries: QueryBodies
   #next = 0
+  #degraded = 0
 
   constructor(url: string, queries: QueryBodies) {
     this.#pool = new Pool(url, { connections: 64 })
     this.#queries = queries
   }
 
-  /** The answer's text. @throws Error one that is not whole */
+  /** Answers so far that were not whole: on a machine with other work to do there are some. */
+  get degraded(): number {
+    return this.#degraded
+  }
+
+  /** The answer's text. @throws Error when there is none */
   async search(number: number): Promise<string> {
     const headers = { 'content-type': 'application/json', 'x-query': String(number % this.#queries.count) }
     const { statusCode, body } = await this.#pool.request({
@@ -59,7 +65,8 @@ export class SearchClient {
       body: this.#queries.body(number),
     })
     const text = await body.text()
-    if (statusCode !== 200 || !text.includes('"degraded":[]')) throw new Error(`${statusCode}: ${text.slice(0, 300)}`)
+    if (statusCode !== 200) throw new Error(`${statusCode}: ${text.slice(0, 300)}`)
+    if (!text.includes('"degraded":[]')) this.#degraded++
     return text
   }
 

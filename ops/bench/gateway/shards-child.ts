@@ -1,9 +1,10 @@
+import { createHash } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import { openMutationCodec, writtenSchemas } from '../../../schemas/avro/codec.ts'
-import { asOffset, asPartition, asShardId, type ReplicaId } from '../../../schemas/ids.ts'
+import { asOffset, asPartition, asShardId, type ImageDigest, type ReplicaId } from '../../../schemas/ids.ts'
 import { type Mutation, mutationKey } from '../../../schemas/mutation.ts'
 import { partitionOf } from '../../../schemas/partition.ts'
 import type { RecordCodec } from '../../../schemas/record-codec.ts'
@@ -200,7 +201,8 @@ function upsertOf(row: number, vector: Float32Array): readonly Mutation[] {
     regions: ['de', 'fr'],
     attributes: { colour: row % 2 ? 'red' : 'blue', seats: row % 5 },
   }
-  return [attributesPut(id, row, attributes), objectsPut(id, row, [vector])]
+  const imageDigests = [createHash('sha256').update(id).digest('hex') as ImageDigest]
+  return [attributesPut(id, row, attributes), { ...objectsPut(id, row, [vector]), imageDigests } as Mutation]
 }
 
 serveCalls(new ShardsProcess())

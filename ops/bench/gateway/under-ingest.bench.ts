@@ -59,6 +59,7 @@ export async function underIngestBench({ length }: GatewayBenchOptions): Promise
           measure('while inserting', median(first), 'queries/s'),
           measure('at rest', median(second), 'queries/s'),
           measure('inserted and searchable', published - items, 'items'),
+          measure('answers that were not whole', search.degraded, ''),
         ],
       }
     } finally {
