@@ -106,13 +106,15 @@ export async function openImages(options: ImageRoleOptions): Promise<ImageRole> 
     maxReferences: cachedImages,
     random: Math.random,
   })
+  const cache = new EmbeddingCache({ store, maxEntries: cachedImages, random: Math.random })
   return {
     blobs,
     source,
-    cache: new EmbeddingCache({ store, maxEntries: cachedImages, random: Math.random }),
+    cache,
     fetchImage: (url, signal) => source.resolve(url, { imageVersion: '', refresh: false, signal }),
     close: async () => {
       await source.close()
+      await cache.close()
       await http.close()
     },
   }

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { FreshetError } from '../schemas/errors.ts'
 import type { Fingerprint, ImageDigest } from '../schemas/ids.ts'
 import type { IndexedImage } from '../schemas/image-analysis.ts'
 import { openKeyValueStore } from '../topologies/embedded/embedded-key-value-store.ts'
@@ -52,7 +53,7 @@ test('an entry of another format is a miss', () => {
 
 test('a hit needs the same bytes and the same fingerprint', async () => {
   const cache = open(100)
-  await cache.put([{ image: picture(1), fingerprint }])
+  cache.keep([{ image: picture(1), fingerprint }])
   expect(cache.get(digestOf(1), fingerprint)).toEqual(picture(1))
   expect(cache.get(digestOf(1), other)).toBeUndefined()
   expect(cache.get(digestOf(2), fingerprint)).toBeUndefined()
@@ -67,7 +68,8 @@ test('it never holds more than its bound, counts right, and knows its count afte
   )[0]!
   let cache = open(bound, () => seed.shift() ?? 0.5)
   for (let from = 0; from < 300; from += 10) {
-    await cache.put(Array.from({ length: 10 }, (_, i) => ({ image: picture(from + i), fingerprint })))
+    cache.keep(Array.from({ length: 10 }, (_, i) => ({ image: picture(from + i), fingerprint })))
+    await cache.close()
     expect(cache.status().entries).toBeLessThanOrEqual(bound)
     expect(cache.status().entries).toBe(countHeld(from + 10))
     for (let i = from; i < from + 10; i++) expect(cache.get(digestOf(i), fingerprint)).toEqual(picture(i))
@@ -80,12 +82,39 @@ test('it never holds more than its bound, counts right, and knows its count afte
 
 test('putting again what is there does not count twice', async () => {
   const cache = open(10)
-  await cache.put([{ image: picture(1), fingerprint }])
-  await cache.put([
+  cache.keep([{ image: picture(1), fingerprint }])
+  await cache.close()
+  cache.keep([
     { image: picture(1), fingerprint },
     { image: picture(2), fingerprint },
   ])
+  await cache.close()
   expect(cache.status().entries).toBe(2)
+})
+
+test('what is kept is found at once, stored by itself a moment later, and there after a restart', async () => {
+  const cache = open(5_000)
+  const kept = Array.from({ length: 700 }, (_, i) => ({ image: picture(i), fingerprint }))
+  for (const each of kept) cache.keep([each])
+  for (let i = 0; i < 700; i++) expect(cache.get(digestOf(i), fingerprint)).toEqual(picture(i))
+  await expect.poll(() => countHeld(700)).toBe(700)
+  expect(open(5_000).status().entries).toBe(700)
+})
+
+test('a store that takes nothing costs what was kept, and nothing else', async () => {
+  const refusing: KeyValueStore = {
+    get: key => store.get(key),
+    entries: (prefix, options) => store.entries(prefix, options),
+    write: async () => {
+      throw new FreshetError('storage-full', 'the disk is full')
+    },
+    close: async () => {},
+  }
+  const cache = new EmbeddingCache({ store: refusing, maxEntries: 100, random: () => 0.5 })
+  cache.keep([{ image: picture(1), fingerprint }])
+  await cache.close()
+  expect(cache.get(digestOf(1), fingerprint)).toBeUndefined()
+  expect(cache.status()).toEqual({ entries: 0, hits: 0, misses: 1 })
 })
 
 function open(maxEntries: number, random = () => 0.5): EmbeddingCache {

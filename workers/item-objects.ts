@@ -6,7 +6,7 @@ import type { ImageBytes, ImageModel, IndexedImage } from '../schemas/image-anal
 import type { ItemObject, ObjectsPut, WorkStage } from '../schemas/mutation.ts'
 import { inChildSpan, notePastWork } from '../schemas/trace-span.ts'
 import type { BlobStore } from './blob-store.ts'
-import type { EmbeddingCache } from './embedding-cache.ts'
+import type { EmbeddingCache, FreshImage } from './embedding-cache.ts'
 import type { ImageSource } from './image-source.ts'
 import type { WorkMeter } from './work-meter.ts'
 
@@ -20,7 +20,7 @@ export interface ItemObjectsPorts {
 export interface EmbeddedItem {
   readonly put: ObjectsPut
   /** What the cache did not hold yet. */
-  readonly fresh: readonly { readonly image: IndexedImage; readonly fingerprint: Fingerprint }[]
+  readonly fresh: readonly FreshImage[]
 }
 
 /** Image work that failed, where and with what. */
@@ -56,7 +56,7 @@ export class ItemObjects {
   async embed(job: EmbedJob, model: ImageModel, signal: AbortSignal): Promise<EmbeddedItem> {
     if (job.images.length === 0)
       throw new ImageWorkError('fetch', new FreshetError('image-missing', 'the item has no image'))
-    const fresh: { image: IndexedImage; fingerprint: Fingerprint }[] = []
+    const fresh: FreshImage[] = []
     const images = await Promise.all(
       job.images.map(async (reference, i) => {
         const digest = await this.#fetch(job, i, signal)

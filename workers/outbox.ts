@@ -1,16 +1,14 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { WorkPriority } from '../schemas/embed-job.ts'
-import type { Fingerprint } from '../schemas/ids.ts'
-import type { IndexedImage } from '../schemas/image-analysis.ts'
 import type { EventLog, NewRecord } from '../topologies/event-log.ts'
 import type { ClaimedJob, WorkQueue } from '../topologies/work-queue.ts'
-import type { EmbeddingCache } from './embedding-cache.ts'
+import type { EmbeddingCache, FreshImage } from './embedding-cache.ts'
 
 export interface OutgoingResult {
   readonly claimed: ClaimedJob
   readonly records: readonly { readonly topic: string; readonly record: NewRecord }[]
   /** For the embedding cache. */
-  readonly fresh: readonly { readonly image: IndexedImage; readonly fingerprint: Fingerprint }[]
+  readonly fresh: readonly FreshImage[]
   /** What becomes of the job once the records are durable. */
   readonly jobEnd: JobEnd
 }
@@ -108,9 +106,8 @@ export class Outbox {
         if (ofTopic) ofTopic.push(record)
         else byTopic.set(topic, [record])
       }
-    const fresh = batch.flatMap(result => result.fresh)
-    const appends = Array.from(byTopic, ([topic, records]) => log.append(topic, records))
-    await Promise.all([...appends, fresh.length > 0 ? cache.put(fresh) : undefined])
+    cache.keep(batch.flatMap(({ fresh }) => fresh))
+    await Promise.all(Array.from(byTopic, ([topic, records]) => log.append(topic, records)))
   }
 
   async #settle(batch: readonly OutgoingResult[]): Promise<void> {
