@@ -8,12 +8,12 @@ export function benchCommand(context: CommandContext): Command {
     .description('Runs a bench on servers or shards of its own. Ends with 1 when a goal is missed.')
     .argument(
       '<name>',
-      'ingest, freshness, search, start, disk, shard-search, shard-mixed, shard-churn, shard-filter, shard-recovery, shard-memory or delete-storm',
+      'ingest, freshness, search, start, disk, shard-search, shard-mixed, shard-churn, shard-filter, shard-recovery, shard-memory, delete-storm, kafka-ingest, kafka-freshness, drain or replay',
     )
     .option('--json <file>', 'write the report as JSON too')
     .option('--rows <number>', 'shard benches: vectors in the shard (default 200000)')
     .option('--seed <number>', 'shard benches: seed of the data (default 1)')
-    .option('--quick', 'shard benches: a small form that takes about a minute')
+    .option('--quick', 'shard and Kafka benches: a small form that takes about a minute')
     .addHelpText('after', '\nExample:\n  freshet bench shard-search --rows 50000 --json search.json')
     .action(async (name: string, given: BenchArguments & { readonly json?: string }) => {
       const { runBench } = await import('../bench/run-bench.ts')

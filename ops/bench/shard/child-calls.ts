@@ -57,6 +57,10 @@ export class MeasuredProcess<T extends object> {
     })
   }
 
+  get pid(): number {
+    return this.#child.pid!
+  }
+
   /** Proportional set size of the process and its children, bytes. */
   pssBytes(): number {
     return pssBytes(this.#child.pid!)

@@ -6,7 +6,9 @@ import { recallOf, smallestEffort } from './recall.ts'
 import { inTurn, medianRatio } from './search-load.ts'
 import { parseShardBenchOptions } from './shard-bench-options.ts'
 
-const sized = Object.entries(benches).flatMap(([name, bench]) => (bench.sized ? [{ name, load: bench.load }] : []))
+const sized = Object.entries(benches).flatMap(([name, bench]) =>
+  bench.takes === 'size' ? [{ name, load: bench.load }] : [],
+)
 
 test('there is a bench for every goal of the shard', () => {
   expect(sized.map(({ name }) => name)).toEqual([
