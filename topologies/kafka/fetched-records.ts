@@ -70,7 +70,7 @@ function abortedOf({ abortedTransactions }: FetchedPartition): (message: Fetched
 }
 
 function logRecord(topic: string, partition: Partition, message: FetchedMessage): LogRecord {
-  const { offset, timestamp, key, value, headers = {} } = message
+  const { offset, timestamp, key, value, headers = noHeaders } = message
   return {
     topic,
     partition,
@@ -78,8 +78,17 @@ function logRecord(topic: string, partition: Partition, message: FetchedMessage)
     appendTimeMs: Number(timestamp),
     key,
     value,
-    headers: Object.fromEntries(Object.entries(headers).map(([name, header]) => [name, headerText(header)])),
+    headers: headersOf(headers),
   }
+}
+
+const noHeaders = {}
+
+/** Of most records none. */
+function headersOf(headers: NonNullable<FetchedMessage['headers']>): Readonly<Record<string, string>> {
+  const entries = Object.entries(headers)
+  if (entries.length === 0) return noHeaders
+  return Object.fromEntries(entries.map(([name, header]) => [name, headerText(header)]))
 }
 
 /** Of a header given several times the last counts. */

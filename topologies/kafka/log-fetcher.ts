@@ -21,12 +21,16 @@ export interface FetcherOptions {
 
 interface FetchRequest {
   readonly offsets: ReadonlyMap<Partition, Offset>
+  /** The broker answers when there is so much, or after this time. */
+  readonly minBytes: number
   readonly maxWaitMs: number
   readonly maxPartitionBytes: number
 }
 
-/** The broker answers at the first byte, or after this time; also the longest a pause or resume goes unnoticed. */
-const maxWaitMs = 100
+/** While nothing comes: the first byte is fetched at once. Also the longest a pause or resume goes unnoticed. */
+const idlePace = { minBytes: 1, maxWaitMs: 100 } as const
+/** While records come: a request for each few of them would cost more than they do. */
+const busyPace = { minBytes: 128 * 2 ** 10, maxWaitMs: 20 } as const
 /** Above the largest batch a topic takes by default, so that one batch always fits. */
 const maxPartitionBytes = 2 ** 20 + 2 ** 16
 const maxFetchBytes = 16 * 2 ** 20
@@ -58,6 +62,8 @@ export class LogFetcher {
   readonly #partitions: ReadonlyMap<Partition, ReadPartition>
   readonly #order: readonly ReadPartition[]
   readonly #busyNodes = new Map<string, Promise<void>>()
+  /** Leaders whose last answer held records. */
+  readonly #flowingNodes = new Set<string>()
   readonly #stopping = new AbortController()
   #first = 0
   #isHeld = false
@@ -174,10 +180,12 @@ export class LogFetcher {
   async #fetchAll(nodeId: string, wanted: readonly ReadPartition[]): Promise<void> {
     const positions = wanted.map(each => ({ each, offset: each.next }))
     const fetched = await this.#fetch(nodeId, {
-      maxWaitMs,
+      ...(this.#flowingNodes.has(nodeId) ? busyPace : idlePace),
       maxPartitionBytes,
       offsets: new Map(positions.map(({ each, offset }) => [each.partition, offset])),
     })
+    if ([...fetched.values()].some(({ messages }) => messages.length > 0)) this.#flowingNodes.add(nodeId)
+    else this.#flowingNodes.delete(nodeId)
     for (const { each, offset } of positions) {
       const answer = fetched.get(each.partition)
       if (answer !== undefined) this.#accept(each, offset, answer)
@@ -197,6 +205,7 @@ export class LogFetcher {
     const answers = await Promise.all(
       offsets.map(async offset => {
         const fetched = await this.#fetch(nodeId, {
+          minBytes: 1,
           maxWaitMs: 0,
           maxPartitionBytes: 1,
           offsets: new Map([[partition.partition, offset]]),
@@ -222,7 +231,7 @@ export class LogFetcher {
     }))
     const answer: { responses: { partitions: FetchedPartition[] }[] } = await broker.fetch({
       maxWaitTime: request.maxWaitMs,
-      minBytes: 1,
+      minBytes: request.minBytes,
       maxBytes: maxFetchBytes,
       topics: [{ topic, partitions }],
     })
