@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Codecs, openCodecs, registerSchemas } from '../../schemas/avro/codec.ts'
 import { topicEpochKey } from '../../schemas/catalog-event.ts'
+import type { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, type ItemId, type TopicEpoch } from '../../schemas/ids.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
 import { EmbeddedEventLog } from '../../topologies/embedded/embedded-event-log.ts'
@@ -69,12 +70,15 @@ class ReplaceableLog {
 }
 
 async function scene() {
-  const { log, codecs } = await openCatalog(first)
-  const replaceable = new ReplaceableLog(log)
-  const guard = new CatalogGuard({ log: replaceable.asEventLog(), codec: codecs.catalog, topicEpoch: first })
+  const { log: original, codecs } = await openCatalog(first)
+  const replaceable = new ReplaceableLog(original)
+  const told: string[] = []
+  const onRecreated = ({ code }: FreshetError) => told.push(code)
+  const log = replaceable.asEventLog()
+  const guard = new CatalogGuard({ log, codec: codecs.catalog, topicEpoch: first, onRecreated })
   const value = codecs.catalog.encode({ type: 'ItemDeleted', itemId: 'chair' as ItemId })
   const event = { partition: partitions[0]!, key: Buffer.from('chair'), value }
-  return { replaceable, guard, event, codecs }
+  return { replaceable, guard, event, told }
 }
 
 const epochError = { code: 'topic-epoch', retryable: false }
@@ -94,13 +98,14 @@ test('while the topic is the one it was, events go in, and its markers are read 
 })
 
 test('an event that went into a topic created again is not acknowledged, and none goes in after it', async () => {
-  const { guard, event, replaceable } = await scene()
+  const { guard, event, replaceable, told } = await scene()
   for (let i = 0; i < 5; i++) await guard.append([event])
   const recreated = await openCatalog(second)
   replaceable.current = recreated.log
   await expect(guard.append([event])).rejects.toMatchObject(epochError)
   await expect(guard.append([event])).rejects.toMatchObject(epochError)
   await expect(guard.look()).rejects.toMatchObject(epochError)
+  expect(told).toEqual(['topic-epoch'])
   expect((await recreated.log.offsets(catalogTopic)).get(partitions[0]!)!.end).toBe(2)
 })
 

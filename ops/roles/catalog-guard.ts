@@ -11,6 +11,8 @@ export interface CatalogGuardOptions {
   readonly codec: RecordCodec<CatalogEvent>
   /** That the generations with queries were built from. */
   readonly topicEpoch: TopicEpoch
+  /** Called once. */
+  readonly onRecreated: (error: FreshetError) => void
 }
 
 type CatalogOffsets = Awaited<ReturnType<EventLog['offsets']>>
@@ -26,10 +28,16 @@ export class CatalogGuard {
   readonly #options: CatalogGuardOptions
   readonly #ends = new Map<Partition, Offset>()
   #isDoubted = true
+  #checking: Promise<void> | null = null
   #recreated: FreshetError | null = null
 
   constructor(options: CatalogGuardOptions) {
     this.#options = options
+  }
+
+  /** That of the events it lets in. */
+  get topicEpoch(): TopicEpoch {
+    return this.#options.topicEpoch
   }
 
   /** To be called now and then. @throws FreshetError `topic-epoch` when the topic was created again; codes of the log */
@@ -68,13 +76,22 @@ export class CatalogGuard {
   async #resolveDoubt(): Promise<void> {
     if (this.#recreated !== null) throw this.#recreated
     if (!this.#isDoubted) return
-    const { log, codec, topicEpoch } = this.#options
+    // One look at the markers for all that wait for it.
+    this.#checking ??= this.#checkMarkers().finally(() => {
+      this.#checking = null
+    })
+    await this.#checking
+  }
+
+  async #checkMarkers(): Promise<void> {
+    const { log, codec, topicEpoch, onRecreated } = this.#options
     const epoch = await readTopicEpoch(log, codec)
     if (epoch !== topicEpoch) {
       this.#recreated = new FreshetError(
         'topic-epoch',
         `the catalog topic was created again: its epoch is ${epoch}, the index was built from ${topicEpoch}`,
       )
+      onRecreated(this.#recreated)
       throw this.#recreated
     }
     this.#ends.clear()

@@ -3,6 +3,7 @@ import { createGateway } from '../../query-gateway/gateway.ts'
 import type { GatewayPorts, PipelineStatus } from '../../query-gateway/ports.ts'
 import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
 import { FreshetError } from '../../schemas/errors.ts'
+import type { TopicEpoch } from '../../schemas/ids.ts'
 import type { ImageModel } from '../../schemas/image-analysis.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
 import { DeadLetters } from '../../topologies/dead-letters.ts'
@@ -19,6 +20,7 @@ import { listenOn } from '../listen.ts'
 import { OpenLetters } from '../open-letters.ts'
 import { searchOptions } from '../search-options.ts'
 import type { LocalStores, LogPorts } from '../storage.ts'
+import { CatalogGuard } from './catalog-guard.ts'
 import { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
 import { type RecentOfShards, recentlySearchable } from './remote-recent.ts'
@@ -61,6 +63,7 @@ interface GatewayRoleParts {
   /** Asked in the background: queries and status go on without Redis, and status without Kafka. */
   readonly depth: Polled<QueueDepth>
   readonly openLetters: Polled<number>
+  readonly catalog: CatalogGuard
   readonly catalogEnds: Polled<CatalogOffsets>
   readonly recent: Polled<RecentOfShards>
 }
@@ -110,7 +113,13 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   const letters = new OpenLetters(deadLetters, clock)
   const openLetters = await polled(() => letters.count(), alarm('dead letters'))
   closers.add(() => openLetters.close())
-  const catalogEnds = await polled(() => ports.log.offsets(catalogTopic), alarm('catalog'))
+  const catalog = new CatalogGuard({
+    log: ports.log,
+    codec: ports.codecs.catalog,
+    topicEpoch: epochOf(control, ports),
+    onRecreated: alarm('catalog'),
+  })
+  const catalogEnds = await polled(() => catalog.look(), alarm('catalog'))
   closers.add(() => catalogEnds.close())
   const recent = await polled(() => askRecent(control, replicas, config), alarm('recent items'))
   closers.add(() => recent.close())
@@ -126,6 +135,7 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
     deadLetters,
     depth,
     openLetters,
+    catalog,
     catalogEnds,
   }
 }
@@ -146,11 +156,11 @@ function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => vo
 }
 
 function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
-  const { ports, model, images, control, replicas } = parts
-  const { log, codecs, partitions, topicEpoch } = ports
+  const { ports, model, images, control, replicas, catalog } = parts
+  const { log, codecs, partitions } = ports
   return {
     log: {
-      append: (topic, records) => log.append(topic, records),
+      append: (topic, records) => (topic === catalogTopic ? catalog.append(records) : log.append(topic, records)),
       // Metrics alone ask for them, and shall be told also while the log is away.
       offsets: async () => parts.catalogEnds.value ?? new Map(),
     },
@@ -158,7 +168,7 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     engagementCodec: codecs.engagement,
     features: parts.features,
     partitions,
-    topicEpoch,
+    topicEpoch: catalog.topicEpoch,
     routing: () =>
       [...control.state.generations.values()].filter(({ state }) => state !== 'retired').map(routedGeneration),
     replicas: () => replicas.replicas(),
@@ -178,6 +188,12 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     clock,
     newId: randomUUID,
   }
+}
+
+/** Of the catalog that the generations were built from; of the one there is now, while there are none or they do not say. */
+function epochOf({ state }: ControlFollower, { topicEpoch }: LogPorts): TopicEpoch {
+  const routed = [...state.generations.values()].filter(({ share }) => share > 0)
+  return routed.find(({ started }) => started.topicEpoch !== null)?.started.topicEpoch ?? topicEpoch
 }
 
 /** Of every generation that has queries. */
