@@ -53,9 +53,9 @@ export class StubModel implements ImageModel {
   }
 }
 
-/** Blobs are stored under their digest, so the path names it. */
+/** Blobs are stored in files of the name of their digest; the folder has its first digits too. */
 function digestInPath(path: string): string {
-  const digest = /[0-9a-f]{64}/.exec(path.replaceAll('/', ''))?.[0]
+  const digest = /[0-9a-f]{64}$/.exec(path)?.[0]
   if (digest === undefined) throw new FreshetError('blob-not-found', 'the stub model takes bytes or stored blobs only')
   return digest
 }

@@ -77,16 +77,9 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
 
   app.get('/v1/items/:id/similar', { schema: similarSchema }, async (request): Promise<SearchAnswer> => {
     const itemId = parseItemId(request.params.id)
-    const { k, object, generation } = request.query
-    const like = parseSearch(
-      {
-        image: { itemId, ...(object === undefined ? {} : { object }) },
-        excludeItemId: itemId,
-        ...(k === undefined ? {} : { k }),
-        ...(generation === undefined ? {} : { generation }),
-      },
-      options.maxK,
-    )
+    const { object, ...wish } = request.query
+    const image = { itemId, ...(object === undefined ? {} : { object }) }
+    const like = parseSearch({ image, excludeItemId: itemId, ...wish }, options.maxK)
     return answer(like, request)
   })
 }

@@ -34,7 +34,7 @@ export type Repeat = 'passing' | 'refused' | 'never'
 
 export interface Call {
   readonly method?: string
-  readonly query?: Readonly<Record<string, string | number | undefined>>
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>
   readonly json?: unknown
   readonly body?: Uint8Array<ArrayBuffer> | FormData | AsyncIterable<Uint8Array>
   readonly headers?: Readonly<Record<string, string>>

@@ -495,6 +495,10 @@ export const SimilarQuery = Type.Object(
     k: Type.Optional(k),
     object: Type.Optional(Type.Integer({ minimum: 0, description: "index into the item's stored objects" })),
     generation: queryFields.generation,
+    session: queryFields.session,
+    rerank: queryFields.rerank,
+    collapse: queryFields.collapse,
+    facets: queryFields.facets,
   },
   closed,
 )

@@ -225,7 +225,7 @@ class KillRun {
   async #checkSearches(client: FreshetClient, last: ReadonlyMap<string, BulkLine>): Promise<void> {
     const live = [...last].filter(([, line]) => !('deleted' in line)).slice(0, 25)
     for (const [itemId] of live) {
-      const { results, degraded } = await client.similar(itemId, { k: 200 })
+      const { results, degraded } = await client.similar(itemId, { k: 200, rerank: false })
       if (degraded.length > 0) this.#problems.push(`a search was degraded: ${degraded.join(', ')}`)
       for (const hit of results) {
         const line = last.get(hit.itemId)
