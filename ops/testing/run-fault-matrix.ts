@@ -26,6 +26,12 @@ const options = new Command('npm run test:faults --')
   .parse()
   .opts<Options>()
 
+// The client of Kafka sets timers for what is due already, of which Node warns each time. It means nothing.
+process.removeAllListeners('warning')
+process.on('warning', warning => {
+  if (warning.name !== 'TimeoutNegativeWarning') process.stderr.write(`${warning.stack ?? warning.message}\n`)
+})
+
 const note = (line: string): void => {
   process.stderr.write(`  ${line}\n`)
 }
