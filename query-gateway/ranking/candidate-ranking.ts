@@ -56,15 +56,17 @@ export class CandidateRanking {
     const weights = this.#weights.of(generation)
     const facets = wish.facets === true ? { facets: facetsOf(hits.map(({ hit }) => hit.item)) } : {}
     const isCollapsed = wish.collapse ?? wish.rerank !== false
-    const shownOf = (scored: readonly ScoredHit[]) =>
-      isCollapsed ? collapse(scored, { k, ...weights.alike }) : scored.slice(0, k).map((shown): ShownHit => ({ shown }))
-    const unranked = shownOf(bySimilarityAlone(hits))
+    const shownOf = (scored: readonly ScoredHit[], isCounted: boolean) =>
+      isCollapsed
+        ? collapse(scored, { k, isCounted, ...weights.alike })
+        : scored.slice(0, k).map((shown): ShownHit => ({ shown }))
+    const unranked = shownOf(bySimilarityAlone(hits), wish.rerank === false)
     if (wish.rerank === false) return { results: resultsOf(unranked, wish, null), ...facets, degraded: [] }
     const rates = await this.#ratesOf(hits, unranked, weights)
     const context = { ...wishesOf(hits, request), weights, engagement: rates.engagement }
     const { weights: version, digest, bound } = weights
     return {
-      results: resultsOf(shownOf(rank(hits, context)), wish, context),
+      results: resultsOf(shownOf(rank(hits, context), true), wish, context),
       rankedBy: { weights: version, digest, bound },
       ...facets,
       degraded: rates.isAway ? ['features-unavailable'] : [],

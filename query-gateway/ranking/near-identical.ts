@@ -1,9 +1,18 @@
 import type { SearchResult } from '../../schemas/http-search.ts'
+import type { ShardHit } from '../../schemas/shard-api.ts'
 import type { ScoredHit } from './rank.ts'
 
 export interface ShownHit {
   readonly shown: ScoredHit
   readonly alike?: NonNullable<SearchResult['alike']>
+}
+
+export interface CollapseOptions {
+  readonly k: number
+  /** How close two similarities to the query are that count as the same. */
+  readonly similarity: number
+  /** False where only those that are shown matter, and not how many are like them: then it ends with the last of them. */
+  readonly isCounted?: boolean
 }
 
 /** Item ids told of those that are not shown. */
@@ -23,15 +32,16 @@ interface Group {
  */
 export function collapse(
   hits: readonly ScoredHit[],
-  { k, similarity }: { readonly k: number; readonly similarity: number },
+  { k, similarity, isCounted = true }: CollapseOptions,
 ): readonly ShownHit[] {
   const groups: Group[] = []
   const byPicture = new Map<string, Group>()
   const byName = new Map<string, Group[]>()
   for (const hit of hits) {
-    const name = nameOf(hit)
+    if (!isCounted && groups.length === k) break
+    const name = nameOf(hit.hit)
+    const picture = pictureOf(hit.hit)
     const namesakes = name === null ? [] : (byName.get(name) ?? [])
-    const picture = pictureOf(hit)
     const group =
       (picture === null ? undefined : byPicture.get(picture)) ??
       namesakes.find(({ shown }) => Math.abs(shown.hit.similarity - hit.hit.similarity) <= similarity)
@@ -52,13 +62,20 @@ export function collapse(
 }
 
 /** Digest of the picture that was found, with the place in it: two things in one picture are two products. */
-function pictureOf({ hit }: ScoredHit): string | null {
-  const digest = hit.item.imageDigests[hit.object.image]
-  return digest === undefined ? null : `${digest} ${hit.object.box.join(' ')}`
+function pictureOf({ item, object }: ShardHit): string | null {
+  const digest = item.imageDigests[object.image]
+  if (digest === undefined) return null
+  const [x0, y0, x1, y1] = object.box
+  return `${digest} ${x0} ${y0} ${x1} ${y1}`
 }
 
+/** Most titles: nothing in them has to be made equal but the case. */
+const plainTitle = /^[!-~]+(?: [!-~]+)*$/
+
 /** Null for a product without a title: that says nothing. */
-function nameOf({ hit }: ScoredHit): string | null {
-  const title = hit.item.title.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim()
-  return title === '' ? null : `${hit.item.category}\n${title}`
+function nameOf({ item }: ShardHit): string | null {
+  const lower = plainTitle.test(item.title)
+    ? item.title.toLowerCase()
+    : item.title.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim()
+  return lower === '' ? null : `${item.category}\n${lower}`
 }

@@ -10,7 +10,9 @@ const changed = (change: object) => Buffer.from(JSON.stringify({ ...file, ...cha
 
 describe('a weights file', () => {
   test('version 1 is what it was: write a new version instead of changing it', () => {
-    expect(readWeights(name, bytes).digest).toMatchInlineSnapshot(`"32888e5a7602723c22f2eb95ab42cf480e3316a29f974fa5a3d63ef38b814925"`)
+    expect(readWeights(name, bytes).digest).toMatchInlineSnapshot(
+      `"32888e5a7602723c22f2eb95ab42cf480e3316a29f974fa5a3d63ef38b814925"`,
+    )
   })
 
   test.each([
