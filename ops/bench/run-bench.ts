@@ -119,6 +119,11 @@ export const benches: Readonly<Record<string, Bench>> = {
     takes: 'length',
     load: async () => (await import('./gateway/under-ingest.bench.ts')).underIngestBench,
   },
+  overload: {
+    description: 'three times what a server can take, against the same server at its peak',
+    takes: 'length',
+    load: async () => (await import('./gateway/overload.bench.ts')).overloadBench,
+  },
   'photo-search': {
     description: 'searches by photo at 0.7 of the measured maximum, stage by stage',
     takes: 'length',

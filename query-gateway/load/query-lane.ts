@@ -106,7 +106,7 @@ export class QueryLane {
     this.#observer.refused(reason)
     const retryAfterMs = Math.min(longestRetryAfterMs, Math.max(1_000, Math.ceil(this.expectedWaitMs)))
     const message = `${this.#running} queries are at work and ${this.#waiting.size} wait`
-    return new FreshetError('overloaded', message, { details: { reason, retryAfterMs } })
+    return withoutStack(() => new FreshetError('overloaded', message, { details: { reason, retryAfterMs } }))
   }
 
   /** Resolves when a place is ours. */
@@ -153,5 +153,16 @@ export class QueryLane {
 
   #measure(tookMs: number): void {
     this.#serviceMs = this.#serviceMs === 0 ? tookMs : this.#serviceMs + newestShare * (tookMs - this.#serviceMs)
+  }
+}
+
+/** Under overload refusals are what there is most of; where they were thrown is known, and finding it out costs a tenth of one. */
+function withoutStack<T>(make: () => T): T {
+  const usual = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return make()
+  } finally {
+    Error.stackTraceLimit = usual
   }
 }
