@@ -26,9 +26,9 @@ export const engagementHalfLifeMs = 7 * 86_400_000
  * Numbers are stored as they will have to be weighed against newer ones: multiplied by 2^(age of the landmark ÷ half-
  * life) at the time of the event, and divided by the same of the present when they are read (forward decay: Cormode,
  * Shkapenyuk, Srivastava, Xu, "Forward Decay: A Practical Time Decay Model for Streaming Systems", ICDE 2009). So stored
- * sums never have to be touched to fade. A double holds them until about the year 2045.
+ * sums never have to be touched to fade. A double holds them from about 2021 to 2059.
  */
-const landmarkMs = Date.UTC(2026, 0, 1)
+const landmarkMs = Date.UTC(2040, 0, 1)
 
 /** Weight in storage of what happened at that time, ms since 1970. */
 export function storedWeight(atMs: number): number {
