@@ -202,6 +202,11 @@ const options = {
     windowBytes: option(bytes(mebibyte), 64 * mebibyte, 'Most bytes of events in flight.'),
     overdueMs: option(durationMs(100), 60_000, 'Image work not heard of for this long is enqueued again.'),
     tombstoneRetentionMs: option(durationMs(1_000), 7 * dayMs, 'How long removals are kept after they are applied.'),
+    acceptMissedRemovals: option(
+      boolean,
+      false,
+      'Go on although all dispatchers were away for longer than that: deletes by null value may be missed.',
+    ),
   },
   log: {
     compactionLagMs: option(durationMs(0), 3_600_000, 'A record younger than this survives log compaction.'),

@@ -31,7 +31,7 @@ export interface DispatchPartOptions extends Pick<DispatchRunnerOptions, 'onFail
 export function newDispatch(options: DispatchPartOptions, status: GenerationStatus): DispatchRunner {
   const { config, ports, clock, partitions, onFailure } = options
   const { generation, backfillUntil } = status.started
-  const { windowRecords, windowBytes, overdueMs, tombstoneRetentionMs } = config.dispatch
+  const { windowRecords, windowBytes, overdueMs, tombstoneRetentionMs, acceptMissedRemovals } = config.dispatch
   const { log, queue, features, codecs } = ports
   return new DispatchRunner(
     { log, queue, features, codecs, table: ports.keyValueStore(`items-${generation}`), clock },
@@ -45,6 +45,7 @@ export function newDispatch(options: DispatchPartOptions, status: GenerationStat
         bounds: { ...defaultDispatchSettings.bounds, unreadRecords: windowRecords, unreadBytes: windowBytes },
         overdueMs,
         tombstoneRetentionMs,
+        acceptMissedRemovals,
       },
       partitions,
       onFailure,

@@ -8,6 +8,7 @@ import { type CatalogOffsets, checkMarkers } from './check-markers.ts'
 import type { AssignedPartition, DispatchSettings } from './dispatch-state.ts'
 import { dispatchGroup } from './group.ts'
 import type { ItemTable } from './item-table.ts'
+import { requireNoMissedRemovals } from './missed-removals.ts'
 import type { Pauses } from './passing-failure.ts'
 
 export async function catalogOffsets(
@@ -43,7 +44,7 @@ export interface Arrived {
 
 /**
  * Where to read arriving partitions from, after their epoch markers were checked and table entries that are too old
- * discarded. @throws FreshetError `topic-epoch`, log and storage codes
+ * discarded. @throws FreshetError `topic-epoch`, `checkpoint-too-old`, log and storage codes
  */
 export async function arrive(
   log: EventLog,
@@ -64,7 +65,10 @@ export async function arrive(
   })
   const mutationOffsets = await log.offsets(mutationTopic(settings.generation))
   const startOf = (partition: Partition) => mutationOffsets.get(partition)?.start ?? asOffset(0)
-  if (isShared) await discardOld(partitions, startOf, options)
+  if (isShared) {
+    await requireNoMissedRemovals(log, partitions, { ...options, offsets: mutationOffsets })
+    await discardOld(partitions, startOf, options)
+  }
   return arriving.map(({ partition, start, end, catalogFrom }) => ({
     assigned: {
       partition,

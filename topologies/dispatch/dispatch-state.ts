@@ -27,6 +27,8 @@ export interface DispatchSettings {
   readonly refusalRetries: number
   /** Removals older than this, and below the watermark, leave the log. */
   readonly tombstoneRetentionMs: number
+  /** Go on also where dispatchers were away for longer than that, and may have missed removals. */
+  readonly acceptMissedRemovals: boolean
   /** A watermark is written at least so often. */
   readonly watermarkIntervalMs: number
   /** And at most so often, when there is progress. */
@@ -49,6 +51,7 @@ export const defaultDispatchSettings = {
   overdueMs: 60_000,
   refusalRetries: 3,
   tombstoneRetentionMs: 7 * 24 * 3_600_000,
+  acceptMissedRemovals: false,
   watermarkIntervalMs: 1_000,
   watermarkGapMs: 100,
 } as const satisfies Partial<DispatchSettings>

@@ -12,6 +12,7 @@ import { dispatchGroup } from './group.ts'
 import type { ItemTable } from './item-table.ts'
 import { isPassing, type Pauses } from './passing-failure.ts'
 import { decodeCatalog, decodeMutations } from './record-decoder.ts'
+import type { TablePruning } from './table-pruning.ts'
 
 export interface IntakePorts {
   readonly log: EventLog
@@ -27,6 +28,8 @@ export interface IntakeOptions {
   /** Read only: which partitions the step has, and how far they are. */
   readonly state: DispatchState
   readonly table: ItemTable
+  /** Null where this process has all partitions. */
+  readonly pruning: TablePruning | null
   readonly signal: AbortSignal
   readonly pauses: Pauses
   /** Resolves when more effects can be taken. */
@@ -170,6 +173,7 @@ export class Intake {
     if (epoch === this.#noticedEpoch) return
     this.#noticedEpoch = epoch
     this.#assigned = new Set(partitions)
+    this.#options.pruning?.own(this.#assigned, this.#ports.clock())
     this.#lose([...this.#options.state.partitions.keys()].filter(partition => !this.#assigned.has(partition)))
     this.control()
     this.#changed.resolve()
@@ -229,7 +233,8 @@ export class Intake {
     isOver: () => boolean,
   ): Promise<void> {
     const { log, codecs, clock } = this.#ports
-    const { state, table, pauses, partitions } = this.#options
+    const { state, table, pruning, pauses, partitions } = this.#options
+    await pruning?.settled()
     const arrived = await arrive(log, arriving, {
       settings: state.settings,
       offsets,

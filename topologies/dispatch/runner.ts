@@ -20,6 +20,7 @@ import { Intake } from './intake.ts'
 import { ItemTable } from './item-table.ts'
 import { isPassing, Pauses } from './passing-failure.ts'
 import { step } from './step.ts'
+import { TablePruning } from './table-pruning.ts'
 import { oldestPendingOf } from './timed-step.ts'
 
 export interface DispatchPorts extends EffectPorts {
@@ -40,6 +41,8 @@ export interface DispatchRunnerOptions {
   /** How long a superseding hint is kept without being raised. */
   readonly hintTtlMs?: number
   readonly tickMs?: number
+  /** How long a partition that another process has is kept in the table of this one. */
+  readonly keepForeignMs?: number
 }
 
 export interface DispatchPartitionStatus {
@@ -76,6 +79,14 @@ export interface DispatchStatus {
   }
 }
 
+const hourMs = 3_600_000
+const defaultOptions = {
+  partitions: 'all',
+  batchRecords: 256,
+  hintTtlMs: 24 * hourMs,
+  tickMs: 100,
+  keepForeignMs: hourMs,
+} as const
 const sweepItems = 256
 /** What is in flight when the runner is stopped gets this long before its commits are given up. */
 const writeWithinMs = 3_000
@@ -93,6 +104,7 @@ export class DispatchRunner {
   readonly #stopping = new AbortController()
   readonly #writer: EffectWriter
   readonly #intake: Intake
+  readonly #pruning: TablePruning | null
   #timer: NodeJS.Timeout | null = null
   #lastSlowTickMs = 0
   #slowTick: Promise<void> | null = null
@@ -102,10 +114,11 @@ export class DispatchRunner {
 
   constructor(ports: DispatchPorts, options: DispatchRunnerOptions) {
     this.#ports = ports
-    this.#options = { partitions: 'all', batchRecords: 256, hintTtlMs: 24 * 3_600_000, tickMs: 100, ...options }
+    this.#options = { ...defaultOptions, ...options }
     const { generation } = options.settings
     this.#table = new ItemTable(ports.table, options.settings)
     this.#state = newDispatchState(options.settings, itemId => this.#table.lookup(itemId))
+    this.#pruning = this.#options.partitions === 'all' ? null : this.#newPruning()
     const pauses = new Pauses(this.#stopping.signal)
     this.#writer = new EffectWriter(ports, this.#table, {
       generation,
@@ -121,6 +134,7 @@ export class DispatchRunner {
       batchRecords: this.#options.batchRecords,
       state: this.#state,
       table: this.#table,
+      pruning: this.#pruning,
       signal: this.#stopping.signal,
       pauses,
       room: () => this.#writer.room(),
@@ -196,6 +210,12 @@ export class DispatchRunner {
     }
   }
 
+  #newPruning(): TablePruning {
+    const { keepForeignMs, settings } = this.#options
+    const { partitionCount } = settings
+    return new TablePruning({ table: this.#table, partitionCount, keepMs: keepForeignMs, nowMs: this.#ports.clock() })
+  }
+
   #feed(input: DispatchInput): Effects {
     // While draining only what a written letter leads to is still done.
     if (this.#stopping.signal.aborted && input.type !== 'lettersWritten') return newEffects()
@@ -242,6 +262,7 @@ export class DispatchRunner {
       const itemIds = this.#table.storedItems(this.#sweptTo, sweepItems)
       this.#sweptTo = itemIds.length < sweepItems ? null : itemIds.at(-1)!
       this.#feed({ type: 'sweep', itemIds, nowMs: this.#ports.clock() })
+      await this.#pruning?.prune(this.#ports.clock())
     } catch (thrown) {
       const error = asFreshetError(thrown)
       // What passes is tried again with the next tick.
