@@ -1,26 +1,22 @@
+import { answerOf, fileOf, reach, reaching } from './request.js'
+
 /**
+ * @import { Accepted, Engagement, ItemBody, Receipt, StoredBlob } from '../../schemas/http-items.ts'
+ * @import { LiveEvent, Status } from '../../schemas/http-operations.ts'
  * @import { DetectAnswer, ItemState, SearchAnswer, SearchQuery, SearchRequest } from '../../schemas/http-search.ts'
- * @import { Status } from '../../schemas/http-operations.ts'
  */
 
-/** Keeps all queries of this page on one generation. Not `randomUUID`, which plain HTTP within a home network lacks. */
-const session = Array.from(crypto.getRandomValues(new Uint8Array(12)), byte => byte.toString(16).padStart(2, '0')).join(
-  '',
-)
+const quickMs = 10_000
+const statusWithinMs = 5_000
+const uploadWithinMs = 120_000
+const json = { 'content-type': 'application/json' }
 
-/** What the server answered when it could not do what was asked, or that it did not answer. */
-export class ApiError extends Error {
-  /**
-   * @param {string} code of schemas/errors.ts, or `unreachable`
-   * @param {string} message
-   * @param {boolean} retryable
-   */
-  constructor(code, message, retryable) {
-    super(message)
-    this.name = 'ApiError'
-    this.code = code
-    this.retryable = retryable
-  }
+/** Keeps all queries of this page on one generation. Not `randomUUID`, which plain HTTP within a home network lacks. */
+const session = randomHex(12)
+
+/** @param {number} bytes */
+export function randomHex(bytes) {
+  return Array.from(crypto.getRandomValues(new Uint8Array(bytes)), byte => byte.toString(16).padStart(2, '0')).join('')
 }
 
 /**
@@ -41,8 +37,8 @@ export function detect(photo, signal) {
  * @throws {ApiError}
  */
 export function search(request, signal) {
-  const headers = { 'content-type': 'application/json' }
-  return answerOf('/v1/search', { method: 'POST', body: JSON.stringify({ ...request, session }), headers, signal })
+  const body = JSON.stringify({ ...request, session })
+  return answerOf('/v1/search', { method: 'POST', body, headers: json, signal })
 }
 
 /**
@@ -58,53 +54,121 @@ export function searchUpload(photo, query, signal) {
 }
 
 /**
- * Tells that a person followed a result. Nothing waits for it, and nothing breaks without it.
- * @param {string} queryId
- * @param {string} itemId
- * @param {number} position of the result, from 0
+ * Tells what a person did with results. Nothing waits for it, and nothing breaks without it: it goes out even while
+ * the page is left, and what the server does not take is lost.
+ * @param {readonly Engagement[]} engagements
  */
-export function sendClick(queryId, itemId, position) {
-  const body = JSON.stringify({ engagements: [{ queryId, itemId, action: 'click', position }] })
-  navigator.sendBeacon('/v1/engagements', new Blob([body], { type: 'application/json' }))
+export function sendEngagements(engagements) {
+  if (engagements.length === 0) return
+  const body = JSON.stringify({ engagements })
+  const call = { method: 'POST', body, headers: json, keepalive: true, inBackground: true, timeoutMs: quickMs }
+  reach('/v1/engagements', call).catch(() => {})
 }
 
 /**
- * @param {AbortSignal} signal
  * @returns {Promise<Status>}
  * @throws {ApiError}
  */
-export function status(signal) {
-  return answerOf('/v1/status', { signal })
+export function status() {
+  return answerOf('/v1/status', { timeoutMs: statusWithinMs, inBackground: true })
+}
+
+/**
+ * News of the index as they come, until the stream ends or breaks.
+ * @param {AbortSignal} signal
+ * @returns {AsyncGenerator<LiveEvent>}
+ * @throws {ApiError}
+ */
+export async function* liveEvents(signal) {
+  const { body } = await reach('/v1/events', { signal, timeoutMs: 2 ** 31 - 1, inBackground: true })
+  if (body === null) return
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  for (;;) {
+    const { value, done } = await reaching(() => reader.read())
+    if (done) return
+    text += value
+    const events = text.split('\n\n')
+    text = events.pop() ?? ''
+    for (const event of events) {
+      const data = /^data: (.*)$/m.exec(event)?.[1]
+      if (data !== undefined) yield JSON.parse(data)
+    }
+  }
 }
 
 /**
  * @param {string} itemId
- * @param {AbortSignal} signal
+ * @param {AbortSignal} [signal]
  * @returns {Promise<ItemState>}
  * @throws {ApiError}
  */
 export function item(itemId, signal) {
-  return answerOf(`/v1/items/${encodeURIComponent(itemId)}`, { signal })
+  return answerOf(itemPath(itemId), { timeoutMs: quickMs, ...(signal && { signal }) })
+}
+
+/**
+ * Stores a picture for items that name it.
+ * @param {Blob} photo
+ * @param {AbortSignal} signal
+ * @returns {Promise<StoredBlob>}
+ * @throws {ApiError}
+ */
+export function putBlob(photo, signal) {
+  const headers = { 'content-type': 'application/octet-stream' }
+  return answerOf('/v1/blobs', { method: 'PUT', body: photo, headers, signal, timeoutMs: uploadWithinMs })
+}
+
+/**
+ * Accepts an item; the receipt tells when it can be found.
+ * @param {string} itemId
+ * @param {ItemBody} body
+ * @param {AbortSignal} signal
+ * @returns {Promise<Accepted>}
+ * @throws {ApiError}
+ */
+export function publish(itemId, body, signal) {
+  return answerOf(itemPath(itemId), { method: 'PUT', body: JSON.stringify(body), headers: json, signal })
+}
+
+/**
+ * @param {string} itemId
+ * @param {AbortSignal} signal
+ * @returns {Promise<Accepted>}
+ * @throws {ApiError}
+ */
+export function remove(itemId, signal) {
+  return answerOf(itemPath(itemId), { method: 'DELETE', signal })
+}
+
+/**
+ * @param {string} receipt
+ * @param {AbortSignal} signal
+ * @returns {Promise<Receipt>}
+ * @throws {ApiError}
+ */
+export function receiptOf(receipt, signal) {
+  return answerOf(`/v1/receipts/${encodeURIComponent(receipt)}`, { signal, timeoutMs: quickMs })
 }
 
 /**
  * Addresses of the demo's room photos.
- * @param {AbortSignal} signal
  * @returns {Promise<readonly string[]>}
  * @throws {ApiError} `not-found` when this server runs no demo
  */
-export function samples(signal) {
-  return answerOf('/samples/index.json', { signal })
+export function samples() {
+  return answerOf('/samples/index.json', { timeoutMs: quickMs, inBackground: true })
 }
 
 /**
- * @param {string} address one of `samples`
- * @param {AbortSignal} signal
+ * A picture of this server by its address.
+ * @param {string} address
+ * @param {AbortSignal} [signal]
  * @returns {Promise<Blob>}
  * @throws {ApiError}
  */
-export function sample(address, signal) {
-  return reaching(async () => (await fetch(address, { signal })).blob())
+export function pictureFile(address, signal) {
+  return fileOf(address, { timeoutMs: quickMs, inBackground: true, ...(signal && { signal }) })
 }
 
 /**
@@ -113,8 +177,13 @@ export function sample(address, signal) {
  * @param {string | null} blob `blob:<sha256>`
  */
 export function pictureAddress(itemId, blob) {
-  if (blob === null) return `/v1/items/${encodeURIComponent(itemId)}/image`
+  if (blob === null) return `${itemPath(itemId)}/image`
   return `/v1/blobs/${blob.replace(/^blob:/, '')}`
+}
+
+/** @param {string} itemId */
+function itemPath(itemId) {
+  return `/v1/items/${encodeURIComponent(itemId)}`
 }
 
 /**
@@ -126,37 +195,4 @@ function photoForm(photo, query) {
   form.append('query', JSON.stringify(query))
   form.append('image', photo, 'photo')
   return form
-}
-
-/**
- * @param {string} path
- * @param {RequestInit} request
- * @returns {Promise<any>}
- */
-async function answerOf(path, request) {
-  const { response, body } = await reaching(async () => {
-    const response = await fetch(path, request)
-    const isJson = response.headers.get('content-type')?.includes('json') ?? false
-    return { response, body: isJson ? await response.json() : null }
-  })
-  if (response.ok && body !== null) return body
-  const error = body?.error
-  if (typeof error?.code === 'string') throw new ApiError(error.code, error.message, error.retryable === true)
-  if (response.status === 404) throw new ApiError('not-found', 'There is no such address on this server.', false)
-  throw new ApiError('internal', `The server answered ${response.status} without saying why.`, response.status >= 500)
-}
-
-/**
- * A call that the page gave up rejects as it does; one that the network or the server broke is `unreachable`.
- * @template Answer
- * @param {() => Promise<Answer>} call
- * @returns {Promise<Answer>}
- */
-async function reaching(call) {
-  try {
-    return await call()
-  } catch (cause) {
-    if (cause instanceof DOMException && cause.name === 'AbortError') throw cause
-    throw new ApiError('unreachable', 'The server does not answer.', true)
-  }
 }

@@ -1,5 +1,5 @@
 import { element } from './element.js'
-import { productPicture } from './product-picture.js'
+import { productPicture } from './picture.js'
 
 /**
  * @import { LiveEvent } from '../../schemas/http-operations.ts'

@@ -1,16 +1,12 @@
 import { element, pageElement } from './element.js'
-import { productPicture } from './product-picture.js'
+import { historyPoints, LiveHistory } from './live-history.js'
+import { arrivalRow, counts, generationRow, row, section, shardSection } from './live-rows.js'
+import { sparkline } from './sparkline.js'
 import { age, count, counted, rate } from './wording.js'
 
-/**
- * @import { LiveEvent, Status } from '../../schemas/http-operations.ts'
- * @typedef {Status['shards'][number]['replicas'][number]} Replica
- */
+/** @import { LiveEvent, Status } from '../../schemas/http-operations.ts' */
 
 const behindMs = 5000
-const sparklinePoints = 60
-const sparklineWidth = 120
-const sparklineHeight = 40
 const recentRows = 5
 /** From so many waiting items, and such a share of all, a catalogue is coming in; less are everyday changes. */
 const indexingFloor = 10
@@ -26,14 +22,14 @@ export class LivePanel {
   #indexingText = pageElement('indexing-text', HTMLElement)
   #indexingProgress = pageElement('indexing-progress', HTMLProgressElement)
   #panel = pageElement('live', HTMLElement)
+  #stale = pageElement('live-stale', HTMLElement)
   #body = pageElement('live-body', HTMLElement)
+  #history = new LiveHistory()
   /** @type {LiveEvent | null} */
   #news = null
   /** Made anew only when its rows change, so that pictures do not flicker. @type {HTMLElement | null} */
   #recent = null
   #newestAtMs = 0
-  /** Items per second that became searchable, oldest first. @type {number[]} */
-  #rates = []
   #isIndexing = false
 
   constructor() {
@@ -48,18 +44,24 @@ export class LivePanel {
       this.#newestAtMs = newest.atMs
       this.#recent = section('Searchable last', news.recent.slice(0, recentRows).map(arrivalRow))
     }
-    this.#rates = [...this.#rates, news.status.rates.searchable ?? 0].slice(-sparklinePoints)
+    this.#history.add(news.status)
     const { ready, items, indexAgeMs } = news.status
     this.#pill.classList.remove('offline')
     this.#pill.classList.toggle('behind', !ready || indexAgeMs > behindMs)
     this.#pillText.textContent = `${counted(items.searchable, 'product')} · ${age(indexAgeMs)} old`
+    this.#stale.hidden = true
     this.#showIndexing(items)
     this.#renderPanel()
   }
 
-  showOffline() {
+  /** @param {string} short why nothing is heard, in two words */
+  showLost(short) {
     this.#pill.classList.add('offline')
-    this.#pillText.textContent = 'Not connected'
+    this.#pillText.textContent = short
+    this.#indexing.hidden = true
+    this.#stale.textContent =
+      this.#news === null ? 'Nothing is known yet.' : 'These figures are the last that were heard.'
+    this.#stale.hidden = false
   }
 
   /** @param {Status['items']} items */
@@ -77,129 +79,56 @@ export class LivePanel {
     if (this.#news === null || !this.#panel.matches(':popover-open')) return
     const { status } = this.#news
     const shown = [
-      this.#age(status),
+      this.#figures(status),
       counts(status),
-      section('Generations', status.generations.map(generationRow)),
-      section(
-        'Shards',
-        status.shards.flatMap(({ shard, replicas }) => replicas.map(replica => replicaRow(shard, replica))),
-      ),
       section(
         'Needs attention',
         status.pipeline.alarms.map(({ message }) => row('bad', message, '')),
       ),
+      section('Generations', status.generations.map(generationRow)),
+      shardSection(status),
       this.#recent,
     ]
     this.#body.replaceChildren(...shown.filter(part => part !== null))
   }
 
   /** @param {Status} status */
-  #age({ indexAgeMs, rates }) {
+  #figures({ indexAgeMs, rates }) {
+    const span = age(this.#history.spanSeconds * 1000)
     return element(
       'div',
-      { class: 'live-age' },
-      element(
-        'p',
-        {},
-        element('span', { class: 'live-age-figure', text: age(indexAgeMs) }),
-        element('span', { class: 'quiet', text: ' old' }),
-      ),
-      element(
-        'div',
-        { class: 'live-rate' },
-        sparkline(this.#rates),
-        element('p', { class: 'quiet', text: `${rate(rates.accepted ?? 0)} events/s accepted` }),
-        element('p', { class: 'quiet', text: `${rate(rates.searchable ?? 0)} items/s searchable` }),
-      ),
+      { class: 'live-figures' },
+      figure({
+        name: 'Index age',
+        value: age(indexAgeMs),
+        note: 'oldest event not yet searchable',
+        line: sparkline(this.#history.values('indexAgeMs'), {
+          points: historyPoints,
+          label: `Index age over the last ${span}: at most ${age(Math.max(0, ...this.#history.values('indexAgeMs')))}`,
+        }),
+      }),
+      figure({
+        name: 'Searchable',
+        value: `${rate(rates.searchable ?? 0)}/s`,
+        note: `${rate(rates.accepted ?? 0)} events/s accepted · ${rate(rates.searches ?? 0)} searches/s`,
+        line: sparkline(this.#history.values('searchable'), {
+          points: historyPoints,
+          label: `Items becoming searchable over the last ${span}: at most ${rate(Math.max(0, ...this.#history.values('searchable')))} a second`,
+        }),
+      }),
+      element('p', { class: 'quiet live-span', text: `Lines: the last ${span}` }),
     )
   }
 }
 
-/** @param {Status} status */
-function counts({ items, pipeline }) {
-  const figures = /** @type {const} */ ([
-    ['Searchable', items.searchable, false],
-    ['Pending', items.pending, false],
-    ['Failed', items.failed, items.failed > 0],
-    ['Dead letters', pipeline.deadLetters, pipeline.deadLetters > 0],
-  ])
-  const pairs = figures.map(([name, figure, isBad]) =>
-    element(
-      'div',
-      isBad ? { class: 'bad' } : {},
-      element('dt', { text: name }),
-      element('dd', { text: count(figure) }),
-    ),
-  )
-  return element('dl', { class: 'counts' }, ...pairs)
-}
-
-/** @param {Status['generations'][number]} generation */
-function generationRow({ id, model, state, share }) {
-  return row(share > 0 ? 'good' : '', `${id} · model ${model}`, `${state}, ${Math.round(share * 100)} % of queries`)
-}
-
-/**
- * @param {number} shard
- * @param {Replica} replica
- */
-function replicaRow(shard, { id, state, rows, indexAgeMs, reason }) {
-  const tone = state === 'ready' ? 'good' : state === 'starting' || state === 'catching-up' ? '' : 'bad'
-  const facts = state === 'ready' ? `${counted(rows, 'row')} · ${age(indexAgeMs)} old` : (reason ?? state)
-  return row(tone, `Shard ${shard} · ${id}`, facts)
-}
-
-/** @param {LiveEvent['recent'][number]} arrival */
-function arrivalRow({ itemId, title, blob, atMs }) {
-  const time = new Date(atMs).toLocaleTimeString()
+/** @param {{ name: string, value: string, note: string, line: SVGElement }} shown */
+function figure({ name, value, note, line }) {
   return element(
-    'li',
-    { class: 'live-row live-recent' },
-    productPicture(itemId, blob),
-    element('span', { text: title || itemId }),
-    element('span', { class: 'quiet', text: time }),
+    'div',
+    { class: 'live-figure' },
+    element('h3', { text: name }),
+    element('p', { class: 'live-value', text: value }),
+    line,
+    element('p', { class: 'quiet', text: note }),
   )
-}
-
-/**
- * @param {string} tone `good`, `bad` or empty for neither
- * @param {string} name
- * @param {string} facts
- */
-function row(tone, name, facts) {
-  return element(
-    'li',
-    { class: 'live-row' },
-    element('span', { class: `dot ${tone}` }),
-    element('span', { text: name }),
-    element('span', { class: 'quiet', text: facts }),
-  )
-}
-
-/**
- * @param {string} title
- * @param {readonly HTMLElement[]} rows
- * @returns {HTMLElement | null} null without rows
- */
-function section(title, rows) {
-  if (rows.length === 0) return null
-  return element('section', {}, element('h3', { text: title }), element('ul', { class: 'live-rows' }, ...rows))
-}
-
-/** @param {readonly number[]} values oldest first */
-function sparkline(values) {
-  const namespace = 'http://www.w3.org/2000/svg'
-  const highest = Math.max(1, ...values)
-  const points = values.map((value, at) => {
-    const x = sparklineWidth - ((values.length - 1 - at) * sparklineWidth) / (sparklinePoints - 1)
-    return `${x.toFixed(1)},${(sparklineHeight - (value / highest) * sparklineHeight).toFixed(1)}`
-  })
-  const svg = document.createElementNS(namespace, 'svg')
-  svg.setAttribute('class', 'sparkline')
-  svg.setAttribute('viewBox', `0 0 ${sparklineWidth} ${sparklineHeight}`)
-  svg.setAttribute('aria-hidden', 'true')
-  const line = document.createElementNS(namespace, 'polyline')
-  line.setAttribute('points', points.join(' '))
-  svg.append(line)
-  return svg
 }

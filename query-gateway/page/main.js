@@ -1,9 +1,16 @@
-import { ApiError, item } from './api.js'
+import { item } from './api.js'
+import { askForKeyWith } from './api-key.js'
 import { Arrivals } from './arrivals.js'
+import { ConnectionBanner } from './connection-banner.js'
 import { pageElement } from './element.js'
+import { promptForKey } from './key-dialog.js'
 import { Landing } from './landing.js'
 import { LiveFeed } from './live-feed.js'
 import { LivePanel } from './live-panel.js'
+import { PhotoIntake } from './photo-intake.js'
+import { PublishView } from './publish-view.js'
+import { ApiError, answerOf } from './request.js'
+import { SavedProducts } from './saved-products.js'
 import { SearchView } from './search-view.js'
 
 /**
@@ -11,38 +18,69 @@ import { SearchView } from './search-view.js'
  * @import { Entry } from './search-session.js'
  */
 
-const itemRequestMs = 10_000
 const main = pageElement('main', HTMLElement)
-const landingSection = pageElement('landing', HTMLElement)
-const searchSection = pageElement('search', HTMLElement)
+const views = {
+  landing: pageElement('landing', HTMLElement),
+  search: pageElement('search', HTMLElement),
+  publish: pageElement('publish', HTMLElement),
+}
 const arrivalsSection = pageElement('arrivals', HTMLElement)
 const emptyIndex = pageElement('empty-index', HTMLElement)
-const backButton = pageElement('back', HTMLButtonElement)
 
 /** Searches of this visit by the number that the browser's history keeps. @type {Map<number, Entry>} */
 const entries = new Map()
+/** Products that were published from this page. @type {Set<string>} */
+const own = new Set()
 
+askForKeyWith(promptForKey)
 const landing = new Landing(photo => search.openPhoto(photo))
 const panel = new LivePanel()
+const banner = new ConnectionBanner(enterKey)
+const saved = new SavedProducts({ chosen: product => search.openProduct(product), changed: () => search.showSaved() })
 const arrivals = new Arrivals(pageElement('arrival-list', HTMLElement), arrival => search.openProduct(arrival))
 const search = new SearchView({
   entered: remember,
-  opened: showSearch,
+  opened: () => {
+    landing.clearProblem()
+    show('search')
+  },
   refused: error => {
-    if (searchSection.hidden) landing.showProblem(error, () => search.retry())
+    if (views.search.hidden) landing.showProblem(error, () => search.retry())
     else search.showRefusal(error)
   },
+  saveToggled: product => saved.toggle(product),
+  isSaved: itemId => saved.has(itemId),
+  isOwn: itemId => own.has(itemId),
 })
+const publish = new PublishView({
+  accepted: ({ itemId }) => own.add(itemId),
+  find: photo => search.openPhoto(photo),
+})
+new PhotoIntake(
+  photo => (views.publish.hidden ? search.openPhoto(photo) : publish.takePhoto(photo)),
+  () => (views.publish.hidden ? 'Drop the photo to search with it' : 'Drop the photo of your product'),
+)
 
-backButton.addEventListener('click', () => history.back())
-pageElement('new-photo', HTMLButtonElement).addEventListener('click', () => landing.choosePhoto())
+pageElement('back', HTMLButtonElement).addEventListener('click', () => history.back())
+for (const link of document.querySelectorAll('a[href="/?publish"]'))
+  link.addEventListener('click', event => {
+    if (isMeantForTheBrowser(event)) return
+    event.preventDefault()
+    if (!views.publish.hidden) return
+    history.pushState({ view: 'publish' }, '', '/?publish')
+    showPublish()
+  })
 pageElement('skip', HTMLAnchorElement).addEventListener('click', event => {
   // following the link would be a step in the history, which here means another search
   event.preventDefault()
   main.focus()
 })
 addEventListener('popstate', showWhereHistoryIs)
-new LiveFeed({ news: showNews, offline: () => panel.showOffline() }).start()
+const feed = new LiveFeed({
+  news: showNews,
+  lost: why => panel.showLost(banner.lost(why)),
+})
+feed.run()
 openAddress()
 await landing.offerSamples()
 
@@ -55,32 +93,42 @@ function remember(entry) {
   history.pushState({ entry: number }, '', `/${query}`)
 }
 
-function showSearch() {
-  landing.clearProblem()
-  landingSection.hidden = true
-  searchSection.hidden = false
+/** @param {keyof typeof views} view */
+function show(view) {
+  for (const [name, section] of Object.entries(views)) section.hidden = name !== view
   main.focus({ preventScroll: true })
   scrollTo({ top: 0 })
 }
 
+function showPublish() {
+  search.close()
+  publish.offerCategories(search.categories)
+  show('publish')
+}
+
 function showLanding() {
   search.close()
-  searchSection.hidden = true
-  landingSection.hidden = false
+  show('landing')
 }
 
 function showWhereHistoryIs() {
   const entry = entries.get(history.state?.entry)
-  if (entry === undefined) showLanding()
-  else search.restore(entry)
+  if (entry !== undefined) search.restore(entry)
+  else if (new URLSearchParams(location.search).has('publish')) showPublish()
+  else showLanding()
 }
 
-/** `/?item=ID` opens on what looks like that product, so that such a search can be shared and reloaded. */
+/**
+ * `/?item=ID` opens on what looks like that product, so that such a search can be shared and reloaded; `/?publish` on
+ * the form.
+ */
 async function openAddress() {
-  const itemId = new URLSearchParams(location.search).get('item')
+  const query = new URLSearchParams(location.search)
+  if (query.has('publish')) return showPublish()
+  const itemId = query.get('item')
   if (itemId === null) return
   try {
-    const { title, blobs } = await item(itemId, AbortSignal.timeout(itemRequestMs))
+    const { title, blobs } = await item(itemId)
     history.replaceState(null, '', '/')
     search.openProduct({ itemId, title, blob: blobs[0] ?? null })
   } catch (error) {
@@ -89,11 +137,29 @@ async function openAddress() {
   }
 }
 
+/** A person asks to be asked. */
+async function enterKey() {
+  try {
+    await answerOf('/v1/status')
+    feed.askNow()
+    await landing.offerSamples()
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error
+    panel.showLost(banner.lost(error))
+  }
+}
+
 /** @param {LiveEvent} news */
 function showNews(news) {
   panel.show(news)
+  banner.news(news.status)
   arrivals.add(news.recent)
   arrivalsSection.hidden = arrivals.isEmpty
   const { searchable, pending, failed } = news.status.items
   emptyIndex.hidden = !news.status.ready || searchable + pending + failed > 0
+}
+
+/** To another tab or window, as with every link. @param {Event} event */
+function isMeantForTheBrowser(event) {
+  return event instanceof MouseEvent && (event.ctrlKey || event.metaKey || event.shiftKey)
 }

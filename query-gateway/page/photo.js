@@ -1,4 +1,4 @@
-import { ApiError } from './api.js'
+import { ApiError } from './request.js'
 
 /**
  * A photo ready to be sent and shown.

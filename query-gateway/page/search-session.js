@@ -1,6 +1,6 @@
-import { ApiError, detect, search, searchUpload } from './api.js'
-import { wholePicture } from './box.js'
+import { detect, search, searchUpload } from './api.js'
 import { preparePhoto } from './photo.js'
+import { ApiError } from './request.js'
 
 /**
  * @import { DetectAnswer, Filter, SearchAnswer } from '../../schemas/http-search.ts'
@@ -19,12 +19,20 @@ import { preparePhoto } from './photo.js'
  */
 
 /**
+ * @typedef {object} Found
+ * @property {SearchAnswer} answer
+ * @property {boolean} hasMore
+ * @property {Filter | undefined} filter it was asked with
+ * @property {string} about what was searched, to tell from other searches
+ */
+
+/**
  * @typedef {object} SessionListener
  * @property {(entry: Entry) => void} entered a search begins that the back button should find again
  * @property {(subject: Subject) => void} opened it can be shown
  * @property {(detection: DetectAnswer) => void} detected
  * @property {(selection: Selection) => void} searching
- * @property {(answer: SearchAnswer, hasMore: boolean) => void} answered
+ * @property {(found: Found) => void} answered
  * @property {(error: ApiError) => void} refused the photo could not be opened; what was shown before still stands
  * @property {(error: ApiError) => void} failed the search in view has no answer
  */
@@ -112,10 +120,6 @@ export class SearchSession {
     this.#run(signal => this.#search(signal))
   }
 
-  selectWhole() {
-    this.select({ kind: 'box', box: wholePicture })
-  }
-
   /** Searches again, after the filter changed. */
   refresh() {
     if (this.#entry === null) return
@@ -168,19 +172,20 @@ export class SearchSession {
     if (this.#entry === null) return
     const { subject, selection } = this.#entry
     this.#listener.searching(selection)
-    const answer = await this.#answer(subject, selection, signal)
-    this.#listener.answered(answer, answer.results.length === this.#k && this.#k < mostResults)
+    const filter = this.#filter()
+    const answer = await this.#answer(subject, selection, { filter, signal })
+    const hasMore = answer.results.length === this.#k && this.#k < mostResults
+    this.#listener.answered({ answer, hasMore, filter, about: aboutOf(subject, answer) })
   }
 
   /**
    * @param {Subject} subject
    * @param {Selection} selection
-   * @param {AbortSignal} signal
+   * @param {{ readonly filter: Filter | undefined, readonly signal: AbortSignal }} options
    * @returns {Promise<SearchAnswer>}
    */
-  async #answer(subject, selection, signal) {
-    const filter = this.#filter()
-    const query = { k: this.#k, ...(filter && { filter }) }
+  async #answer(subject, selection, { filter, signal }) {
+    const query = { k: this.#k, facets: true, ...(filter && { filter }) }
     if (subject.kind === 'product') {
       const { itemId } = subject.product
       return search({ ...query, image: { itemId }, excludeItemId: itemId }, signal)
@@ -198,6 +203,15 @@ export class SearchSession {
       throw error
     }
   }
+}
+
+/**
+ * @param {Subject} subject
+ * @param {SearchAnswer} answer
+ */
+function aboutOf(subject, { searched }) {
+  const whole = subject.kind === 'photo' ? subject.photo.address : subject.product.itemId
+  return `${whole} ${searched.box?.join(' ') ?? ''}`
 }
 
 /**

@@ -1,18 +1,18 @@
-import { sendClick } from './api.js'
-import { isWholePicture } from './box.js'
+import { isWholePicture, wholePicture } from './box.js'
 import { element, pageElement } from './element.js'
+import { EngagementReport } from './engagement-report.js'
 import { FilterBar } from './filter-bar.js'
 import { PhotoStage } from './photo-stage.js'
-import { clearProblem, showProblem } from './problem.js'
-import { productPicture } from './product-picture.js'
+import { productPicture } from './picture.js'
+import { ProblemNote } from './problem.js'
 import { ResultGrid } from './result-grid.js'
 import { SearchSession } from './search-session.js'
-import { age, counted, degradation } from './wording.js'
+import { age, counted, shortcomings } from './wording.js'
 
 /**
- * @import { DetectAnswer, SearchAnswer, SearchResult } from '../../schemas/http-search.ts'
- * @import { ApiError } from './api.js'
- * @import { Entry, Product, Selection, Subject } from './search-session.js'
+ * @import { DetectAnswer, SearchAnswer } from '../../schemas/http-search.ts'
+ * @import { ApiError } from './request.js'
+ * @import { Entry, Found, Product, Selection, Subject } from './search-session.js'
  */
 
 /**
@@ -20,6 +20,9 @@ import { age, counted, degradation } from './wording.js'
  * @property {(entry: Entry) => void} entered a search begins that the back button should find again
  * @property {() => void} opened the view has something to show
  * @property {(error: ApiError) => void} refused the photo could not be opened
+ * @property {(product: Product) => boolean} saveToggled returns whether it is saved now
+ * @property {(itemId: string) => boolean} isSaved
+ * @property {(itemId: string) => boolean} isOwn published from this page
  */
 
 /** The photo on one side, what was found on the other. */
@@ -33,7 +36,7 @@ export class SearchView {
   #count = pageElement('result-count', HTMLElement)
   #facts = pageElement('result-facts', HTMLElement)
   #warning = pageElement('result-warning', HTMLElement)
-  #problem = pageElement('search-problem', HTMLElement)
+  #problem = new ProblemNote(pageElement('search-problem', HTMLElement))
   #showMore = pageElement('show-more', HTMLButtonElement)
   #madeUp = pageElement('made-up', HTMLElement)
   #filters
@@ -41,19 +44,23 @@ export class SearchView {
   #stage
   #session
   #objectsFound = ''
-  /** @type {SearchAnswer | null} */
-  #answer = null
+  /** Of the answer in view. @type {EngagementReport | null} */
+  #report = null
 
   /** @param {SearchViewListener} listener */
   constructor(listener) {
     this.#listener = listener
     this.#filters = new FilterBar(() => this.#session.refresh())
-    this.#grid = new ResultGrid(pageElement('results', HTMLUListElement), (result, position) =>
-      this.#follow(result, position),
-    )
+    this.#grid = new ResultGrid(pageElement('results', HTMLUListElement), {
+      chosen: product => this.#session.openProduct(product),
+      engaged: (action, itemId, position) => this.#report?.tell(action, itemId, position),
+      saveToggled: listener.saveToggled,
+      isSaved: listener.isSaved,
+      isOwn: listener.isOwn,
+    })
     this.#stage = new PhotoStage(this.#stageRoot, {
-      objectChosen: object => this.#session.select({ kind: 'object', object }),
-      boxDrawn: box => this.#session.select({ kind: 'box', box }),
+      objectChosen: object => this.#select({ kind: 'object', object }),
+      boxDrawn: box => this.#select({ kind: 'box', box }),
       drawingChanged: isDrawing => this.#showDrawing(isDrawing),
     })
     this.#session = new SearchSession(
@@ -62,7 +69,7 @@ export class SearchView {
         opened: subject => this.#open(subject),
         detected: detection => this.#showObjects(detection),
         searching: selection => this.#showSearching(selection),
-        answered: (answer, hasMore) => this.#show(answer, hasMore),
+        answered: found => this.#show(found),
         refused: error => {
           this.#grid.settle()
           listener.refused(error)
@@ -72,13 +79,23 @@ export class SearchView {
       () => this.#filters.filter,
     )
     this.#drawBox.addEventListener('click', () => this.#stage.toggleDrawing())
-    this.#whole.addEventListener('click', () => this.#session.selectWhole())
+    this.#whole.addEventListener('click', () => this.#select({ kind: 'box', box: wholePicture }))
     this.#showMore.addEventListener('click', () => this.#session.showMore())
+  }
+
+  /** Categories of the products found so far. */
+  get categories() {
+    return this.#filters.categories
   }
 
   /** @param {Blob} file */
   openPhoto(file) {
     this.#session.openPhoto(file)
+  }
+
+  /** What is saved has changed elsewhere on the page. */
+  showSaved() {
+    this.#grid.showSaved()
   }
 
   /** @param {Product} product */
@@ -104,13 +121,20 @@ export class SearchView {
    * @param {ApiError} error
    */
   showRefusal(error) {
-    showProblem(this.#problem, error, () => this.#session.retry())
+    this.#problem.show(error, () => this.#session.retry())
+  }
+
+  /** @param {Selection} selection */
+  #select(selection) {
+    this.#grid.forgetDismissed()
+    this.#session.select(selection)
   }
 
   /** @param {Subject} subject */
   #open(subject) {
     const isPhoto = subject.kind === 'photo'
-    this.#filters.dropCategories()
+    this.#filters.startAnew()
+    this.#grid.forgetDismissed()
     this.#grid.clear()
     this.#grid.showLoading()
     this.#count.textContent = ''
@@ -140,10 +164,7 @@ export class SearchView {
   #showObjects({ objects }) {
     this.#stageRoot.classList.remove('searching')
     this.#stage.showObjects(objects)
-    this.#objectsFound =
-      objects.length === 0
-        ? 'No separate object was found, so the whole picture is searched. Draw a box to search a part of it.'
-        : `${counted(objects.length, 'object')} found. Tap another one, or draw a box.`
+    this.#objectsFound = objectsFound(objects.length)
     this.#stageStatus.textContent = this.#objectsFound
   }
 
@@ -156,40 +177,36 @@ export class SearchView {
     this.#markWhole(selection.kind === 'box' && isWholePicture(selection.box))
   }
 
-  /**
-   * @param {SearchAnswer} answer
-   * @param {boolean} hasMore
-   */
-  #show(answer, hasMore) {
-    this.#answer = answer
-    const { searched, results, coverage, freshness, timingMs } = answer
+  /** @param {Found} found */
+  #show({ answer, hasMore, filter, about }) {
+    this.#report = new EngagementReport(answer.queryId)
+    this.#problem.clear()
+    const { searched, results, facets } = answer
     if (searched.box !== null) this.#stage.show({ box: searched.box, object: searched.object })
     this.#markWhole(searched.object === null && searched.box !== null && isWholePicture(searched.box))
-    this.#filters.learn(results.map(result => result.item))
+    if (facets !== undefined) this.#filters.learn(facets, filter, about)
     this.#grid.show(results)
     this.#count.textContent = results.length === 0 ? this.#nothingFound() : counted(results.length, 'result')
-    const shards = `${coverage.answered} of ${counted(coverage.total, 'shard')}`
-    this.#facts.textContent = `${Math.round(timingMs.total)} ms · ${shards} · index ${age(freshness.indexAgeMs)} old`
+    this.#showFacts(answer)
     this.#showMore.hidden = !hasMore
     this.#madeUp.hidden = !results.some(({ item }) => 'madeUp' in item.attributes)
-    this.#showWarning(answer)
+    const lacks = shortcomings(answer)
+    this.#warning.textContent = lacks
+    this.#warning.hidden = lacks === ''
+  }
+
+  /** @param {SearchAnswer} answer */
+  #showFacts({ coverage, freshness, timingMs }) {
+    const shards = `${coverage.answered} of ${counted(coverage.total, 'shard')}`
+    this.#facts.textContent = `${Math.round(timingMs.total)} ms · ${shards} · index ${age(freshness.indexAgeMs)} old`
+    const stages = Object.entries(timingMs).filter(([stage]) => stage !== 'total')
+    this.#facts.title = stages.map(([stage, ms]) => `${stage} ${ms.toFixed(1)} ms`).join(', ')
   }
 
   #nothingFound() {
     return this.#filters.filter === undefined
       ? 'Nothing found. The index may still be empty.'
       : 'Nothing found that passes the filters.'
-  }
-
-  /** @param {SearchAnswer} answer */
-  #showWarning({ coverage, degraded }) {
-    const isPart = coverage.answered < coverage.total
-    this.#warning.hidden = !isPart && degraded.length === 0
-    const reasons = [...new Set(degraded)].map(degradation).join(', ')
-    const extent = isPart
-      ? `Answered by ${coverage.answered} of ${counted(coverage.total, 'shard')}`
-      : 'Not a full answer'
-    this.#warning.textContent = `${extent}${reasons && `: ${reasons}`}. Some products may be missing.`
   }
 
   /** @param {ApiError} error */
@@ -200,11 +217,11 @@ export class SearchView {
     this.#count.textContent = ''
     this.#facts.textContent = ''
     this.#showMore.hidden = true
-    showProblem(this.#problem, error, () => this.#session.retry())
+    this.#problem.show(error, () => this.#session.retry())
   }
 
   #clearTrouble() {
-    clearProblem(this.#problem)
+    this.#problem.hide()
     this.#warning.hidden = true
     this.#showMore.hidden = true
   }
@@ -223,13 +240,12 @@ export class SearchView {
       ? 'Drag over the photo, or move the frame with the arrow keys and press Enter.'
       : this.#objectsFound
   }
+}
 
-  /**
-   * @param {SearchResult} result
-   * @param {number} position
-   */
-  #follow({ itemId, item, object }, position) {
-    if (this.#answer !== null) sendClick(this.#answer.queryId, itemId, position)
-    this.#session.openProduct({ itemId, title: item.title, blob: item.blobs[object.image] ?? null })
-  }
+/** @param {number} objects */
+function objectsFound(objects) {
+  if (objects === 0)
+    return 'No separate object was found, so the whole picture is searched. Draw a box to search a part of it.'
+  if (objects === 1) return '1 object found. Draw a box to search another part of the photo.'
+  return `${counted(objects, 'object')} found. Tap another one, or draw a box.`
 }

@@ -2,6 +2,7 @@
 
 const whole = new Intl.NumberFormat()
 const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 })
+const hundredths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 })
 const regionNames = new Intl.DisplayNames(undefined, { type: 'region', fallback: 'code' })
 
 /** @param {number} value */
@@ -25,6 +26,11 @@ export function age(ms) {
   if (seconds < 120) return `${whole.format(Math.round(seconds))} s`
   const minutes = Math.round(seconds / 60)
   return minutes < 120 ? `${whole.format(minutes)} min` : `${whole.format(Math.round(minutes / 60))} h`
+}
+
+/** Time that a person waited. @param {number} ms */
+export function seconds(ms) {
+  return `${(ms < 10_000 ? hundredths : tenths).format(Math.max(0, ms) / 1000)} s`
 }
 
 /** @param {number} perSecond */
@@ -53,9 +59,30 @@ const degradedWording = new Map([
   ['shard-failed', 'part of the index failed'],
   ['shard-not-ready', 'part of the index is still starting'],
 ])
+/** Codes of answers that have all products, in another order than they should. */
+const unranked = new Set(['features-unavailable'])
+
+/**
+ * What an answer lacks, for people; empty when it lacks nothing.
+ * @param {{ coverage: { readonly answered: number, readonly total: number }, degraded: readonly string[] }} answer
+ */
+export function shortcomings({ coverage, degraded }) {
+  const missing = [...new Set(degraded)].filter(code => !unranked.has(code)).map(degradation)
+  const isPart = coverage.answered < coverage.total
+  const extent = isPart
+    ? `Answered by ${coverage.answered} of ${counted(coverage.total, 'shard')}`
+    : 'Not a full answer'
+  const sentences = [
+    isPart || missing.length > 0
+      ? `${[extent, missing.join(', ')].filter(part => part !== '').join(': ')}. Some products may be missing.`
+      : '',
+    degraded.some(code => unranked.has(code)) ? 'Ordered by looks alone: what people chose is not known just now.' : '',
+  ]
+  return sentences.filter(sentence => sentence !== '').join(' ')
+}
 
 /** @param {string} code one of an answer's `degraded` codes */
-export function degradation(code) {
+function degradation(code) {
   return degradedWording.get(code) ?? code.replaceAll('-', ' ')
 }
 
@@ -71,9 +98,32 @@ const advice = new Map([
   ['object-not-found', 'Draw a box around what you are looking for.'],
   ['unreachable', 'Check that the server runs and that you are online, then try again.'],
   ['overloaded', 'Wait a moment, then try again.'],
-  ['not-ready', 'It is starting. Try again in a moment.'],
+  ['rate-limited', 'This key has asked too often. Wait a moment.'],
+  ['unauthenticated', 'Enter the key that whoever runs it has given you.'],
+  ['forbidden', 'Ask whoever runs it for a key with this right.'],
+  ['not-ready', 'It is starting or stopping. Try again in a moment.'],
+  ['blob-store-full', 'Whoever runs it has to make room for pictures.'],
+  ['storage-full', 'Whoever runs it has to make room on the disk.'],
+  ['bad-item-id', 'Choose another item id.'],
   ['timeout', 'Try again.'],
 ])
+
+/** Said instead of the server's own words, which are about its insides. */
+const headlines = new Map([
+  ['overloaded', 'The server is busy'],
+  ['rate-limited', 'Too many requests'],
+  ['not-ready', 'The index is not ready'],
+])
+
+/**
+ * What went wrong, as a sentence.
+ * @param {{ code: string, message: string }} error
+ */
+export function whatWentWrong({ code, message }) {
+  const text = headlines.get(code) ?? message
+  const capital = text.charAt(0).toUpperCase() + text.slice(1)
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`
+}
 
 /** @param {{ code: string, retryable: boolean }} error */
 export function whatToDo({ code, retryable }) {
