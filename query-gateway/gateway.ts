@@ -80,6 +80,7 @@ async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSi
   const refused = options.meter.createCounter('freshet.access.refused', {
     description: 'Calls refused for want of a key, of a role, or of requests left, by code',
   })
+  for (const code of ['unauthenticated', 'forbidden', 'rate-limited']) refused.add(0, { code })
   sendSecurityHeaders(app, access)
   await allowOrigins(app, access)
   app.addHook('onRequest', async () => {

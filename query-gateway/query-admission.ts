@@ -1,7 +1,7 @@
 import type { Attributes, Meter } from '@opentelemetry/api'
 import type { FreshetError } from '../schemas/errors.ts'
 import type { GatewayOptions } from './gateway-options.ts'
-import { QueryLane } from './load/query-lane.ts'
+import { QueryLane, type RefusalReason, refusalReasons } from './load/query-lane.ts'
 
 /**
  * What bounds a query's speed: `pictures` the model processes, `fetches` the host of a picture that is loaded first,
@@ -91,9 +91,11 @@ function laneObservers(meter: Meter) {
   })
   return (lane: LaneName) => {
     const attributes: Attributes = { lane }
+    // Told from the start, so that the first refusal is an increase and not a new series.
+    for (const reason of refusalReasons) refused.add(0, { lane, reason })
     return {
       waited: (ms: number) => waited.record(ms / 1_000, attributes),
-      refused: (reason: string) => refused.add(1, { lane, reason }),
+      refused: (reason: RefusalReason) => refused.add(1, { lane, reason }),
     }
   }
 }

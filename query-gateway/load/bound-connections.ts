@@ -14,6 +14,7 @@ export function boundConnections(app: GatewayApp, options: GatewayOptions): void
   const cutCount = options.meter.createCounter('freshet.http.connections_cut', {
     description: 'Connections refused beyond the bound, or cut because the other end was too slow, by reason',
   })
+  for (const reason of ['too-many', 'slow-sender', 'slow-reader']) cutCount.add(0, { reason })
   server.maxConnections = options.maxConnections
   server.headersTimeout = headersWithinMs
   server.on('drop', () => cutCount.add(1, { reason: 'too-many' }))

@@ -9,7 +9,8 @@ export interface LaneBounds {
   readonly maxWaitMs: number
 }
 
-export type RefusalReason = 'queue-full' | 'wait-too-long' | 'waited-too-long'
+export const refusalReasons = ['queue-full', 'wait-too-long', 'waited-too-long'] as const
+export type RefusalReason = (typeof refusalReasons)[number]
 
 export interface LaneObserver {
   /** Time between arrival and begin, of queries that ran. */
