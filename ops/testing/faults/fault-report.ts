@@ -27,7 +27,7 @@ export function renderFaults({ results, seed, minutes, tookMs, hardware: machine
       { name: 'failed', of: ({ searches }) => String(searches.failed), align: 'right' },
       { name: 'recovery', of: ({ recoveryMs }) => seconds(recoveryMs), align: 'right' },
       { name: 'verdict', of: ({ hasHeld }) => (hasHeld ? 'held' : 'BROKEN') },
-      { name: 'what was done', of: ({ done, problems }) => done ?? problems[0] ?? '' },
+      { name: 'what was done', of: ({ done, problems }) => done ?? problems[0]?.split('\n')[0] ?? '' },
     ],
     Number.POSITIVE_INFINITY,
   )
