@@ -83,6 +83,7 @@ export class RedisConnection {
    */
   async run<T>(commands: (client: Redis) => Promise<T>): Promise<T> {
     await this.#requireReady()
+    this.#writeTogether()
     try {
       return await commands(this.#client)
     } catch (thrown) {
@@ -95,6 +96,16 @@ export class RedisConnection {
     this.#isClosed = true
     this.#client.disconnect()
     this.#settle(closedFailure(this.#unavailable))
+  }
+
+  /**
+   * What is sent in this turn goes in one write: a queue sends a command for each job. The client's own pipelines would
+   * do the same, but forget commands for ever when the connection ends in between.
+   */
+  #writeTogether(): void {
+    const { stream } = this.#client
+    stream.cork()
+    setImmediate(() => stream.uncork())
   }
 
   async #requireReady(): Promise<void> {
