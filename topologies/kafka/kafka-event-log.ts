@@ -23,7 +23,7 @@ export interface KafkaEventLogOptions extends KafkaConnection {
   readonly maxUnacknowledgedBytes?: number
   /** How long any call, or a reader, waits for brokers before it says `log-unavailable`. Default 60 s. */
   readonly patienceMs?: number
-  /** Producers per topic, each for its share of the partitions. Default 3. */
+  /** Producers per topic, each for its share of the partitions. Default 1: each costs brokers a request of its own. */
   readonly producersPerTopic?: number
   /** How long a member of a group may be silent before the others get its partitions. Default 10 s. */
   readonly sessionTimeoutMs?: number
@@ -159,7 +159,7 @@ export class KafkaEventLog implements EventLog {
       patienceMs: this.#patienceMs,
       maxRecordBytes: this.#maxRecordBytes,
       budget: this.#budget,
-      lanes: this.#options.producersPerTopic ?? 3,
+      lanes: this.#options.producersPerTopic ?? 1,
       topicExists: () => this.#topicExists(topic),
     })
     this.#appenders.set(topic, appender)
