@@ -94,7 +94,7 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
   running.roles = roles
   closers.add(() => roles.close())
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
-  const engagement = newEngagement({ ports: storage, partitions: 'all', onTrouble })
+  const engagement = newEngagement({ ports: storage, partitions: 'all', onTrouble, meter: telemetry.meter })
   engagement.start()
   closers.add(() => engagement.stop())
   return listen(config, { storage, model, images, roles, alarms, recent, telemetry }, { log, closers })

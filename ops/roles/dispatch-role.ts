@@ -55,7 +55,7 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
   closers.add(() => control.close())
   if (failures.first !== null) throw failures.first
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
-  const engagement = newEngagement({ ports, partitions: 'group', onTrouble })
+  const engagement = newEngagement({ ports, partitions: 'group', onTrouble, meter: context.telemetry.meter })
   engagement.start()
   closers.add(() => engagement.stop())
   return listen(context, { ports, dispatchers, failures, alarms })

@@ -64,10 +64,9 @@ export class ItemRates {
 
   async #inTime<T>(answer: Promise<T>): Promise<T> {
     const late = Promise.withResolvers<never>()
-    const timer = setTimeout(
-      () => late.reject(new FreshetError('timeout', 'the feature store is late')),
-      this.#options.timeoutMs,
-    )
+    const giveUp = (): void => late.reject(new FreshetError('timeout', 'the feature store is late'))
+    // An answer that has arrived while this thread was busy is read before it is given up.
+    const timer = setTimeout(() => setImmediate(giveUp), this.#options.timeoutMs)
     try {
       return await Promise.race([answer, late.promise])
     } finally {
