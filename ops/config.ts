@@ -111,7 +111,7 @@ const options = {
     queueMs: option(
       durationMs(0),
       500,
-      'Longest time a search waits for its turn; beyond it, or where it would be, the answer is 503 with Retry-After.',
+      'Longest time a search waits for its turn, less where searches take less; beyond it, or where it would be, 503 with Retry-After.',
     ),
     heldBodyBytes: option(bytes(mebibyte), 256 * mebibyte, 'Request bodies in memory at once; beyond it 503.'),
     connections: option(count(1, 65_535), 4_096, 'Open connections; beyond it they are refused.'),

@@ -104,6 +104,23 @@ test('who would wait too long, by what queries took, is refused on arrival, with
   expect(lane.refusal(1)).toBe(null)
 })
 
+test('nobody waits longer than queries take, but some always may', async () => {
+  const { lane, run, end } = open({ maxRunning: 1, maxWaitMs: 1_000 })
+  expect(lane.longestWaitMs).toBe(1_000)
+  const longest: number[] = []
+  for (const tookMs of [300, 100, 1]) {
+    for (let i = 0; i < 100; i++) {
+      const name = `${tookMs} ${i}`
+      const done = run(name)
+      await vi.advanceTimersByTimeAsync(tookMs)
+      await end(name)
+      await done
+    }
+    longest.push(Math.round(lane.longestWaitMs))
+  }
+  expect(longest).toEqual([300, 100, 100])
+})
+
 test('who has gone gives up the place in the line', async () => {
   const { lane, run, end, begun } = open({ maxRunning: 1 })
   const client = new AbortController()

@@ -5,7 +5,7 @@ export interface LaneBounds {
   readonly maxRunning: number
   /** Queries that wait; beyond it they are refused, however short the wait would be. */
   readonly maxWaiting: number
-  /** Longest time that a query waits for its turn. */
+  /** Longest time that a query waits for its turn; less where queries take less. */
   readonly maxWaitMs: number
 }
 
@@ -33,10 +33,12 @@ interface Waiting {
 /** Share that the newest query has in the measured service time: of the last twenty, mostly. */
 const newestShare = 0.1
 const longestRetryAfterMs = 30_000
+/** However quick queries are: a pause of this process, or a few that come at once, shall refuse nobody. */
+const leastWaitMs = 100
 
 /**
  * One kind of query: so many at work, the others in order of arrival behind them, and nobody behind them longer than the
- * bound. Who would wait longer, by what queries took lately, is refused on arrival, which costs next to nothing; who
+ * bound, or than queries take: an answer that begins later than that is late, and a line that long keeps every place taken. Who would wait longer, by what queries took lately, is refused on arrival, which costs next to nothing; who
  * did wait longer is refused then and never run, because whoever asked has gone, or asks again.
  *
  * A query is waiting → running → done, or waiting → refused, or waiting → left when its signal aborts.
@@ -76,10 +78,15 @@ export class QueryLane {
 
   /** Why a query that arrived now would be refused; null when it would be taken. */
   refusal(patienceMs = Number.POSITIVE_INFINITY): RefusalReason | null {
-    const { maxWaiting, maxWaitMs } = this.#bounds
     if (this.hasRoom) return null
-    if (this.#waiting.size >= maxWaiting) return 'queue-full'
-    return this.expectedWaitMs > Math.min(maxWaitMs, patienceMs) ? 'wait-too-long' : null
+    if (this.#waiting.size >= this.#bounds.maxWaiting) return 'queue-full'
+    return this.expectedWaitMs > Math.min(this.longestWaitMs, patienceMs) ? 'wait-too-long' : null
+  }
+
+  /** As long as queries take lately, within the bounds; the whole bound while that is not known. */
+  get longestWaitMs(): number {
+    const { maxWaitMs } = this.#bounds
+    return this.#serviceMs === 0 ? maxWaitMs : Math.min(maxWaitMs, Math.max(leastWaitMs, this.#serviceMs))
   }
 
   /**
@@ -112,7 +119,7 @@ export class QueryLane {
 
   /** Resolves when a place is ours. */
   #wait({ patienceMs, signal }: Turn): Promise<void> {
-    const longestMs = Math.min(this.#bounds.maxWaitMs, patienceMs)
+    const longestMs = Math.min(this.longestWaitMs, patienceMs)
     return new Promise<void>((resolve, reject) => {
       const leave = (why: () => unknown) => (): void => {
         this.#waiting.delete(waiting)

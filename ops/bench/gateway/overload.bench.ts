@@ -13,7 +13,7 @@ const calmShare = 0.5
 const pairs = 5
 const seed = 1
 /** In flight while nothing is refused: as many as the server works on at once, so that each place is always taken. */
-const peakInFlight = { photos: 6, vectors: 16 } as const
+const peakInFlight = { photos: 6, vectors: 32 } as const
 const lengths = {
   full: { items: 200, windowMs: 8_000, recoveryMs: 15_000 },
   quick: { items: 40, windowMs: 3_000, recoveryMs: 6_000 },
