@@ -180,6 +180,24 @@ describe('a slow shard', () => {
     b.pending[0]!.answer()
   })
 
+  test('is no sick one for queries of little time, nor for exact ones', async () => {
+    const [a, b] = [replica('a'), replica('b')]
+    const search = fanoutOf()
+    await earn(search, 40)
+    for (let i = 0; i < 30; i++) {
+      const given = new AbortController()
+      const answer = search([route([a, b])], { signal: given.signal, request: { exact: i % 2 === 0 } })
+      const thrown = expect(answer).rejects.toMatchObject({ code: 'not-ready' })
+      if (i % 2 === 1) given.abort()
+      else await vi.advanceTimersByTimeAsync(2_000)
+      await thrown
+    }
+    void search([route([a, b])])
+    expect([a.asked, b.asked]).toEqual([31, 0])
+    await vi.advanceTimersByTimeAsync(49)
+    expect(b.asked).toBe(0)
+  })
+
   test('ends with the query', async () => {
     const a = replica('a')
     const given = new AbortController()
@@ -361,6 +379,17 @@ test('candidates are many, results as many as asked for', async () => {
     expect(hits).toHaveLength(total)
     expect(hits[1]?.hit.itemId).toBe('1-0')
   }
+})
+
+test('ties come by item id, however shards order them', async () => {
+  const shards = [0, 1].map(shard => replica(`r${shard}`, shard))
+  const answer = fanoutOf()(
+    shards.map(each => route([each])),
+    { request: { k: 6 } },
+  )
+  shards[0]!.pending[0]!.answer([hit('e', 0.7), hit('c', 0.5), hit('a', 0.5)])
+  shards[1]!.pending[0]!.answer([hit('d', 0.5), hit('b', 0.5)])
+  expect(idsOf(await answer)).toEqual(['e', 'a', 'b', 'c', 'd'])
 })
 
 test('a shard known to nobody is told', async () => {

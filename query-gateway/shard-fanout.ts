@@ -10,7 +10,7 @@ import type {
 } from '../schemas/shard-api.ts'
 import { type FanoutMetrics, meterFanout } from './fanout/fanout-metrics.ts'
 import type { FanoutOptions } from './fanout/fanout-options.ts'
-import { mergeHits } from './fanout/merge-hits.ts'
+import { compareHits, mergeHits } from './fanout/merge-hits.ts'
 import { type AskContext, ShardAsk, type ShardOutcome } from './fanout/shard-ask.ts'
 import { ShardTraffic } from './fanout/shard-traffic.ts'
 import type { ShardRoute } from './replica-roster.ts'
@@ -130,12 +130,19 @@ function merged(outcomes: readonly ShardOutcome[], limit: number): FanoutAnswer 
     indexAgeMs = Math.max(indexAgeMs, answer.indexAgeMs)
     Object.assign(watermarks, answer.watermarks)
     const who = { shard: replica.shard, replica: replica.replica }
-    lists.push(answer.hits.map(hit => ({ hit, plan: answer.plan, ...who })))
+    lists.push(inOrder(answer.hits.map(hit => ({ hit, plan: answer.plan, ...who }))))
     if (answer.explain !== undefined) explanations.push({ ...who, ...answer.explain })
   }
   if (lists.length === 0) throw noneAnswered(outcomes)
   const coverage = { answered: lists.length, total: outcomes.length }
   return { hits: mergeHits(lists, limit), coverage, degraded: [...degraded], indexAgeMs, watermarks, explanations }
+}
+
+/** Shards order by similarity alone: ties of theirs come in any order. */
+function inOrder(hits: RankedHit[]): RankedHit[] {
+  for (let at = 1; at < hits.length; at++)
+    if (compareHits(hits[at - 1]!.hit, hits[at]!.hit) > 0) return hits.sort((a, b) => compareHits(a.hit, b.hit))
+  return hits
 }
 
 type ShardFailure = Extract<ShardOutcome, { readonly failure: FreshetError }>

@@ -66,6 +66,7 @@ export class ShardAsk {
   #hedging: NodeJS.Timeout | null = null
   #wasDenied = false
   #isOver = false
+  #hedgeAfterMs = Number.POSITIVE_INFINITY
 
   constructor(route: ShardRoute, request: ShardSearchRequest, context: AskContext) {
     this.#route = route
@@ -82,17 +83,23 @@ export class ShardAsk {
   giveUp(): void {
     if (this.#isOver) return
     const nowMs = this.#context.nowMs()
-    const isLong = (attempt: Attempt): boolean => nowMs - attempt.startedAtMs >= this.#context.shardTimeoutMs / 2
     for (const attempt of this.#running) {
-      if (isLong(attempt)) attempt.traffic.breaker.failed(nowMs)
-      else if (attempt.isTrial) attempt.traffic.breaker.forget()
-      this.#noteLatency(attempt, nowMs)
+      const { breaker } = attempt.traffic
+      if (this.#isFailureByTime(nowMs - attempt.startedAtMs)) breaker.failed(nowMs)
+      else if (attempt.isTrial) breaker.forget()
+      // Of one that was hardly waited for nothing is known.
+      if (nowMs - attempt.startedAtMs >= this.#hedgeAfterMs) this.#noteLatency(attempt, nowMs)
       this.#cancel(attempt, 'given-up')
     }
     this.#end({
       failure: new FreshetError('timeout', `shard ${this.#route.shard} did not answer in time`),
       isLate: true,
     })
+  }
+
+  /** Exact searches take long on purpose; and a query whose own time is short says nothing of a replica. */
+  #isFailureByTime(ms: number): boolean {
+    return this.#request.exact !== true && ms >= this.#context.shardTimeoutMs / 2
   }
 
   #chooseOrder(): readonly ShardReplica[] {
@@ -110,9 +117,10 @@ export class ShardAsk {
     const { traffic } = this.#context
     traffic.extra.earn()
     this.#send('first')
-    // Exact searches take long on purpose, and much of a machine.
-    if (this.#order.length > 1 && this.#request.exact !== true && !this.#isOver)
-      this.#hedgeIn(traffic.hedgeAfterMs(this.#latency(), this.#startedAtMs))
+    // Exact searches take much of a machine too.
+    if (this.#order.length === 1 || this.#request.exact === true) return
+    this.#hedgeAfterMs = traffic.hedgeAfterMs(this.#latency(), this.#startedAtMs)
+    this.#hedgeIn(this.#hedgeAfterMs)
   }
 
   #latency(): LatencyQuantile {
