@@ -71,9 +71,16 @@ function commonRules(config: Config): readonly Rule[] {
   ]
 }
 
-function accessRules({ access }: Config): readonly Rule[] {
+function accessRules(config: Config): readonly Rule[] {
+  const { access, allowUnauthenticated } = config
   const wrong = access.corsOrigins.find(origin => origin !== '*' && URL.parse(origin)?.origin !== origin)
-  return [[wrong !== undefined, `access.corsOrigins holds ${wrong}, which is no origin such as https://shop.example`]]
+  return [
+    [wrong !== undefined, `access.corsOrigins holds ${wrong}, which is no origin such as https://shop.example`],
+    [
+      access.corsOrigins.includes('*') && !asksForKeys(config) && !allowUnauthenticated,
+      'access.corsOrigins is * and no keys are asked for, so that any web page could use this server; name the origins, or set access.keysFile',
+    ],
+  ]
 }
 
 function kafkaRules({ kafka }: Config): readonly Rule[] {

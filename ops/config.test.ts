@@ -91,6 +91,7 @@ describe('what is refused', () => {
     [{ host: '127.0.0.1.example.org' }, 'asks nobody who they are'],
     [{ 'access.corsOrigins': 'https://shop.example/' }, 'which is no origin'],
     [{ 'access.corsOrigins': 'shop.example' }, 'which is no origin'],
+    [{ 'access.corsOrigins': '*' }, 'any web page could use this server'],
     [{ 'kafka.sasl': 'plain', 'kafka.username': 'u' }, 'which needs kafka.username and kafka.password'],
     [{ 'kafka.password': 'p' }, 'kafka.sasl is none'],
     [{ 'kafka.tlsCa': 'ca.pem' }, 'kafka.tls is false'],
