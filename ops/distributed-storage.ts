@@ -83,7 +83,8 @@ export async function newFeatureStore({ redis }: Config, closers: Closers): Prom
   return features
 }
 
-async function redisAddress({ url, password, tlsCa, tlsCert, tlsKey }: Config['redis']): Promise<RedisAddress> {
+/** @throws FreshetError `config-invalid` for PEM files that cannot be read */
+export async function redisAddress({ url, password, tlsCa, tlsCert, tlsKey }: Config['redis']): Promise<RedisAddress> {
   const tls = await readPemFiles({ ca: tlsCa, cert: tlsCert, key: tlsKey })
   return {
     url,

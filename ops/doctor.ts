@@ -24,14 +24,21 @@ export interface Patient {
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly nodeVersion: string
   readonly cores: number
+  /** Look at the servers of the distributed form too. */
+  readonly servers?: boolean
 }
 
 /** Looks at all that a server needs on this machine, one finding after another. A check that throws is a finding. */
 export async function* diagnose(patient: Patient): AsyncGenerator<Finding> {
   for (const [name, check] of Object.entries(checks)) yield { name, ...(await looked(check, patient)) }
+  if (!patient.servers) return
+  // Their clients are loaded for this alone.
+  const { serverChecks } = await import('./doctor-servers.ts')
+  for (const [name, check] of Object.entries(serverChecks))
+    yield { name, ...(await looked(({ config }) => check(config), patient)) }
 }
 
-type Look = Omit<Finding, 'name'>
+export type Look = Omit<Finding, 'name'>
 type Check = (patient: Patient) => Promise<Look> | Look
 
 const checks: Readonly<Record<string, Check>> = {

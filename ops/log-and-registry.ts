@@ -1,6 +1,6 @@
 import { ConfluentSchemaRegistry } from '../topologies/confluent/confluent-schema-registry.ts'
-import type { KafkaConnection, KafkaLog } from '../topologies/kafka/kafka-connection.ts'
-import { KafkaEventLog } from '../topologies/kafka/kafka-event-log.ts'
+import type { KafkaConnection } from '../topologies/kafka/kafka-connection.ts'
+import { KafkaEventLog, type KafkaEventLogOptions } from '../topologies/kafka/kafka-event-log.ts'
 import type { Config } from './config.ts'
 import { readPemFiles } from './pem-files.ts'
 
@@ -9,9 +9,9 @@ const registryTimeoutMs = 10_000
 /** The log of the distributed form; connects when first used. @throws FreshetError `config-invalid` for PEM files that cannot be read */
 export async function openKafkaLog(
   kafka: Config['kafka'],
-  { clientId, log }: { readonly clientId: string; readonly log?: KafkaLog },
+  options: Pick<KafkaEventLogOptions, 'clientId' | 'log' | 'patienceMs'>,
 ): Promise<KafkaEventLog> {
-  return new KafkaEventLog({ ...(await kafkaConnection(kafka)), clientId, ...(log === undefined ? {} : { log }) })
+  return new KafkaEventLog({ ...(await kafkaConnection(kafka)), ...options })
 }
 
 /** The registry of the distributed form; connects when first used. @throws FreshetError `config-invalid` for PEM files that cannot be read */

@@ -2,6 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { emptyRegistry } from '../topologies/confluent/testing/empty-registry.ts'
 import { RegistryProxy, type RegistryProxyOptions } from '../topologies/confluent/testing/registry-proxy.ts'
 import { type Certificate, createCertificate } from '../topologies/servers/certificate.ts'
 import { freePorts } from '../topologies/servers/free-ports.ts'
@@ -19,7 +20,10 @@ beforeAll(async () => {
   await writeFile(join(scratch, 'key.pem'), certificate.privateKey)
 })
 
-afterAll(() => rm(scratch, { recursive: true, force: true }))
+afterAll(async () => {
+  await emptyRegistry(inject('servers').registryUrl)
+  await rm(scratch, { recursive: true, force: true })
+})
 
 /** What the deploy command says behind such a proxy. */
 async function register(
