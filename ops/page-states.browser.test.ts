@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { Page } from 'playwright-core'
+import type { Page, Route } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { defaultFanoutOptions } from '../query-gateway/fanout/fanout-options.ts'
 import {
@@ -10,6 +10,7 @@ import {
   type GatewayFixture,
   generation,
   hit,
+  itemId,
   openGateway,
 } from '../query-gateway/testing/gateway-fixture.ts'
 import { TableReplica } from '../query-gateway/testing/table-replica.ts'
@@ -22,7 +23,8 @@ import { freePort, startServerProcess } from './testing/server-process.ts'
 /** What the page says when the server or a part of it is not well. The gateway is real; shards and models stand in. */
 
 const chair = join(demoDirectory, 'views', 'blendswap-cc-0-31.webp')
-const pictures: Readonly<Record<string, string>> = { lamp: join(demoDirectory, 'images', 'blendswap-cc-by-98.webp') }
+const lamp = join(demoDirectory, 'images', 'blendswap-cc-by-98.webp')
+const pictures: Readonly<Record<string, string>> = { lamp, 'lamp-again': lamp }
 
 let visits: PageVisits
 const opened: GatewayFixture[] = []
@@ -103,6 +105,38 @@ test('all shards gone: says so, counts down, and has the answer when they are ba
   visits.forgive('/v1/search', '503')
 })
 
+test('nearly the same products are shown once, and opened in their place', async () => {
+  const replica = new TableReplica({ partitions: allPartitions })
+  replica.hits = [hit('lamp', 0.9), hit('lamp-again', 0.9), hit('sofa', 0.5)]
+  const { page } = await visitGateway({ replicas: [replica] })
+  const again = replica.hits[1]!.item
+  replica.set(itemId('lamp-again'), { attributes: 4, objects: 4, searchable: true, snapshot: again })
+  await openPhoto(page, laundry)
+  expect(await titles(page)).toEqual(['Title of lamp', 'Title of sofa'])
+  const opener = page.getByRole('button', { name: '1 more like this' })
+  await opener.click()
+  await page.getByText('Title of lamp-again').waitFor()
+  expect(await titles(page)).toEqual(['Title of lamp', 'Title of lamp-again', 'Title of sofa'])
+  expect(await opener.getAttribute('aria-expanded')).toBe('true')
+  await visits.keep(page, 'nearly-the-same')
+  await opener.click()
+  expect(await titles(page)).toEqual(['Title of lamp', 'Title of sofa'])
+})
+
+test('a server that drains is told from one that is away', async () => {
+  const { page } = await visitGateway({})
+  const error = new FreshetError('not-ready', 'the server is draining')
+  const drain = (route: Route) => route.fulfill({ status: 503, json: error.toBody(), headers: { 'retry-after': '1' } })
+  await page.route('**/v1/status', drain)
+  await page.route('**/v1/events', drain)
+  // the stream that is open ends, as it does when a server drains
+  await opened.at(-1)?.app.close()
+  await page.getByText('The server is stopping or starting. This page goes on when it is back.').waitFor()
+  await page.getByRole('button', { name: 'Not ready' }).waitFor()
+  visits.forgive('503')
+  visits.forgive('ERR_')
+})
+
 test('an overloaded server: the page waits as long as it is told to, then asks again by itself', async () => {
   const replica = new TableReplica({ partitions: allPartitions })
   replica.hits = [hit('lamp', 0.9)]
@@ -156,6 +190,7 @@ test('a server that stops and comes back: the page says so, keeps what it shows,
     server = await start(port)
     await page.getByRole('button', { name: /s old$/ }).waitFor()
     expect(await page.locator('#connection').textContent()).toBe('')
+    await page.close()
     visits.forgive('ERR_')
     visits.forgive('503')
   } finally {

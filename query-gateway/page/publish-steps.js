@@ -48,8 +48,7 @@ export class PublishSteps {
     this.#place.classList.remove('done', 'wrong')
     this.#startedAtMs = performance.now()
     this.#run()
-    // beside the form on a desktop, below it on a phone
-    this.#place.scrollIntoView({ block: 'nearest' })
+    this.#reveal()
   }
 
   /** Steps before it count as reached too. @param {Step} step */
@@ -78,6 +77,7 @@ export class PublishSteps {
     this.#clock.textContent = seconds(took)
     this.#said.textContent = `${name} ${what}, ${seconds(took)}${since}.`
     this.#place.classList.add('done')
+    this.#reveal()
   }
 
   /**
@@ -103,6 +103,11 @@ export class PublishSteps {
   clear() {
     this.stop()
     this.#place.hidden = true
+  }
+
+  /** It stands beside the form on a desktop, and below it on a phone. */
+  #reveal() {
+    requestAnimationFrame(() => this.#place.scrollIntoView({ block: 'nearest' }))
   }
 
   #run() {
