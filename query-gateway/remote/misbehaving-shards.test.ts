@@ -26,7 +26,8 @@ type Conduct =
   | 'error'
   | 'refused'
 
-const shardTimeoutMs = 150
+/** Patient: the machine may be busy, and a good replica is not to be late. */
+const shardTimeoutMs = 3_000
 const shards = 2
 const settings = { maxAnswerBytes: 20_000, graceMs: 0, searchTimeoutMs: 5_000, lookupTimeoutMs: 200 }
 
@@ -195,9 +196,9 @@ test('however replicas misbehave: a shard with a good one answers, what is missi
         new Set(answered.length === 2 ? ['best of 0', 'best of 1', 'next of 0'] : best),
       )
     }),
-    { numRuns: 40 },
+    { numRuns: 25 },
   )
-}, 60_000)
+}, 120_000)
 
 test.each<[Conduct, string]>([
   ['late', 'shard-timeout'],
