@@ -24,7 +24,7 @@ async function shiftClocks({ installation, load, recovered, note }: FaultContext
   await load.flowing(200)
   for (const [name, shiftMs] of Object.entries(shiftsMs)) {
     await fleet.kill(name)
-    await fleet.start(name, { NODE_OPTIONS: `--import=${preload}`, TEST_CLOCK_SHIFT_MS: String(shiftMs) })
+    await fleet.start(name, { env: { NODE_OPTIONS: `--import=${preload}`, TEST_CLOCK_SHIFT_MS: String(shiftMs) } })
     note(`${name} is ${shiftMs > 0 ? 'an hour ahead' : 'an hour behind'}`)
   }
   await load.flowing(500)

@@ -39,12 +39,14 @@ async function recreateCatalog(context: FaultContext): Promise<ScenarioOutcome> 
   return { done: 'the catalog topic was deleted and made again by `topics apply`', recoveryMs: foundMs }
 }
 
+const refusedWithinMs = 45_000
+
 /** A dispatcher that starts on the new topic does not take it for the old one. */
 async function restartRefused({ installation, problem, oracle }: FaultContext): Promise<void> {
   const { fleet } = installation
   const [name] = fleet.names('dispatch')
   await fleet.kill(name!)
-  const started = await fleet.start(name!).then(
+  const started = await fleet.start(name!, { withinMs: refusedWithinMs }).then(
     () => 'became ready',
     (error: Error) => (/topic-epoch|another epoch|created again/.test(error.message) ? null : `said ${error.message}`),
   )

@@ -10,6 +10,12 @@ export interface FleetPlace {
   readonly args: readonly string[]
 }
 
+export interface StartOptions {
+  readonly env?: Readonly<Record<string, string>>
+  /** Default 120 s. */
+  readonly withinMs?: number
+}
+
 const readyWithinMs = 120_000
 
 /** The processes of an installation, each in its place: what Kubernetes is elsewhere, but nothing is started by itself. */
@@ -40,12 +46,12 @@ export class Fleet {
     return this.#running.has(name)
   }
 
-  /** Resolves when it is ready. `env` is added to that of all. */
-  async start(name: string, env: Readonly<Record<string, string>> = {}): Promise<void> {
+  /** Resolves when it is ready. `env` is added to that of all. @throws Error with what it printed, also when it is not ready in time */
+  async start(name: string, { env = {}, withinMs = readyWithinMs }: StartOptions = {}): Promise<void> {
     if (this.#running.has(name)) throw new Error(`a process runs as ${name} already`)
     const place = this.#places.get(name)
     if (place === undefined) throw new Error(`there is no place ${name}`)
-    const options = { env: { ...this.#env, ...env }, args: place.args, readyWithinMs }
+    const options = { env: { ...this.#env, ...env }, args: place.args, readyWithinMs: withinMs }
     const starting = RoleProcess.start(place.role, options)
     this.#starting.add(starting)
     try {
