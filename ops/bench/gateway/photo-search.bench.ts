@@ -38,7 +38,7 @@ export async function photoSearchBench({ length }: GatewayBenchOptions): Promise
     return {
       bench: 'photo-search',
       hardware: hardware(),
-      data: `${photos.count} photos of rooms and furniture, each sent as a picture never seen before; catalogue of ${items.length} products; ${searches.length} arrivals at random (exponential pauses), time counts from when each was due; model processes, server and load on this machine`,
+      data: `${photos.count} photos of rooms, each sent as a picture never seen before; catalogue of ${items.length} products; ${searches.length} arrivals at random (exponential pauses), time counts from when each was due; model processes, server and load on this machine`,
       seed,
       baseline: 'the budget of each stage, for production hardware: a target to be reported, not a limit',
       measures: [

@@ -3,7 +3,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { FreshetClient } from '../../../schemas/client.ts'
 import { stubDims, stubFingerprint, stubVector } from '../../stub-model.ts'
 import { median } from '../figures.ts'
-import { putBlobs } from '../ingest.bench.ts'
 import { hardware, measure, type Report } from '../report.ts'
 import { note, publishAll, untilStatus, withServer } from '../scratch.ts'
 import { inTurn, medianRatio } from '../shard/search-load.ts'
@@ -16,7 +15,7 @@ const itemsPerSecond = 125
 const k = 24
 const queryCount = 500
 const lengths = {
-  full: { windowMs: 8_000, items: 5_000 },
+  full: { windowMs: 8_000, items: 4_000 },
   quick: { windowMs: 2_000, items: 1_000 },
   smoke: { windowMs: 300, items: 100 },
 } as const
@@ -27,7 +26,7 @@ export async function underIngestBench({ length }: GatewayBenchOptions): Promise
   const inserted = Math.ceil((windowMs / 1_000) * itemsPerSecond)
   return withServer({ env: { FRESHET_STUB_MODEL: 'true' } }, async ({ url }, client) => {
     note(`storing ${items + pairs * inserted} pictures`)
-    const blobs = await putBlobs(client, items + pairs * inserted)
+    const blobs = await storePictures(client, items + pairs * inserted)
     await publishAll(client, blobs.slice(0, items).map(itemOf))
     await untilStatus(client, status => status.items.searchable === items)
     const search = new SearchClient(url, queries())
@@ -73,6 +72,23 @@ function queries(): QueryBodies {
   for (let i = 0; i < queryCount; i++)
     vectors.set(stubVector(createHash('sha256').update(`query ${i}`).digest('hex')), i * stubDims)
   return new QueryBodies(vectors, { dims: stubDims, k, fingerprint: stubFingerprint })
+}
+
+const signature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]
+
+/** Different files of the signature of a PNG and 32 bytes: enough for the stub model. */
+async function storePictures(client: FreshetClient, count: number): Promise<readonly string[]> {
+  const blobs = new Array<string>(count)
+  let next = 0
+  const storing = async (): Promise<void> => {
+    while (next < count) {
+      const i = next++
+      const picture = new Uint8Array([...signature, ...createHash('sha256').update(`picture ${i}`).digest()])
+      blobs[i] = (await client.putBlob(picture)).blob
+    }
+  }
+  await Promise.all(Array.from({ length: inFlight }, storing))
+  return blobs
 }
 
 type Line = ReturnType<typeof itemOf>
