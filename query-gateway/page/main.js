@@ -102,6 +102,7 @@ function show(view) {
 
 function showPublish() {
   search.close()
+  landing.clearProblem()
   publish.offerCategories(search.categories)
   show('publish')
 }

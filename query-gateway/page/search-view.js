@@ -114,6 +114,8 @@ export class SearchView {
 
   close() {
     this.#session.close()
+    // a countdown would bring back what was left
+    this.#problem.clear()
   }
 
   /**
