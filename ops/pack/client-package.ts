@@ -23,16 +23,34 @@ export function clientManifest(rootManifest: string): string {
   return `${JSON.stringify(manifest, null, 2)}\n`
 }
 
-export const indexScript = `export { FreshetClient } from './client.js'
-export { asFreshetError, errorCodes, FreshetError, isErrorCode } from './errors.js'
-`
+interface Exported {
+  readonly values: readonly string[]
+  readonly types: readonly string[]
+}
 
-export const indexTypes = `export { FreshetClient, type WaitOptions } from './client.js'
-export type { BulkLines } from './client-streams.js'
-export type { CallOptions, ClientOptions } from './client-transport.js'
-export { asFreshetError, type ErrorBody, type ErrorCode, errorCodes, FreshetError, isErrorCode } from './errors.js'
-export type * from './types.js'
-`
+/** What the entry of the package hands on, by module. */
+const handedOn: Readonly<Record<string, Exported>> = {
+  './client.js': { values: ['FreshetClient'], types: ['WaitOptions'] },
+  './client-streams.js': { values: [], types: ['BulkLines'] },
+  './client-transport.js': { values: [], types: ['CallOptions', 'ClientOptions'] },
+  './errors.js': {
+    values: ['asFreshetError', 'errorCodes', 'FreshetError', 'isErrorCode'],
+    types: ['ErrorBody', 'ErrorCode'],
+  },
+}
+
+export const indexScript: string = Object.entries(handedOn)
+  .filter(([, { values }]) => values.length > 0)
+  .map(([module, { values }]) => `export { ${values.join(', ')} } from '${module}'\n`)
+  .join('')
+
+export const indexTypes: string = [
+  ...Object.entries(handedOn).map(([module, { values, types }]) => {
+    const names = [...values, ...types.map(name => `type ${name}`)]
+    return `export { ${names.join(', ')} } from '${module}'\n`
+  }),
+  `export type * from './types.js'\n`,
+].join('')
 
 export const clientReadme = `# Freshet client
 
