@@ -7,8 +7,8 @@ import { tracer } from './trace-span.ts'
 /** OpenTelemetry's boundaries for durations of requests. */
 const durationSeconds = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
 
-/** Asked again and again by machines: no trace of its own, unless the caller has one. */
-const quietRoutes: ReadonlySet<string> = new Set(['/metrics', '/healthz', '/readyz'])
+/** Asked again and again by machines, or open for hours: no trace of its own, unless the caller has one. */
+const quietRoutes: ReadonlySet<string> = new Set(['/metrics', '/healthz', '/readyz', '/v1/events'])
 
 const spans = new WeakMap<FastifyRequest, Span>()
 

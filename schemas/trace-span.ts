@@ -15,6 +15,8 @@ export function failSpan(span: Span, thrown: unknown): void {
 export interface ChildSpanOptions {
   readonly kind?: SpanKind
   readonly attributes?: Attributes
+  /** Once it has fired nobody wants the answer any more: what the work throws then is no failure. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
@@ -23,19 +25,20 @@ export interface ChildSpanOptions {
  */
 export function inChildSpan<T>(
   name: string,
-  { kind = SpanKind.INTERNAL, attributes = {} }: ChildSpanOptions,
+  { kind = SpanKind.INTERNAL, attributes = {}, signal }: ChildSpanOptions,
   work: (span: Span | undefined) => Promise<T>,
 ): Promise<T> {
   if (trace.getActiveSpan()?.isRecording() !== true) return work(undefined)
-  return inSpan(tracer.startSpan(name, { kind, attributes }), work)
+  return inSpan(tracer.startSpan(name, { kind, attributes }), work, signal)
 }
 
 /** Does the work in the span's context and ends the span with it. @throws what the work throws */
-export async function inSpan<T>(span: Span, work: (span: Span) => Promise<T>): Promise<T> {
+async function inSpan<T>(span: Span, work: (span: Span) => Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   try {
     return await context.with(trace.setSpan(context.active(), span), work, undefined, span)
   } catch (thrown) {
-    failSpan(span, thrown)
+    if (signal?.aborted === true) span.setAttribute('freshet.given_up', true)
+    else failSpan(span, thrown)
     throw thrown
   } finally {
     span.end()

@@ -77,7 +77,7 @@ export class ItemObjects {
     const began = performance.now()
     const imageVersion = imageVersionOf(job)
     try {
-      return await inChildSpan('fetch', { attributes: { 'freshet.image': reference.slice(0, 200) } }, () =>
+      return await inChildSpan('fetch', { attributes: { 'freshet.image': publicPart(reference) }, signal }, () =>
         this.#ports.images.resolve(reference, { imageVersion, refresh: job.refresh, signal }),
       )
     } catch (thrown) {
@@ -92,8 +92,10 @@ export class ItemObjects {
   async #index(digest: ImageDigest, model: ImageModel, signal: AbortSignal): Promise<IndexedImage> {
     const { blobs, meter } = this.#ports
     const began = performance.now()
-    const { steps = [], ...image } = await inChildSpan('model', { attributes: { 'freshet.model': model.model } }, () =>
-      indexed(model, { path: blobs.path(digest) }, digest, signal),
+    const { steps = [], ...image } = await inChildSpan(
+      'model',
+      { attributes: { 'freshet.model': model.model }, signal },
+      () => indexed(model, { path: blobs.path(digest) }, digest, signal),
     )
     const tookMs = performance.now() - began
     this.times.modelMs += tookMs
@@ -101,6 +103,14 @@ export class ItemObjects {
     meter.tookSteps(steps)
     return image
   }
+}
+
+/** Without what may be a secret: user, password and signature of a URL. */
+function publicPart(reference: string): string {
+  return reference
+    .split(/[?#]/, 1)[0]!
+    .replace(/\/\/[^/@]*@/, '//')
+    .slice(0, 200)
 }
 
 /** With its steps as spans, where the job is traced. */

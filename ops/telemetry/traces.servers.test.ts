@@ -3,9 +3,16 @@ import { readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { openCodecs } from '../../schemas/avro/codec.ts'
+import { parseItemId } from '../../schemas/ids.ts'
+import { partitionOf } from '../../schemas/partition.ts'
+import { catalogTopic } from '../../schemas/topics.ts'
+import { ConfluentSchemaRegistry } from '../../topologies/confluent/confluent-schema-registry.ts'
+import { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
 import { ServerSet } from '../../topologies/servers/server-set.ts'
+import { readSources } from '../import-rules.ts'
 import type { RoleName } from '../roles/role.ts'
 import { RoleProcess } from '../testing/role-process.ts'
 import { runFreshet } from '../testing/run-freshet.ts'
@@ -20,6 +27,7 @@ let env: Record<string, string>
 const roles: RoleProcess[] = []
 
 const withinMs = 60_000
+const partitions = 4
 
 beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), 'freshet-traces-'))
@@ -35,7 +43,7 @@ beforeAll(async () => {
     FRESHET_IMAGE_ROOTS: join(scratch, 'images'),
     FRESHET_STUB_MODEL: 'true',
     FRESHET_LOG_LEVEL: 'warn',
-    FRESHET_PARTITIONS: '4',
+    FRESHET_PARTITIONS: String(partitions),
     FRESHET_SHARDS: '2',
   }
   for (const command of ['schemas register', 'topics apply']) await runFreshet(command.split(' '), env)
@@ -129,13 +137,71 @@ test('one trace from the call that publishes to both replicas that made it searc
   }
 })
 
-test('a foreign record goes on in the trace of its header, one that is not sampled makes no spans', async () => {
+test('a trace that is not sampled makes no spans', async () => {
   const silent = newTrace('00')
   await publish('unsampled', silent.headers)
   const loud = newTrace()
   await publish('sampled', loud.headers)
   await expect.poll(() => applied(collector.ofTrace(loud.traceId), 'ObjectsPut'), { timeout: withinMs }).toHaveLength(2)
   expect(collector.ofTrace(silent.traceId)).toEqual([])
+})
+
+test('a record that a service writes to the topic itself goes on in the trace of its header', async () => {
+  const { traceId, spanId, headers } = newTrace()
+  const registry = new ConfluentSchemaRegistry({ urls: [servers.registry.url], timeoutMs: 10_000 })
+  const log = new KafkaEventLog({ brokers: servers.kafka.brokers, clientId: 'catalogue-service' })
+  const itemId = parseItemId('foreign')
+  const { catalog } = await openCodecs(registry)
+  const record = {
+    partition: partitionOf(itemId, partitions),
+    key: Buffer.from(itemId),
+    value: catalog.encode({ type: 'ItemDeleted', itemId }),
+    headers,
+  }
+  await log.append(catalogTopic, [record])
+  await expect.poll(() => applied(collector.ofTrace(traceId), 'ItemRemoved'), { timeout: withinMs }).toHaveLength(2)
+  const dispatched = () => collector.ofTrace(traceId).find(({ name }) => name === 'process freshet.catalog')
+  await expect
+    .poll(dispatched, { timeout: withinMs })
+    .toMatchObject({ service: 'freshet-dispatch', parentSpanId: spanId })
+  await log.close()
+  await registry.close()
+})
+
+test('what fails is told by its span and in the log, with the ids of the trace and of the event', async () => {
+  const { traceId, headers } = newTrace()
+  const images = [pathToFileURL(join(scratch, 'images', 'nowhere.jpg')).href]
+  const response = await fetch(`${urlOf('gateway')}/v1/items/lost?wait=searchable&timeoutMs=60000`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify({ images }),
+  })
+  expect(response.status).toBe(422)
+  const failed = () => collector.ofTrace(traceId).filter(({ isError }) => isError)
+  await expect
+    .poll(
+      () =>
+        failed()
+          .map(({ name }) => name)
+          .sort(),
+      { timeout: withinMs },
+    )
+    .toEqual(['fetch', 'process work'])
+  for (const { attributes } of failed()) expect(attributes['error.type']).toBe('image-not-found')
+  const worker = roles.find(({ role }) => role === 'work')!
+  const line = worker
+    .output()
+    .split('\n')
+    .find(each => each.includes('image work is given up'))
+  expect(JSON.parse(line ?? '{}')).toMatchObject({
+    trace_id: traceId,
+    span_id: expect.stringMatching(/^[0-9a-f]{16}$/),
+    itemId: 'lost',
+    partition: expect.any(Number),
+    offset: expect.any(Number),
+    code: 'image-not-found',
+    role: 'work',
+  })
 })
 
 test('one trace from a search over a call to every shard', async () => {
@@ -213,20 +279,26 @@ const families: Readonly<Record<RoleName, readonly string[]>> = {
   ],
 }
 
-/** Of child processes, of answers that were not whole, and what is measured or written later than this test ends. */
+/** Of child processes, and what is measured or written later than this test ends. */
 const withoutSeries = new Set([
   'freshet_process_restarts',
-  'freshet_search_degradations_total',
   'freshet_replica_recall',
   'freshet_replica_checkpoint_timestamp_seconds',
 ])
 
+/** Counters have no series until something is counted: these are known by the source that makes them. */
+const counters = new Set(
+  readSources(fileURLToPath(new URL('../..', import.meta.url)))
+    .flatMap(({ text }) => [...text.matchAll(/createCounter\('([a-z._]+)'/g)])
+    .map(([, name]) => `${name!.replaceAll('.', '_')}_total`),
+)
+
 /** Families that a document names. */
-function namedIn(document: string): ReadonlySet<string> {
-  const text = readFileSync(new URL(`../../${document}`, import.meta.url), 'utf8')
+function namedIn(document: string): readonly string[] {
+  const whole = readFileSync(new URL(`../../${document}`, import.meta.url), 'utf8')
+  const [, text = ''] = /^## Watching it\n([\s\S]*?)^## /m.exec(whole) ?? ['', whole]
   const names = text.match(/\b(freshet|http_server|messaging|process|nodejs)_[a-z0-9_]+\b/g) ?? []
-  const families = names.map(name => name.replace(/(?<=_seconds)_bucket$/, ''))
-  return new Set(families.filter(name => !withoutSeries.has(name)))
+  return names.map(name => name.replace(/(?<=_seconds)_bucket$/, ''))
 }
 
 test('every role has a page of metrics, each family with its meaning, and a collector gets the same', async () => {
@@ -241,11 +313,13 @@ test('every role has a page of metrics, each family with its meaning, and a coll
   const told = new Set<string>()
   for (const role of roles)
     for (const name of parsePrometheusPage((await role.get('/metrics')).text).keys()) told.add(name)
-  for (const document of ['README.md', 'ops/alerts.yaml'])
+  for (const document of ['README.md', 'ops/alerts.yaml']) {
+    expect(namedIn(document).length, document).toBeGreaterThan(10)
     expect(
-      [...namedIn(document)].filter(name => !told.has(name)),
+      namedIn(document).filter(name => !told.has(name) && !counters.has(name) && !withoutSeries.has(name)),
       document,
     ).toEqual([])
+  }
 
   const [worker] = roles.filter(({ role }) => role === 'work')
   const page = parsePrometheusPage((await worker!.get('/metrics')).text)

@@ -168,7 +168,8 @@ export class ShardAsk {
     const attempt = { replica, kind, traffic: known, isTrial, place, startedAtMs, abort: new AbortController() }
     this.#running.add(attempt)
     const attributes = attemptAttributes(replica, kind)
-    inChildSpan('search shard', { attributes }, () => replica.search(this.#request, attempt.abort.signal)).then(
+    const { signal } = attempt.abort
+    inChildSpan('search shard', { attributes, signal }, () => replica.search(this.#request, signal)).then(
       answer => this.#receive(attempt, answer),
       thrown => this.#noteFailure(attempt, thrown),
     )

@@ -105,9 +105,9 @@ export class ShardConnection {
    */
   async ask(call: ShardCall): Promise<string> {
     call.signal?.throwIfAborted()
-    const { method, path } = call
+    const { method, path, signal } = call
     const attributes = { ...this.#attributes, 'http.request.method': method, 'url.path': path.split('?', 1)[0]! }
-    return inChildSpan(`${method} shard`, { kind: SpanKind.CLIENT, attributes }, span => this.#ask(call, span))
+    return inChildSpan(`${method} shard`, { kind: SpanKind.CLIENT, attributes, signal }, span => this.#ask(call, span))
   }
 
   async #ask(call: ShardCall, span: Span | undefined): Promise<string> {
