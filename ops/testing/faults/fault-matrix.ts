@@ -53,8 +53,9 @@ export async function runFaultMatrix(options: FaultMatrixOptions): Promise<reado
         await site.close()
         site = null
       }
-      onNote(`${scenario.name}: ${site === null ? `starting the installation ${scenario.plan.name}` : 'begins'}`)
+      if (site === null) onNote(`starting the installation ${scenario.plan.name}`)
       site ??= await Site.open(scenario.plan, options)
+      onNote(`${scenario.name}: begins`)
       const result = await site.run(scenario, options)
       results.push(result)
       onResult(result)
