@@ -136,8 +136,8 @@ export class VisualSearch {
     const startedAt = performance.now()
     const generation = this.#choose(wish, this.#ports.newId())
     const { signal } = this.#limits(wish.deadlineMs, clientSignal)
-    const { analysed, stored } = await untilAborted(this.#lookAt(subject, generation, signal), signal)
-    const { decode, detect } = analysed.timingMs
+    const { analysed, known, stored } = await untilAborted(this.#lookAt(subject, generation, signal), signal)
+    const { decode, detect } = known ? noAnalysis : analysed.timingMs
     return {
       generation: generation.generation,
       model: generation.model,
@@ -154,11 +154,11 @@ export class VisualSearch {
   async #lookAt(subject: DetectSubject, generation: RoutedGeneration, signal: AbortSignal) {
     const picture = 'itemId' in subject ? await this.#itemPicture(subject, generation) : subject
     const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
-    const [{ analysed }, stored] = await Promise.all([
+    const [{ analysed, known }, stored] = await Promise.all([
       this.#analyse(generation, { image, digest, selection: 'none' }, signal),
       digest ?? this.#store(image),
     ])
-    return { analysed, stored }
+    return { analysed, known, stored }
   }
 
   #choose(wish: DetectQuery, queryId: string): RoutedGeneration {

@@ -83,11 +83,16 @@ describe('an answer', () => {
     ['model', { request: { ...request, fingerprint: 'cd'.repeat(32) as never } }],
     ['item left out', { request: { ...request, excludeItem: 'a' as never } }],
     ['number of candidates', { wanted: 'results' as const }],
-    ['time limit', { limitMs: 10 }],
   ])('is not that of another %s', async (_name, other) => {
     await find()
     expect(await find(other)).toMatchObject({ known: false })
     expect(await find()).toMatchObject({ known: true })
+  })
+
+  test('is that of another time limit too, since it is whole; a run is not', async () => {
+    const runs = await Promise.all([find({ limitMs: 10 }), find({ limitMs: 1_000 })])
+    expect(runs.map(({ known }) => known)).toEqual([false, false])
+    expect(await find({ limitMs: 1 })).toMatchObject({ known: true })
   })
 
   test('is the same whatever the order of the fields of its filter', async () => {

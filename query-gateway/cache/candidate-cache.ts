@@ -72,9 +72,10 @@ export class CandidateCache {
     ask: (signal: AbortSignal) => Promise<FanoutAnswer>,
   ): Promise<{ readonly answer: FanoutAnswer; readonly known: boolean }> {
     const key = keyOf(question)
+    const runKey = `${question.limitMs} ${key}`
     const now = this.#contentOf(question.routes)
     if (now === null) {
-      const { value, joined } = await this.#laterRuns.join(key, signal, ask)
+      const { value, joined } = await this.#laterRuns.join(runKey, signal, ask)
       this.#count(joined ? 'shared' : 'unkept')
       return { answer: value, known: joined }
     }
@@ -83,7 +84,7 @@ export class CandidateCache {
       this.#count('hit')
       return { answer: { ...held.answer, ...freshnessOf(now.all) }, known: true }
     }
-    const { value, joined } = await this.#runs.join(`${now.text} ${key}`, signal, async runSignal => {
+    const { value, joined } = await this.#runs.join(`${now.text} ${runKey}`, signal, async runSignal => {
       const answer = await ask(runSignal)
       if (isWhole(answer)) this.#entries?.set(key, { answer, content: now.text })
       return answer
@@ -134,11 +135,11 @@ function freshnessOf(all: readonly ReplicaContent[]): Pick<FanoutAnswer, 'indexA
 }
 
 /** All that the answer depends on but for what the shards hold. */
-function keyOf({ request, wanted, limitMs }: CandidateQuestion): string {
+function keyOf({ request, wanted }: CandidateQuestion): string {
   const { vector, ...others } = request
   const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength)
   const digest = createHash('sha256').update(bytes).digest('base64')
-  return `${digest} ${JSON.stringify([wanted, limitMs, canonical(others)])}`
+  return `${digest} ${JSON.stringify([wanted, canonical(others)])}`
 }
 
 /** The same for objects whose fields are the same in another order. */
