@@ -16,7 +16,7 @@ interface Size {
 }
 
 const sizes: Readonly<Record<KafkaBenchOptions['length'], Size>> = {
-  full: { pairs: 5, events: 12_000, warmUp: 6_000 },
+  full: { pairs: 5, events: 10_000, warmUp: 10_000 },
   quick: { pairs: 1, events: 4_000, warmUp: 1_000 },
   smoke: { pairs: 1, events: 200, warmUp: 50 },
 }
@@ -51,9 +51,9 @@ export async function kafkaIngestBench({ length }: KafkaBenchOptions): Promise<R
       measure('whole path, to searchable', rateOf(path), 'events/s', { atLeast: 1_500 }),
       measure('bare loop', rateOf(loop), 'events/s'),
       measure('bare kafkajs consume and produce', rateOf(copy), 'events/s'),
-      measure('CPU per event: bare loop / whole path', totalOf(loop) / totalOf(path), ''),
-      ...cpuMeasures('whole path', path),
-      ...cpuMeasures('bare loop', loop),
+      measure('CPU per event: bare loop / whole path', totalOf('loop', loop) / totalOf('path', path), ''),
+      ...cpuMeasures('path', 'whole path', path),
+      ...cpuMeasures('loop', 'bare loop', loop),
     ],
   }
 }
@@ -110,21 +110,22 @@ async function countedWindow(processes: CountedProcesses, events: number, run: (
 
 const rateOf = (windows: readonly Window[]): number => median(windows.map(({ perSecond }) => perSecond))
 
-/** Of all processes that are not the other contestants' nor the load's. */
-function totalOf(windows: readonly Window[]): number {
-  return median(windows.map(window => workOf(window).reduce((sum, [, us]) => sum + us, 0)))
+/** Which processes have a part in what is measured; the others idle, and the load is the same for all. */
+const partOf: Readonly<Record<keyof Windows, (process: string) => boolean>> = {
+  path: name => !name.startsWith('bare') && name !== 'load',
+  loop: name => ['bare adder', 'bare worker', 'kafka', 'redis'].includes(name),
+  copy: name => ['bare copier', 'kafka'].includes(name),
 }
 
-/** What a process does for less than this per event, it does without the events. */
-const countedFromUs = 5
+/** µs per event. */
+function totalOf(kind: keyof Windows, windows: readonly Window[]): number {
+  return median(windows.map(({ cpu }) => [...cpu].reduce((sum, [name, us]) => sum + (partOf[kind](name) ? us : 0), 0)))
+}
 
-const workOf = ({ cpu }: Window): readonly (readonly [string, number])[] =>
-  [...cpu].filter(([name, us]) => name !== 'load' && us >= countedFromUs)
-
-function cpuMeasures(of: string, windows: readonly Window[]): readonly Measure[] {
-  const names = [...new Set(windows.flatMap(window => workOf(window).map(([name]) => name)))]
+function cpuMeasures(kind: keyof Windows, of: string, windows: readonly Window[]): readonly Measure[] {
+  const names = [...windows[0]!.cpu.keys()].filter(partOf[kind])
   return [
-    measure(`${of}: CPU per event, all processes but the load`, totalOf(windows), 'µs'),
+    measure(`${of}: CPU per event`, totalOf(kind, windows), 'µs'),
     ...names.map(name =>
       measure(`${of}: CPU per event, ${name}`, median(windows.map(({ cpu }) => cpu.get(name)!)), 'µs'),
     ),
