@@ -206,6 +206,30 @@ test('what is published is searchable on every replica, whoever dies meanwhile',
   await expect(client.item('first-8')).rejects.toMatchObject({ code: 'item-not-found' })
 }, 150_000)
 
+test('what sessions do with a result counts in the rankings of the gateway', async () => {
+  const image = { base64: Buffer.from('the picture of first-9').toString('base64') }
+  const clickRate = async () => {
+    const { results } = await client.search({ image, k: 1, explain: true })
+    return results[0]!.explain!.ranking!.find(({ part }) => part === 'clickRate')!.value
+  }
+  const before = await clickRate()
+  for (let n = 0; n < 5; n++) {
+    const { queryId, results } = await client.search({ image, k: 1, session: `session ${n}` })
+    expect(results[0]!.itemId).toBe('first-9')
+    await client.engage([{ queryId, itemId: 'first-9', action: 'click', position: 0 }])
+  }
+  await expect.poll(clickRate, { timeout: 30_000 }).toBeGreaterThan(before + 0.1)
+})
+
+test('the gateway tells which items became searchable last, and how many do a second', async () => {
+  await client.publishAndWait(await item('latest'), { timeoutMs: 30_000 })
+  for await (const { recent, status } of client.events(AbortSignal.timeout(30_000))) {
+    if (!recent.some(({ itemId }) => itemId === 'latest')) continue
+    expect(status.rates.searchable).toBeGreaterThan(0)
+    return
+  }
+})
+
 test('the section of the README works as it is written', () => {
   const [stack, , ...others] = readmeBlocks
   expect([stack, ...others.slice(0, -1)]).toEqual([
