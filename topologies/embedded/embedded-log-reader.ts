@@ -2,6 +2,7 @@ import { setImmediate as nextTick } from 'node:timers/promises'
 import { FreshetError } from '../../schemas/errors.ts'
 import { asOffset, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { LogReader, LogRecord } from '../event-log.ts'
+import { News } from '../news.ts'
 import type { GroupMember } from './embedded-group.ts'
 import type { EmbeddedEnvironment } from './environment.ts'
 import { decodeRecord, groupKey, offsetOfKey, recordKey, u48 } from './record-layout.ts'
@@ -16,8 +17,6 @@ export interface ReaderStart {
 
 /** One poll ends after this many bytes of records, so that large records cannot fill the memory. */
 const maxPollBytes = 16 * 2 ** 20
-/** Longer timers of Node fire at once. */
-const maxTimerMs = 2 ** 31 - 1
 
 /**
  * Reads up to the durable end of its partitions, woken by appends. A poll starts where the one before stopped among
@@ -38,9 +37,9 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
   #nextPartition = 0
   #hadRecords = false
   #isClosed = false
-  #wake: (() => void) | null = null
+  readonly #news = new News()
   readonly #onAppend = () => {
-    if (this.#wake !== null && this.#hasUnread()) this.#wake()
+    if (this.#news.isAwaited && this.#hasUnread()) this.#news.tell()
   }
 
   constructor(environment: EmbeddedEnvironment, topic: TopicState, start: ReaderStart) {
@@ -55,7 +54,7 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
   /** These are its partitions from the next `takeOver` on, which each poll does. */
   assign(partitions: readonly Partition[]): void {
     this.#assigned = partitions
-    this.#wake?.()
+    this.#news.tell()
   }
 
   /** Begins with what was assigned; false when there is nothing new. @throws FreshetError `offset-out-of-range` */
@@ -73,7 +72,7 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
   async poll(maxRecords: number, waitMs: number): Promise<readonly LogRecord[]> {
     // A caller that is behind would otherwise loop in microtasks alone and keep timers, sockets and commits waiting.
     if (this.#hadRecords || this.#isClosed) await nextTick()
-    if (!this.#hasUnread() && this.#assigned === null) await this.#waitForAppend(waitMs)
+    if (!this.#hasUnread() && this.#assigned === null && !this.#isClosed) await this.#news.wait(waitMs)
     if (this.takeOver()) return []
     const records = this.#isClosed ? [] : this.#read(maxRecords)
     this.#hadRecords = records.length > 0
@@ -119,7 +118,7 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
     this.#isClosed = true
     this.#topic.listeners.delete(this.#onAppend)
     this.#onClose()
-    this.#wake?.()
+    this.#news.tell()
   }
 
   #hasUnread(): boolean {
@@ -128,19 +127,6 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
 
   #isUnread(partition: Partition): boolean {
     return !this.#paused.has(partition) && this.#positions.get(partition)! < this.#topic.progress[partition]!.end
-  }
-
-  #waitForAppend(waitMs: number): Promise<void> {
-    if (waitMs <= 0 || this.#isClosed) return Promise.resolve()
-    return new Promise(resolve => {
-      const wake = () => {
-        clearTimeout(timer)
-        this.#wake = null
-        resolve()
-      }
-      const timer = setTimeout(wake, Math.min(waitMs, maxTimerMs))
-      this.#wake = wake
-    })
   }
 
   #read(maxRecords: number): readonly LogRecord[] {

@@ -3,6 +3,7 @@ import type { Kafka } from 'kafkajs'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { Offset, Partition } from '../../schemas/ids.ts'
 import type { LogReader, LogRecord } from '../event-log.ts'
+import { News } from '../news.ts'
 import { accessCluster, type ClusterAccess } from './cluster-access.ts'
 import { type GroupAssignment, GroupMembership } from './group-membership.ts'
 import { type Committer, GroupOffsets, outsideOfGroup } from './group-offsets.ts'
@@ -35,8 +36,6 @@ interface Reading {
 }
 
 const retryMs = 250
-/** Longer timers of Node fire at once. */
-const maxTimerMs = 2 ** 31 - 1
 
 /**
  * Reads fixed partitions, or those its group assigns.
@@ -57,7 +56,7 @@ export class KafkaLogReader implements LogReader {
   #failure: FreshetError | null = null
   #hadRecords = false
   #isClosed = false
-  #wake: (() => void) | null = null
+  readonly #news = new News()
 
   constructor(options: KafkaReaderOptions) {
     this.#options = options
@@ -108,7 +107,7 @@ export class KafkaLogReader implements LogReader {
     if (this.#hadRecords) await nextTick()
     let records = this.#next(maxRecords)
     if (records === null) {
-      await this.#waitForNews(waitMs)
+      await this.#news.wait(waitMs)
       records = this.#next(maxRecords) ?? []
       const { failure } = this
       if (records.length === 0 && failure !== null && !this.#isClosed) throw failure
@@ -149,7 +148,7 @@ export class KafkaLogReader implements LogReader {
   async close(): Promise<void> {
     if (this.#isClosed) return
     this.#isClosed = true
-    this.#wake?.()
+    this.#news.tell()
     this.#options.onClose()
     this.#offsets?.close()
     await Promise.all([this.#membership?.close(), this.#reading?.fetcher.stop(), this.#prepared?.fetcher.stop()])
@@ -187,7 +186,7 @@ export class KafkaLogReader implements LogReader {
     const { clock, patienceMs, group } = this.#options
     const deadlineMs = clock() + patienceMs
     while (this.#prepared === null && this.#failure === null && !this.#isClosed && clock() < deadlineMs)
-      await this.#waitForNews(deadlineMs - clock())
+      await this.#news.wait(deadlineMs - clock())
     if (this.#failure !== null) throw this.#failure
     if (this.#prepared === null) throw new FreshetError('log-unavailable', `group ${group} assigns no partitions`)
     this.#adopt(this.#prepared)
@@ -231,7 +230,7 @@ export class KafkaLogReader implements LogReader {
         const prepared = await this.#prepare(assignment.partitions, assignment)
         if (this.#assigned !== assignment || this.#isClosed) return void prepared.fetcher.stop()
         this.#prepared = prepared
-        this.#wake?.()
+        this.#news.tell()
         return
       } catch (thrown) {
         const failure = asLogFailure(thrown, `begin to read ${this.#options.topic}`)
@@ -247,7 +246,7 @@ export class KafkaLogReader implements LogReader {
       ...this.#options,
       cluster: this.#access.cluster,
       positions,
-      onNews: () => this.#wake?.(),
+      onNews: () => this.#news.tell(),
     })
     if (!this.#isClosed) fetcher.start()
     return { epoch: (this.#reading?.epoch ?? 0) + 1, partitions, fetcher, assignment }
@@ -255,20 +254,7 @@ export class KafkaLogReader implements LogReader {
 
   #end(failure: FreshetError): void {
     this.#failure = failure
-    this.#wake?.()
-  }
-
-  #waitForNews(waitMs: number): Promise<void> {
-    if (waitMs <= 0 || this.#isClosed) return Promise.resolve()
-    return new Promise(resolve => {
-      const wake = () => {
-        clearTimeout(timer)
-        this.#wake = null
-        resolve()
-      }
-      const timer = setTimeout(wake, Math.min(waitMs, maxTimerMs))
-      this.#wake = wake
-    })
+    this.#news.tell()
   }
 }
 
