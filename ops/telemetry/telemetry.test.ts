@@ -1,20 +1,22 @@
 import { pino } from 'pino'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import { wishesOf } from './environment.ts'
 import { prometheusName } from './metrics-page.ts'
 import { openTelemetry, type Telemetry } from './telemetry.ts'
+import { OtlpReceiver } from './testing/otlp-receiver.ts'
 import { parsePrometheusPage, sampleOf } from './testing/prometheus-page.ts'
 
 const opened: Telemetry[] = []
 
 afterEach(async () => {
   for (const telemetry of opened.splice(0)) await telemetry.close()
+  vi.unstubAllEnvs()
 })
 
-async function open(lines: string[] = []): Promise<Telemetry> {
+async function open(lines: string[] = [], environment: Record<string, string> = {}): Promise<Telemetry> {
   const log = pino({ base: null }, { write: (line: string) => lines.push(line) })
-  const telemetry = await openTelemetry({ role: 'test', environment: {}, log })
+  const telemetry = await openTelemetry({ role: 'test', environment, log })
   opened.push(telemetry)
   return telemetry
 }
@@ -86,6 +88,32 @@ describe('the page of metrics', () => {
     expect(prometheusName('process.memory.usage', 'By', true)).toBe('process_memory_usage_bytes')
     expect(prometheusName('freshet.items', '', true)).toBe('freshet_items')
     expect(prometheusName('freshet.jobs', '{job}', false)).toBe('freshet_jobs')
+  })
+})
+
+describe('a collector', () => {
+  const environment = { OTEL_METRICS_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json' }
+
+  test('gets the same metrics, at the latest when the process ends', async () => {
+    const collector = await OtlpReceiver.start()
+    // Where to, the exporter reads by itself.
+    vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', collector.url)
+    const telemetry = await open([], environment)
+    telemetry.meter.createCounter('freshet.test.counted', { description: 'Counted' }).add(1)
+    await telemetry.close()
+    opened.splice(0)
+    expect([...collector.metrics.get('freshet-test')!]).toEqual(
+      expect.arrayContaining(['freshet.test.counted', 'process.cpu.time']),
+    )
+    await collector.stop()
+  })
+
+  test('that does not answer holds up neither the page nor the end of the process', async () => {
+    vi.stubEnv('OTEL_EXPORTER_OTLP_ENDPOINT', 'http://127.0.0.1:1')
+    const telemetry = await open([], { ...environment, OTEL_METRIC_EXPORT_INTERVAL: '1' })
+    expect((await pageOf(telemetry)).has('process_uptime_seconds')).toBe(true)
+    await telemetry.close()
+    opened.splice(0)
   })
 })
 
