@@ -9,7 +9,7 @@ import { standard } from './testing/faults/plans.ts'
 import type { FaultContext, Scenario } from './testing/faults/scenario.ts'
 
 /** The quickest of the faults that `npm run test:faults` runs through, by the same code. */
-const names = ['dispatcher-killed-before-enqueue', 'duplicates', 'redis-flushed', 'broker-killed']
+const names = ['dispatcher-killed-before-enqueue', 'duplicates', 'redis-flushed']
 
 /** Somebody takes an item away behind the catalog's back: what judges all others has to see it. */
 const forgery: Scenario = { name: 'forgery', plan: standard, run: forgeRemoval }
