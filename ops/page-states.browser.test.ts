@@ -123,6 +123,40 @@ test('nearly the same products are shown once, and opened in their place', async
   expect(await titles(page)).toEqual(['Title of lamp', 'Title of sofa'])
 })
 
+test('a photo can be dropped and pasted anywhere; over the form it becomes that of the product', async () => {
+  const replica = new TableReplica({ partitions: allPartitions })
+  replica.hits = [hit('lamp', 0.9)]
+  const { page } = await visitGateway({ replicas: [replica] })
+  await handOver(page, 'dragover')
+  await page.getByText('Drop the photo to search with it').waitFor()
+  await handOver(page, 'drop')
+  await untilAnswered(page)
+  expect(await page.locator('#drop-cover').isVisible()).toBe(false)
+  expect(await titles(page)).toEqual(['Title of lamp'])
+  await page.getByRole('link', { name: 'Publish a product' }).click()
+  await handOver(page, 'dragover')
+  await page.getByText('Drop the photo of your product').waitFor()
+  await handOver(page, 'paste')
+  await page.getByAltText('Photo of your product').waitFor()
+  await page.goBack()
+  await handOver(page, 'paste')
+  await untilAnswered(page)
+  expect(await titles(page)).toEqual(['Title of lamp'])
+})
+
+/** A photo in the hand or on the clipboard of the person. */
+async function handOver(page: Page, event: 'dragover' | 'drop' | 'paste'): Promise<void> {
+  const photo = (await readFile(laundry)).toString('base64')
+  const how = event === 'paste' ? 'ClipboardEvent' : 'DragEvent'
+  const carrier = event === 'paste' ? 'clipboardData' : 'dataTransfer'
+  await page.evaluate(`(() => {
+    const bytes = Uint8Array.from(atob('${photo}'), letter => letter.charCodeAt(0))
+    const data = new DataTransfer()
+    data.items.add(new File([bytes], 'photo.jpg', { type: 'image/jpeg' }))
+    document.dispatchEvent(new ${how}('${event}', { ${carrier}: data, bubbles: true, cancelable: true }))
+  })()`)
+}
+
 test('a server that drains is told from one that is away', async () => {
   const { page } = await visitGateway({})
   const error = new FreshetError('not-ready', 'the server is draining')
