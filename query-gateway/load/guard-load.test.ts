@@ -48,6 +48,18 @@ test('an operator’s call goes through while queries wait', async () => {
   expect((await Promise.all(queries)).map(({ statusCode }) => statusCode)).toEqual([200, 200])
 })
 
+test('a bulk stream lets waiting queries go first, and is never starved by them', async () => {
+  const gate = await open({ maxConcurrentPictures: 1, maxQueueMs: 60_000 })
+  const queries = [inject('/v1/search', { image: upload }), inject('/v1/search', { image: upload })]
+  await vi.waitUntil(() => gateway.model.asked.length === 1)
+  const lines = Array.from({ length: 600 }, (_, i) => `{"delete":{"itemId":"bulk-${i}"}}\n`).join('')
+  const bulk = await gateway.app.inject({ method: 'POST', url: '/v1/items', payload: lines })
+  expect(bulk.payload.trim().split('\n').filter(line => line.includes('receipt'))).toHaveLength(600)
+  expect(gateway.model.asked).toHaveLength(1)
+  gate.resolve()
+  expect((await Promise.all(queries)).map(({ statusCode }) => statusCode)).toEqual([200, 200])
+})
+
 test('bodies beyond the budget are refused before they are read, and it is given back', async () => {
   await open({ maxHeldBodyBytes: 1_000 })
   const url = new URL(await gateway.app.listen({ host: '127.0.0.1', port: 0 }))
