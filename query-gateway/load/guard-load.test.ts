@@ -54,7 +54,12 @@ test('a bulk stream lets waiting queries go first, and is never starved by them'
   await vi.waitUntil(() => gateway.model.asked.length === 1)
   const lines = Array.from({ length: 600 }, (_, i) => `{"delete":{"itemId":"bulk-${i}"}}\n`).join('')
   const bulk = await gateway.app.inject({ method: 'POST', url: '/v1/items', payload: lines })
-  expect(bulk.payload.trim().split('\n').filter(line => line.includes('receipt'))).toHaveLength(600)
+  expect(
+    bulk.payload
+      .trim()
+      .split('\n')
+      .filter(line => line.includes('receipt')),
+  ).toHaveLength(600)
   expect(gateway.model.asked).toHaveLength(1)
   gate.resolve()
   expect((await Promise.all(queries)).map(({ statusCode }) => statusCode)).toEqual([200, 200])
