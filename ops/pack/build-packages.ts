@@ -77,9 +77,9 @@ function nameScripts(path: string): void {
   if (named !== script) writeFileSync(path, named)
 }
 
-/** Read by nobody but people, tests, benches and builds. */
+/** Read by nobody but people, tests, benches and builds; not so where pictures are from, which goes with them. */
 const unread =
-  /(^|\/)(testing|bench|decisions|examples|pack|assembly|node_modules)\/|\.(ts|mts|md)$|tsconfig[.\w]*\.json$/
+  /(^|\/)(testing|bench|decisions|examples|pack|assembly|screenshots|node_modules)\/|\.(ts|mts)$|(?<!ATTRIBUTION)\.md$|tsconfig[.\w]*\.json$/
 
 /** Everything the server may read at run time, such as schemas, models, the page and the demo catalogue. */
 function dataFiles(): readonly string[] {
