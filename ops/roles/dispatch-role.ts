@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
-import { type BeatingReplica, HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
+import type { BeatingReplica } from '../../shard-node/http/heartbeat-writer.ts'
 import { ControlLog } from '../../topologies/control/control-log.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import type { DispatchRunner, DispatchStatus } from '../../topologies/dispatch/runner.ts'
@@ -15,13 +15,13 @@ import { newEngagement } from '../engagement-part.ts'
 import { FailureNote } from '../failure-note.ts'
 import { startFirstGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
-import { advertisedOrigin, listenOn } from '../listen.ts'
+import { listenOn } from '../listen.ts'
 import { newDispatch } from '../pipeline-parts.ts'
 import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
-import { ControlFollower } from './control-follower.ts'
 import { dispatchAge, dispatchGauges } from './dispatch-metrics.ts'
 import { GenerationParts } from './generation-parts.ts'
+import { followGenerations, startHeartbeats } from './generation-role.ts'
 import { redriveRoutes } from './redrive-routes.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
@@ -47,13 +47,7 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
     onFailure: failures.by('dispatch'),
   })
   closers.add(() => dispatchers.close())
-  const control = await ControlFollower.start({
-    ports,
-    onState: state => dispatchers.adopt(state),
-    onTrouble: error => alarms.raise('control', error),
-  })
-  closers.add(() => control.close())
-  if (failures.first !== null) throw failures.first
+  await followGenerations(dispatchers, { context, ports, alarms, failures })
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
   const engagement = newEngagement({ ports, partitions: 'group', onTrouble, meter: context.telemetry.meter })
   engagement.start()
@@ -98,7 +92,8 @@ interface DispatchParts {
 }
 
 /** Probes, metrics and redrive, and heartbeats that say where. */
-async function listen({ config, log, closers, telemetry }: RoleContext, parts: DispatchParts): Promise<string> {
+async function listen(context: RoleContext, parts: DispatchParts): Promise<string> {
+  const { config, log, closers, telemetry } = context
   const { ports, dispatchers, failures, alarms } = parts
   const runners = () => dispatchers.all()
   const statuses = () => runners().map(runner => runner.status())
@@ -116,17 +111,8 @@ async function listen({ config, log, closers, telemetry }: RoleContext, parts: D
   closers.add(() => app.close())
   const url = await listenOn(app, config)
   const name = `dispatch-${randomUUID()}`
-  const heartbeats = new HeartbeatWriter({
-    log: ports.log,
-    codec: ports.codecs.heartbeats,
-    role: 'dispatch',
-    replicas: () => statuses().map(status => speaking(name, status)),
-    address: advertisedOrigin(config, url),
-    clock,
-    onTrouble: error => alarms.raise('heartbeats', error),
-  })
-  heartbeats.start()
-  closers.add(() => heartbeats.stop())
+  const replicas = () => statuses().map(status => speaking(name, status))
+  startHeartbeats({ context, ports, alarms, failures }, { url, role: 'dispatch', replicas })
   return url
 }
 

@@ -3,7 +3,6 @@ import { replicaGauges } from '../../query-gateway/replica-metrics.ts'
 import { replicaViews } from '../../query-gateway/system-status.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
-import { HeartbeatWriter } from '../../shard-node/http/heartbeat-writer.ts'
 import { createShardServer } from '../../shard-node/http/shard-server.ts'
 import type { ShardNode } from '../../shard-node/shard-node.ts'
 import type { SearchableItem } from '../../shard-node/shard-node-options.ts'
@@ -13,12 +12,12 @@ import { Alarms } from '../alarms.ts'
 import { checkInternalHost } from '../config-rules.ts'
 import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
 import { FailureNote } from '../failure-note.ts'
-import { advertisedOrigin, listenOn } from '../listen.ts'
+import { listenOn } from '../listen.ts'
 import { openShard } from '../pipeline-parts.ts'
 import type { LogPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
-import { ControlFollower } from './control-follower.ts'
 import { GenerationParts } from './generation-parts.ts'
+import { followGenerations, startHeartbeats } from './generation-role.ts'
 import { Polled } from './polled.ts'
 import { RecentByGeneration, recentRoutes } from './recent-routes.ts'
 import { clock, type RoleContext } from './role.ts'
@@ -47,23 +46,9 @@ export async function startShardRole(context: RoleContext): Promise<string> {
   })
   closers.add(() => replicas.close())
   const url = await listen(context, parts, () => replicas.all())
-  const control = await ControlFollower.start({
-    ports,
-    onState: state => replicas.adopt(state),
-    onTrouble: error => alarms.raise('control', error),
-  })
-  closers.add(() => control.close())
-  if (failures.first !== null) throw failures.first
-  const heartbeats = new HeartbeatWriter({
-    log: ports.log,
-    codec: ports.codecs.heartbeats,
-    replicas: () => replicas.all(),
-    address: advertisedOrigin(config, url),
-    clock,
-    onTrouble: error => alarms.raise('heartbeats', error),
-  })
-  heartbeats.start()
-  closers.add(() => heartbeats.stop())
+  const role = { context, ...parts }
+  await followGenerations(replicas, role)
+  startHeartbeats(role, { url, replicas: () => replicas.all() })
   return url
 }
 
