@@ -26,7 +26,11 @@ export class KafkaOperator {
   /** The topic's partitions begin there afterwards. Needs a topic whose records may be deleted. */
   async deleteRecordsBelow(topic: string, starts: ReadonlyMap<Partition, Offset>): Promise<void> {
     const partitions = [...starts].map(([partition, offset]) => ({ partition, offset: String(offset) }))
-    await this.#use(admin => admin.deleteTopicRecords({ topic, partitions }))
+    await this.#use(async admin => {
+      // kafkajs looks for the leaders among what it has heard of.
+      await admin.fetchTopicOffsets(topic)
+      await admin.deleteTopicRecords({ topic, partitions })
+    })
   }
 
   async deleteTopic(topic: string): Promise<void> {
