@@ -61,6 +61,7 @@ async function pictureFile(path: string): Promise<Uint8Array> {
 export function renderAnswer(answer: SearchAnswer, colors: Colors, width: number): readonly string[] {
   const { objects, searched, results, timingMs, degraded } = answer
   const rows = results.map((result, i) => ({ ...result, place: i + 1 }))
+  const hasAlike = results.some(({ alike }) => alike !== undefined)
   const price = (value: number | null, currency: string): string => (value === null ? '–' : `${value} ${currency}`)
   return [
     ...objects.map(({ box, score }, i) => {
@@ -77,6 +78,8 @@ export function renderAnswer(answer: SearchAnswer, colors: Colors, width: number
         { name: 'title', of: row => row.item.title, flexible: true },
         { name: 'category', of: row => row.item.category },
         { name: 'price', of: row => price(row.item.price, row.item.currency), align: 'right' },
+        // Nearly the same product, left out.
+        ...(hasAlike ? [{ name: 'alike', of: alikeCount, align: 'right' as const }] : []),
       ],
       width,
     ),
@@ -85,6 +88,10 @@ export function renderAnswer(answer: SearchAnswer, colors: Colors, width: number
       `${timing(timingMs)} · generation ${answer.generation} · index age ${seconds(answer.freshness.indexAgeMs)}`,
     ),
   ]
+}
+
+function alikeCount({ alike }: SearchAnswer['results'][number]): string {
+  return alike === undefined ? '' : `+${alike.count}`
 }
 
 function searchedLine(box: SearchAnswer['searched']['box']): string {
