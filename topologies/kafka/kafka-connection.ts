@@ -1,6 +1,7 @@
 import type { ConnectionOptions } from 'node:tls'
 import kafkajs, { type Kafka, type LogEntry, type SASLOptions } from 'kafkajs'
 import { registerCompressionCodecs } from './compression-codecs.ts'
+import { quietIdleConnections } from './quiet-connections.ts'
 
 /** Where the brokers are and how they know us. */
 export interface KafkaConnection {
@@ -31,6 +32,7 @@ export const shortRetry = { retries: 3, initialRetryTime: 100, maxRetryTime: 500
 
 export function createKafka(connection: KafkaConnection, clientId: string, log: KafkaLog | undefined): Kafka {
   registerCompressionCodecs()
+  quietIdleConnections()
   const { brokers, tls, sasl } = connection
   return new kafkajs.Kafka({
     clientId,

@@ -21,16 +21,18 @@ export interface FetcherOptions {
 
 interface FetchRequest {
   readonly offsets: ReadonlyMap<Partition, Offset>
-  /** The broker answers when there is so much, or after this time. */
-  readonly minBytes: number
   readonly maxWaitMs: number
   readonly maxPartitionBytes: number
 }
 
-/** While nothing comes: the first byte is fetched at once. Also the longest a pause or resume goes unnoticed. */
-const idlePace = { minBytes: 1, maxWaitMs: 100 } as const
-/** While records come: a request for each few of them would cost more than they do. */
-const busyPace = { minBytes: 128 * 2 ** 10, maxWaitMs: 20 } as const
+/** The broker answers at the first byte, or after this time; also the longest a pause or resume goes unnoticed. */
+const maxWaitMs = 100
+/**
+ * After an answer with fewer records than this, more are let come for so long: a request for each few of them would
+ * cost broker and reader more than the records do. The first after a silence is fetched at once.
+ */
+const fewRecords = 256
+const gatherMs = 20
 /** Above the largest batch a topic takes by default, so that one batch always fits. */
 const maxPartitionBytes = 2 ** 20 + 2 ** 16
 const maxFetchBytes = 16 * 2 ** 20
@@ -62,8 +64,6 @@ export class LogFetcher {
   readonly #partitions: ReadonlyMap<Partition, ReadPartition>
   readonly #order: readonly ReadPartition[]
   readonly #busyNodes = new Map<string, Promise<void>>()
-  /** Leaders whose last answer held records. */
-  readonly #flowingNodes = new Set<string>()
   readonly #stopping = new AbortController()
   #first = 0
   #isHeld = false
@@ -180,16 +180,18 @@ export class LogFetcher {
   async #fetchAll(nodeId: string, wanted: readonly ReadPartition[]): Promise<void> {
     const positions = wanted.map(each => ({ each, offset: each.next }))
     const fetched = await this.#fetch(nodeId, {
-      ...(this.#flowingNodes.has(nodeId) ? busyPace : idlePace),
+      maxWaitMs,
       maxPartitionBytes,
       offsets: new Map(positions.map(({ each, offset }) => [each.partition, offset])),
     })
-    if ([...fetched.values()].some(({ messages }) => messages.length > 0)) this.#flowingNodes.add(nodeId)
-    else this.#flowingNodes.delete(nodeId)
+    let records = 0
     for (const { each, offset } of positions) {
       const answer = fetched.get(each.partition)
-      if (answer !== undefined) this.#accept(each, offset, answer)
+      if (answer === undefined) continue
+      records += answer.messages.length
+      this.#accept(each, offset, answer)
     }
+    if (records > 0 && records < fewRecords) await this.#rest(gatherMs)
   }
 
   /**
@@ -205,7 +207,6 @@ export class LogFetcher {
     const answers = await Promise.all(
       offsets.map(async offset => {
         const fetched = await this.#fetch(nodeId, {
-          minBytes: 1,
           maxWaitMs: 0,
           maxPartitionBytes: 1,
           offsets: new Map([[partition.partition, offset]]),
@@ -231,7 +232,7 @@ export class LogFetcher {
     }))
     const answer: { responses: { partitions: FetchedPartition[] }[] } = await broker.fetch({
       maxWaitTime: request.maxWaitMs,
-      minBytes: request.minBytes,
+      minBytes: 1,
       maxBytes: maxFetchBytes,
       topics: [{ topic, partitions }],
     })
@@ -290,8 +291,12 @@ export class LogFetcher {
   }
 
   #backOff(failingMs: number): Promise<void> {
-    const waitMs = Math.min(maxBackoffMs, Math.max(firstBackoffMs, failingMs / 2))
-    return sleep(waitMs, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
+    return this.#rest(Math.min(maxBackoffMs, Math.max(firstBackoffMs, failingMs / 2)))
+  }
+
+  /** Ended by `stop`. */
+  #rest(ms: number): Promise<void> {
+    return sleep(ms, undefined, { signal: this.#stopping.signal }).catch(() => undefined)
   }
 }
 
