@@ -8,13 +8,15 @@ import { hardware, measure, type Report } from './report.ts'
 import { note, publishAll, untilStatus, withServer } from './scratch.ts'
 
 const rounds = 2
+/** Every round is of the same pictures, and none shall be known from the one before. */
+const uncached = { FRESHET_SEARCH_PICTURE_CACHE_BYTES: '0', FRESHET_SEARCH_CANDIDATE_CACHE_BYTES: '0' }
 
 /** A search by image through HTTP against the bare model run on the same image, idle and while indexing. */
 export async function searchBench(): Promise<Report> {
   const queries = queryPictures()
   const bare = await BareLoop.open(1)
   try {
-    return await withServer({}, async (_server, client) => {
+    return await withServer({ env: uncached }, async (_server, client) => {
       const bareBefore = await bareTimes(bare, queries)
       const indexing = await searchesWhileIndexing(client, queries)
       note(`${indexing.length} searches while the catalogue was being indexed`)
