@@ -17,6 +17,7 @@ interface JsonShape {
   readonly pattern?: string
   readonly minimum?: number
   readonly maximum?: number
+  readonly exclusiveMinimum?: number
 }
 
 /** A JSON value, with what JSON cannot hold left to the hostile ones. */
@@ -42,7 +43,7 @@ function ofShape(shape: JsonShape): fc.Arbitrary<Json> {
     case 'integer':
       return fc.integer({ min: shape.minimum ?? -1_000, max: Math.min(shape.maximum ?? 1_000, 100_000) })
     case 'number':
-      return fc.double({ min: shape.minimum ?? -1e6, max: shape.maximum ?? 1e6, noNaN: true })
+      return fc.double({ min: leastOf(shape), max: shape.maximum ?? 1e6, noNaN: true })
     case 'boolean':
       return fc.boolean()
     case 'null':
@@ -50,6 +51,10 @@ function ofShape(shape: JsonShape): fc.Arbitrary<Json> {
     default:
       return fc.oneof(fc.string(), fc.integer(), fc.constant(null))
   }
+}
+
+function leastOf({ minimum, exclusiveMinimum }: JsonShape): number {
+  return minimum ?? (exclusiveMinimum === undefined ? -1e6 : exclusiveMinimum + 0.001)
 }
 
 function objects({ properties = {}, required = [], patternProperties }: JsonShape): fc.Arbitrary<Json> {
