@@ -4,7 +4,7 @@ import { cp, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type AddModelOptions, addModel } from './model-addition.ts'
 import { bundledModels } from './model-manifest.ts'
 import { ModelStore } from './model-store.ts'
@@ -113,6 +113,21 @@ describe('from a web server', () => {
     response.writeHead(range === undefined ? 200 : 206, headers).end(rest)
   }
 
+  /** Sends so many bytes from a place on, and breaks off once the other side has written them down. */
+  async function breakOff(response: ServerResponse, bytes: Buffer, { from, count }: { from: number; count: number }) {
+    const headers = {
+      'content-length': bytes.length - from,
+      'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
+    }
+    response.writeHead(from === 0 ? 200 : 206, headers)
+    response.write(bytes.subarray(from, from + count))
+    await vi.waitFor(async () => {
+      const [name] = await readdir(join(directory, 'partial'))
+      expect((await stat(join(directory, 'partial', name!))).size).toBe(from + count)
+    })
+    response.socket!.destroy()
+  }
+
   const add = () => addTo({ source: { url } })
   const isModel = (request: IncomingMessage): boolean => request.url!.endsWith('.onnx')
 
@@ -129,46 +144,33 @@ describe('from a web server', () => {
     meddle = (request, response, bytes) => {
       if (!isModel(request) || breaks-- <= 0) return false
       const from = Number(/\d+/.exec(request.headers.range ?? '0')![0])
-      const headers = {
-        'content-length': bytes.length - from,
-        'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}`,
-      }
-      response.writeHead(from === 0 ? 200 : 206, headers)
-      response.write(bytes.subarray(from, from + 1_000), () => response.socket!.destroy())
+      void breakOff(response, bytes, { from, count: 1_000 })
       return true
     }
     await add()
-    const from = asked.slice(1).map(what => Number(/bytes=(\d+)-/.exec(what)?.[1] ?? 0))
-    // How much of a piece arrives before its connection breaks is not ours to say.
-    expect(from).toHaveLength(3)
-    expect(from[2]).toBeGreaterThan(0)
-    expect([...from].sort((x, y) => x - y)).toEqual(from)
+    expect(asked).toEqual(['manifest.json', 'encoder.onnx', 'encoder.onnx bytes=1000-', 'encoder.onnx bytes=2000-'])
   })
 
   test('a server that goes away is told; the next call goes on where this one ended', async () => {
     meddle = (request, response, bytes) => {
       if (!isModel(request)) return false
       if (request.headers.range !== undefined) response.writeHead(503).end()
-      else {
-        response.writeHead(200, { 'content-length': bytes.length })
-        response.write(bytes.subarray(0, 500), () => response.socket!.destroy())
-      }
+      else void breakOff(response, bytes, { from: 0, count: 500 })
       return true
     }
     await expect(add()).rejects.toMatchObject({ code: 'model-unavailable', retryable: true })
     meddle = () => false
     asked = []
     await add()
-    expect(asked).toEqual(['manifest.json', expect.stringMatching(/^encoder.onnx bytes=[1-9]\d*-$/)])
+    expect(asked).toEqual(['manifest.json', 'encoder.onnx bytes=500-'])
   })
 
   test('a server without ranges gives the file from the start', async () => {
     let first = true
     meddle = (request, response, bytes) => {
       if (!isModel(request)) return false
-      response.writeHead(200, { 'content-length': bytes.length })
-      if (first) response.write(bytes.subarray(0, 500), () => response.socket!.destroy())
-      else response.end(bytes)
+      if (first) void breakOff(response, bytes, { from: 0, count: 500 })
+      else response.writeHead(200, { 'content-length': bytes.length }).end(bytes)
       first = false
       return true
     }
