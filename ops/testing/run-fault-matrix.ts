@@ -37,7 +37,11 @@ const note = (line: string): void => {
 }
 
 if (options.list) for (const { name } of allScenarios) process.stdout.write(`${name}\n`)
-else process.exitCode = await run(options)
+else {
+  const exitCode = await run(options)
+  // What a scenario that was given up still waits for would keep the process; its servers end with it.
+  process.exit(exitCode)
+}
 
 async function run({ only, seed, minutes, json }: Options): Promise<number> {
   const ending = new AbortController()
