@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { RedisConnection } from '../../../topologies/redis/redis-connection.ts'
 import { standard } from './plans.ts'
 import type { FaultContext, Scenario, ScenarioOutcome } from './scenario.ts'
+import { eachStandsStill } from './stand-still.ts'
 import { until } from './until.ts'
 
 export const dispatcherFaults: readonly Scenario[] = [
@@ -51,21 +52,9 @@ async function isWaiting({ installation, load }: FaultContext): Promise<boolean>
 /** Longer than the group waits for a silent member, which is 10 s. */
 const pausedMs = 15_000
 
-async function pauseDispatcher({ installation, load, recovered }: FaultContext): Promise<ScenarioOutcome> {
-  const { fleet } = installation
-  let recoveryMs = 0
-  for (const name of fleet.names('dispatch')) {
-    await load.flowing(200)
-    fleet.freeze(name)
-    try {
-      await delay(pausedMs)
-      // The other one has everything now.
-      recoveryMs = Math.max(recoveryMs, await recovered())
-    } finally {
-      fleet.thaw(name)
-    }
-    await load.flowing(200)
-  }
+async function pauseDispatcher(context: FaultContext): Promise<ScenarioOutcome> {
+  // While one stands still, the other one has everything.
+  const recoveryMs = await eachStandsStill(context, 'dispatch', pausedMs)
   return { done: `each dispatcher stood still for ${pausedMs / 1000} s and more`, recoveryMs }
 }
 

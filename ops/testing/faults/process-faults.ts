@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { standard } from './plans.ts'
 import type { FaultContext, Scenario, ScenarioOutcome } from './scenario.ts'
+import { eachStandsStill } from './stand-still.ts'
 
 export const processFaults: readonly Scenario[] = [
   { name: 'worker-paused', plan: standard, run: pauseWorker },
@@ -10,21 +11,9 @@ export const processFaults: readonly Scenario[] = [
 /** Longer than a claim lasts here, which is 6 s. */
 const pausedMs = 10_000
 
-async function pauseWorker({ installation, load, recovered }: FaultContext): Promise<ScenarioOutcome> {
-  const { fleet } = installation
-  let recoveryMs = 0
-  for (const name of fleet.names('work')) {
-    await load.flowing(200)
-    fleet.freeze(name)
-    try {
-      await delay(pausedMs)
-      // Others have the jobs it holds.
-      recoveryMs = Math.max(recoveryMs, await recovered())
-    } finally {
-      fleet.thaw(name)
-    }
-    await load.flowing(200)
-  }
+async function pauseWorker(context: FaultContext): Promise<ScenarioOutcome> {
+  // While one stands still, others have the jobs it holds.
+  const recoveryMs = await eachStandsStill(context, 'work', pausedMs)
   return { done: `each worker stood still for longer than its claims last (${pausedMs / 1000} s)`, recoveryMs }
 }
 
