@@ -1,4 +1,4 @@
-import { constants } from 'node:fs'
+import { constants, existsSync } from 'node:fs'
 import { copyFile, cp, mkdir, readdir, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { FreshetError } from '../schemas/errors.ts'
@@ -25,6 +25,8 @@ export async function backUp(source: BackupSource, directory: string): Promise<{
       await node.exportTo(join(directory, 'shards', basename(from)))
     await source.storage.copyTo(logDirectory(directory))
     await copyTree(join(source.dataDir, 'blobs'), join(directory, 'blobs'))
+    const models = join(source.dataDir, 'models')
+    if (existsSync(models)) await copyTree(models, join(directory, 'models'))
     await copyFile(join(source.dataDir, formatFile), join(directory, formatFile))
   } catch (thrown) {
     throw copyFailure(thrown, directory)
@@ -44,8 +46,8 @@ async function copyTree(from: string, to: string): Promise<void> {
   await cp(from, to, {
     recursive: true,
     mode: constants.COPYFILE_FICLONE,
-    // What is being written right now belongs to no event yet.
-    filter: path => basename(path) !== 'tmp',
+    // What is being written right now belongs to no event and no model yet.
+    filter: path => !['tmp', 'partial'].includes(basename(path)),
   })
 }
 

@@ -64,6 +64,12 @@ test('a directory of something else is refused and left alone', async () => {
   await expect(format()).rejects.toThrow()
 })
 
+test('what other programs of ours made before is no stranger', async () => {
+  for (const name of ['stack', 'roles', 'models']) await mkdir(join(path, name))
+  await openOnce()
+  expect(await format()).toMatch(/^[1-9]/)
+})
+
 test('an older format is migrated step by step, each recorded before the next', async () => {
   await openOnce()
   const seen: string[] = []

@@ -34,8 +34,8 @@ export interface DataFormat {
 export const dataFormat: DataFormat = { version: 1, migrations: [] }
 
 export const formatFile = 'FORMAT'
-/** Folders of other programs of ours, which may come first: `npm run stack` and the roles of the distributed form. */
-const neighbours = ['stack', 'roles']
+/** What other programs of ours make, and may make first: `npm run stack`, the roles of the distributed form, `model add`. */
+const neighbours = ['stack', 'roles', 'models']
 const lockFile = 'LOCK'
 const ownerFile = 'OWNER'
 const sqliteBusy = 5
