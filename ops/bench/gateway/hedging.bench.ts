@@ -13,8 +13,7 @@ import {
 import { SearchClient } from './search-client.ts'
 
 const pairs = 5
-/** More would keep both cores of a small machine busy all the time: a hedge needs capacity to spare. */
-const inFlight = 2
+const inFlight = 4
 const delay = { share: 0.01, ms: 200 }
 const windowMs = { full: 12_000, quick: 3_000, smoke: 200 } as const
 
