@@ -236,3 +236,13 @@ test('digests in the store are those of the files', async () => {
       .digest('hex'),
   ).toBe(name)
 })
+
+test.each(['../../outside', 'UPPER', 'a b', '..'])(
+  'a set that calls itself %s is refused before anything of it is used',
+  async name => {
+    const source = { directory: await tinyModelDirectory(clip, { name }) }
+    await expect(addTo({ source })).rejects.toMatchObject({ code: 'model-invalid' })
+    await expect(addTo({ source, name })).rejects.toMatchObject({ code: 'model-invalid' })
+    expect(await readdir(directory)).not.toContain('sets')
+  },
+)

@@ -19,7 +19,7 @@ const golden = Type.Object({
   tolerance: Type.Number({ exclusiveMinimum: 0 }),
   fileSha256: Type.Optional(Type.String()),
 })
-const file = { id: Type.String(), file: Type.String({ pattern: '^[\\w.-]+$' }), sha256: Type.String() }
+const file = { id: Type.String(), file: Type.String({ pattern: '^\\w[\\w.-]*$' }), sha256: Type.String() }
 const detector = Type.Object({
   ...file,
   task: Type.Literal('detect'),
@@ -69,6 +69,8 @@ const manifestShape = Type.Object({
   sets: Type.Record(
     Type.String({ pattern: modelNamePattern }),
     Type.Object({ detector: Type.Optional(Type.String()), embedder: Type.String() }),
+    // A name becomes a directory: others are refused, not passed over.
+    { additionalProperties: false },
   ),
   models: Type.Array(Type.Union([detector, embedder])),
 })

@@ -11,7 +11,10 @@ export interface ProofSides {
 export interface ProofOptions {
   readonly partition: Partition
   readonly epoch: TopicEpoch
-  /** How far both sides are now; waits a little, so that asking again and again is no load. */
+  /**
+   * How far both sides are now; waits a little, so that asking again and again is no load. Asked until a side that
+   * lags has come: throws when that is to end.
+   */
   readonly progress: () => Promise<CatalogProgress>
   /** Cuts at most; items that are ahead at each of them are told as unproven. */
   readonly maxCuts: number
