@@ -181,7 +181,10 @@ describe('on a log', () => {
         shards: 1,
         backfillUntil: [],
         topicEpoch: null,
+        from: null,
+        weights: '',
+        index: '',
       })
-    await control.append({ ...decided(), type: 'GenerationRetired', generation: retired })
+    await control.append({ ...decided(), type: 'GenerationRetired', generation: retired, override: '' })
   }
 })

@@ -30,6 +30,12 @@ export interface GenerationStarted extends ControlDecision {
   readonly backfillUntil: readonly Offset[]
   /** Of the catalog it is built from: in a topic that was created again its versions mean nothing. Null in records of older releases. */
   readonly topicEpoch: TopicEpoch | null
+  /** The generation whose objects are copied instead of embedding again: for other shards or another index. Null: everything is embedded. */
+  readonly from: Generation | null
+  /** Version of its ranking weights; empty: those made for its model. */
+  readonly weights: string
+  /** Parameters of its index as JSON; empty: those of the configuration. */
+  readonly index: string
 }
 
 /** Probe queries on a generation met their bounds. */
@@ -38,6 +44,8 @@ export interface CanaryPassed extends ControlDecision {
   readonly generation: Generation
   /** The measures and their bounds, as JSON. */
   readonly evidence: string
+  /** SHA-256 of the evidence, 64 hex digits; empty in records of older releases. */
+  readonly digest: string
 }
 
 /** A generation holds the same live items, at the same versions, as the one it is to replace. */
@@ -48,17 +56,33 @@ export interface CutoverCertified extends ControlDecision {
   readonly against: Generation
   /** Cuts, digests and allowances, as JSON. */
   readonly evidence: string
+  /** SHA-256 of the evidence, 64 hex digits; empty in records of older releases. */
+  readonly digest: string
 }
 
-/** All shares in one record; 0 to 1, in sum 1. */
+/** How a generation is built. */
+export interface RebuildSetting {
+  /** `caught-up`: it has all that was there when it began, and is never built again. */
+  readonly phase: 'running' | 'paused' | 'caught-up'
+  /** At most so many images of the backfill a second; 0: no bound. */
+  readonly imagesPerSecond: number
+}
+
+/** All shares in one record, 0 to 1, in sum 1; and what changes of how generations are built. */
 export interface RoutingChanged extends ControlDecision {
   readonly type: 'RoutingChanged'
   readonly shares: Readonly<Record<string, number>>
+  /** Why what is missing (certificate, canary) may be missing; empty: nothing is. */
+  readonly override: string
+  /** Of the generations whose setting changes. */
+  readonly rebuilds: Readonly<Record<string, RebuildSetting>>
 }
 
 export interface GenerationRetired extends ControlDecision {
   readonly type: 'GenerationRetired'
   readonly generation: Generation
+  /** Why it goes before its warm time is over; empty: it is over. */
+  readonly override: string
 }
 
 /** Complete from the start: a union cannot gain a record type under FULL_TRANSITIVE compatibility. */

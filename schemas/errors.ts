@@ -216,6 +216,11 @@ export const errorCodes = {
     409,
     'Another control record was accepted first; read the state again and decide anew.',
   ),
+  'step-refused': described(
+    false,
+    409,
+    'The generation is not where this step can be taken; the message says what is missing.',
+  ),
   'work-abandoned': described(
     false,
     422,

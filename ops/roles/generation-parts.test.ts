@@ -5,6 +5,7 @@ import {
   type ControlState,
   type GenerationStatus,
   initialControlState,
+  newGeneration,
 } from '../../topologies/control/control-state.ts'
 import { GenerationParts } from './generation-parts.ts'
 
@@ -19,12 +20,15 @@ function stateOf(...generations: readonly (readonly [string, GenerationStatus['s
       shards: 1,
       backfillUntil: [],
       topicEpoch: null,
+      from: null,
+      weights: '',
+      index: '',
       decidedAfter: asOffset(-1),
       by: 'test',
       atMs: 0,
       reason: '',
     } as const
-    return [name as Generation, { started, state, share: 0, canary: null, certificate: null }]
+    return [name as Generation, { ...newGeneration(started), state }]
   })
   return { ...initialControlState, generations: new Map(entries) }
 }

@@ -216,12 +216,16 @@ export const arbitraryControlRecord: fc.Arbitrary<ControlRecord> = fc.oneof(
     shards: count,
     backfillUntil: fc.array(arbitraryOffset, { maxLength: 8 }),
     topicEpoch: fc.option(arbitraryTopicEpoch),
+    from: fc.option(arbitraryGeneration),
+    weights: text,
+    index: text,
   }),
   plain({
     type: fc.constant('CanaryPassed' as const),
     ...decision,
     generation: arbitraryGeneration,
     evidence: text,
+    digest: text,
   }),
   plain({
     type: fc.constant('CutoverCertified' as const),
@@ -229,13 +233,28 @@ export const arbitraryControlRecord: fc.Arbitrary<ControlRecord> = fc.oneof(
     generation: arbitraryGeneration,
     against: arbitraryGeneration,
     evidence: text,
+    digest: text,
   }),
   plain({
     type: fc.constant('RoutingChanged' as const),
     ...decision,
     shares: fc.dictionary(arbitraryGeneration, fraction, { noNullPrototype: true }),
+    override: text,
+    rebuilds: fc.dictionary(
+      arbitraryGeneration,
+      plain({
+        phase: fc.constantFrom('running' as const, 'paused' as const, 'caught-up' as const),
+        imagesPerSecond: fraction,
+      }),
+      { noNullPrototype: true },
+    ),
   }),
-  plain({ type: fc.constant('GenerationRetired' as const), ...decision, generation: arbitraryGeneration }),
+  plain({
+    type: fc.constant('GenerationRetired' as const),
+    ...decision,
+    generation: arbitraryGeneration,
+    override: text,
+  }),
 )
 
 export const arbitraryEngagementRecord: fc.Arbitrary<EngagementRecord> = fc.oneof(

@@ -92,11 +92,27 @@ const control: readonly ControlRecord[] = [
     shards: 2,
     backfillUntil: [17 as Offset, 4_294_967_297 as Offset],
     topicEpoch: epoch,
+    from: 'v1-2025' as Generation,
+    weights: 'warm-2026',
+    index: '{"segments":"compressed"}',
   },
-  { type: 'CanaryPassed', ...decision, generation, evidence: '{"recallAt10":0.97}' },
-  { type: 'CutoverCertified', ...decision, generation, against: 'v1-2025' as Generation, evidence: '{"cuts":[]}' },
-  { type: 'RoutingChanged', ...decision, shares: { 'v1-2025': 0.95, [generation]: 0.05 } },
-  { type: 'GenerationRetired', ...decision, generation },
+  { type: 'CanaryPassed', ...decision, generation, evidence: '{"recallAt10":0.97}', digest: '0f'.repeat(32) },
+  {
+    type: 'CutoverCertified',
+    ...decision,
+    generation,
+    against: 'v1-2025' as Generation,
+    evidence: '{"cuts":[]}',
+    digest: 'f0'.repeat(32),
+  },
+  {
+    type: 'RoutingChanged',
+    ...decision,
+    shares: { 'v1-2025': 0.95, [generation]: 0.05 },
+    override: 'the canary bench is away',
+    rebuilds: { [generation]: { phase: 'paused', imagesPerSecond: 12.5 } },
+  },
+  { type: 'GenerationRetired', ...decision, generation, override: 'disk is needed' },
 ]
 
 const engagement: readonly EngagementRecord[] = [

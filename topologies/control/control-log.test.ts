@@ -80,6 +80,9 @@ test.each([1, 2])('a first start that was cut short after %i records goes on the
       shards,
       backfillUntil,
       topicEpoch,
+      from: null,
+      weights: '',
+      index: '',
     })
   expect(await ensureFirstGeneration(open(), first)).toMatchObject({ state: 'active', share: 1 })
   expect(await end()).toBe(3)
@@ -105,7 +108,9 @@ test('two operators who decide on the same state do not both win, and both see w
   await other.refresh()
   const decision = { decidedAfter: lastAccepted, by: 'one', atMs: 2, reason: '' }
   const results = await Promise.allSettled(
-    [one, other].map(control => control.append({ ...decision, type: 'RoutingChanged', shares: { g1: 1 } })),
+    [one, other].map(control =>
+      control.append({ ...decision, type: 'RoutingChanged', shares: { g1: 1 }, override: '', rebuilds: {} }),
+    ),
   )
   expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected'])
   const lost = results.find(result => result.status === 'rejected')

@@ -59,6 +59,9 @@ export async function ensureFirstGeneration(control: ControlLog, first: FirstGen
       shards,
       backfillUntil,
       topicEpoch,
+      from: null,
+      weights: '',
+      index: '',
     })
   const isRouted = [...state.generations.values()].some(({ share }) => share > 0)
   if (!isRouted)
@@ -66,6 +69,8 @@ export async function ensureFirstGeneration(control: ControlLog, first: FirstGen
       ...decidedOn(state),
       type: 'RoutingChanged',
       shares: { [generation]: 1 },
+      override: '',
+      rebuilds: {},
     })
   return state.generations.get(generation)!
 }
