@@ -8,6 +8,7 @@ import type { Mutation, Watermark, WorkFailed } from '../../schemas/mutation.ts'
 import type { TraceHeaders } from '../../schemas/trace-context.ts'
 import type { LogRecord } from '../event-log.ts'
 import type { ItemEntry } from './item-entry.ts'
+import { type DispatchPace, newPaceState, type PaceState } from './pace.ts'
 import { PartitionWindow } from './window.ts'
 
 export interface DispatchSettings {
@@ -18,7 +19,7 @@ export interface DispatchSettings {
   readonly partitionCount: number
   /** Per partition: work on events below is backfill. From the generation's start record. */
   readonly backfillUntil: readonly Offset[]
-  /** Of work that is not backfill. */
+  /** Of work that is not backfill, until a pace says otherwise. */
   readonly priority: Exclude<WorkPriority, 'backfill'>
   readonly bounds: DispatchBounds
   /** Work whose result was not read back for so long is issued again. */
@@ -106,6 +107,7 @@ export type DispatchInput = { readonly nowMs: number } /**
   /** Items of the table to look at, a slice at a time, for removals that may leave the log. */
   | { readonly type: 'sweep'; readonly itemIds: readonly ItemId[] }
   | { readonly type: 'redrive'; readonly job: EmbedJob }
+  | { readonly type: 'pace'; readonly pace: DispatchPace }
   /** These letters are durable in the dead-letter topic. */
   | { readonly type: 'lettersWritten'; readonly letters: readonly LetterAppend[] }
 )
@@ -197,6 +199,7 @@ export interface DispatchState {
   /** Item table with all earlier effects applied. */
   readonly lookup: (itemId: ItemId) => ItemEntry | undefined
   readonly partitions: Map<Partition, PartitionState>
+  readonly pacing: PaceState
   nowMs: number
   paused: boolean
   stopped: boolean
@@ -212,6 +215,7 @@ export function newDispatchState(
     settings,
     lookup,
     partitions: new Map(),
+    pacing: newPaceState(settings.priority),
     nowMs: 0,
     paused: false,
     stopped: false,
@@ -261,6 +265,9 @@ export function entryOf({ state, effects }: StepInProgress, itemId: ItemId): Ite
   return written === undefined ? state.lookup(itemId) : (written ?? undefined)
 }
 
-export function priorityOf(settings: DispatchSettings, partition: Partition, offset: Offset): WorkPriority {
-  return offset < (settings.backfillUntil[partition] ?? asOffset(0)) ? 'backfill' : settings.priority
+export function priorityOf(
+  { settings, pacing }: DispatchState,
+  { partition, offset }: { readonly partition: Partition; readonly offset: Offset },
+): WorkPriority {
+  return offset < (settings.backfillUntil[partition] ?? asOffset(0)) ? 'backfill' : pacing.pace.priority
 }

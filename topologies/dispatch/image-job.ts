@@ -2,6 +2,7 @@ import { imagesOfIdentity } from '../../schemas/catalog-event.ts'
 import { type EmbedJob, jobIdOf } from '../../schemas/embed-job.ts'
 import { type PartitionState, priorityOf, type StepInProgress } from './dispatch-state.ts'
 import type { ImagePart } from './item-entry.ts'
+import { spendAllowance } from './pace.ts'
 import type { Waiting } from './window.ts'
 
 export interface ImageEvent {
@@ -15,7 +16,8 @@ export interface ImageEvent {
 export function issueJob(step: StepInProgress, partition: PartitionState, event: ImageEvent, idSuffix = ''): void {
   const { state, effects } = step
   const job = jobOf(step, partition, event)
-  const priority = priorityOf(state.settings, job.partition, job.version.offset)
+  const priority = priorityOf(state, { partition: job.partition, offset: job.version.offset })
+  spendAllowance(state, priority, job.images.length)
   effects.jobs.push({ id: jobIdOf(job) + idSuffix, priority, job })
   state.counts.jobs++
   if (event.waiting.image) event.waiting.image.enqueuedAtMs = state.nowMs

@@ -18,6 +18,7 @@ import { traceRecords } from './dispatch-trace.ts'
 import { type EffectPorts, EffectWriter } from './effect-writer.ts'
 import { Intake } from './intake.ts'
 import { ItemTable } from './item-table.ts'
+import type { DispatchPace } from './pace.ts'
 import { isPassing, Pauses } from './passing-failure.ts'
 import { step } from './step.ts'
 import { TablePruning } from './table-pruning.ts'
@@ -64,8 +65,9 @@ export interface DispatchStatus {
   readonly state: 'stopped' | 'running' | 'draining' | 'failed'
   /** Why writing or reading pauses now (such as `storage-full`), or why it failed; null otherwise. */
   readonly error: FreshetError | null
-  /** Reading the catalog is paused by backpressure. */
+  /** Reading the catalog is paused: by backpressure, or by the pace. */
   readonly paused: boolean
+  readonly pace: DispatchPace
   /** Of the assignment that is followed: grows with each; 0 before the first. */
   readonly assignmentEpoch: number
   /** Those assigned to this process, no others: of each partition only the owner tells the watermark. */
@@ -188,6 +190,11 @@ export class DispatchRunner {
     return redriven ?? 'foreign'
   }
 
+  /** Changes how fast it goes on, from now; also before `start`. */
+  setPace(pace: DispatchPace): void {
+    this.#feed({ type: 'pace', pace, nowMs: this.#ports.clock() })
+  }
+
   status(): DispatchStatus {
     const { paused, counts, settings, partitions } = this.#state
     return {
@@ -195,6 +202,7 @@ export class DispatchRunner {
       state: this.#phase,
       error: this.#failure ?? this.#writer.passingFailure ?? this.#intake.passingFailure,
       paused,
+      pace: this.#state.pacing.pace,
       assignmentEpoch: this.#intake.epoch,
       partitions: Array.from(partitions.values(), partition => ({
         partition: partition.partition,

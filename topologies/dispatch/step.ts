@@ -17,6 +17,7 @@ import {
 import { issueJob } from './image-job.ts'
 import { emptyEntry, type ImagePart } from './item-entry.ts'
 import { onMutationRecord } from './mutation-step.ts'
+import { isHeldByPace, refillAllowance, setPace } from './pace.ts'
 import { noteEnd, reissueOverdue, reportProgress, sweepRemovals } from './timed-step.ts'
 
 /**
@@ -27,6 +28,7 @@ export function step(state: DispatchState, input: DispatchInput): Effects {
   const inProgress: StepInProgress = { state, effects: newEffects() }
   if (state.stopped) return inProgress.effects
   state.nowMs = Math.max(state.nowMs, input.nowMs)
+  refillAllowance(state)
   apply(inProgress, input)
   if (!state.stopped) {
     reportProgress(inProgress)
@@ -63,6 +65,9 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
       return
     case 'redrive':
       effects.redriven = redrive(inProgress, input.job)
+      return
+    case 'pace':
+      setPace(state, input.pace)
       return
     case 'lettersWritten':
       onLettersWritten(inProgress, input.letters)
@@ -138,7 +143,8 @@ function onLettersWritten({ state, effects }: StepInProgress, letters: readonly 
 
 /** Pause at a bound, go on when everything is at half, so that reading does not flutter. */
 function controlFlow({ state, effects }: StepInProgress): void {
-  const { bounds } = state.settings
+  const bounds = { ...state.settings.bounds }
+  bounds.imageRecords = state.pacing.pace.imageRecords ?? bounds.imageRecords
   const held = { unreadRecords: 0, unreadBytes: 0, imageRecords: 0, imageBytes: 0 }
   for (const { window } of state.partitions.values()) {
     held.unreadRecords += window.unreadRecords
@@ -151,10 +157,11 @@ function controlFlow({ state, effects }: StepInProgress): void {
     held.unreadBytes > bounds.unreadBytes * share ||
     held.imageRecords > bounds.imageRecords * share ||
     held.imageBytes > bounds.imageBytes * share
-  if (!state.paused && reaches(1)) {
+  const isHeld = isHeldByPace(state)
+  if (!state.paused && (isHeld || reaches(1))) {
     state.paused = true
     effects.flow = 'pause'
-  } else if (state.paused && !reaches(0.5)) {
+  } else if (state.paused && !isHeld && !reaches(0.5)) {
     state.paused = false
     effects.flow = 'resume'
   }
