@@ -2,6 +2,23 @@ import type { CatalogEvent } from '../schemas/catalog-event.ts'
 import type { DeadLetter } from '../schemas/dead-letter.ts'
 import type { EngagementRecord } from '../schemas/engagement.ts'
 import type { ErrorCode } from '../schemas/errors.ts'
+import type {
+  BuildAnswer,
+  BuildRequest,
+  GenerationDetail,
+  GenerationView,
+  ModelList,
+  ModelRequest,
+  ProofRequest,
+  ProofResult,
+  RegisteredModel,
+  RetireRequest,
+  RollbackRequest,
+  RouteRequest,
+  StepAnswer,
+  StepProgress,
+  StepRequest,
+} from '../schemas/http-generations.ts'
 import type { Redriven, SnapshotAnswer, SnapshotRequest } from '../schemas/http-operations.ts'
 import type { Fingerprint, Generation, ImageDigest, TopicEpoch } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
@@ -57,6 +74,43 @@ export interface RoutedGeneration {
   readonly state: string
   /** Share of the queries, 0 to 1. */
   readonly share: number
+}
+
+/** A step with who takes it: it is said in the control record. */
+export type Decided<Request> = Request & { readonly by: string }
+
+/** While a proof runs. */
+export interface ProofWatch {
+  /** Aborts it: nothing is recorded then. */
+  readonly signal: AbortSignal
+  readonly onProgress: (progress: StepProgress) => void
+}
+
+/**
+ * Models and generations as operators handle them; `topologies/generations/desk` fits. Every step is a control record,
+ * decided on the state there is when it is asked for.
+ * @throws FreshetError `not-found` (no such generation), `step-refused` with what is missing, `control-conflict` with
+ * what another operator did first, `bad-request`, codes of the log
+ */
+export interface GenerationDesk {
+  /** In order of their start, retired ones too. */
+  list(): Promise<readonly GenerationView[]>
+  show(generation: Generation): Promise<GenerationDetail>
+  models(): Promise<ModelList['models']>
+  /** @throws FreshetError `model-invalid` when the model store has no such model */
+  registerModel(request: Decided<ModelRequest>): Promise<RegisteredModel>
+  /** @throws FreshetError also `model-invalid`; `storage-full` when the disk is too small for it */
+  build(request: Decided<BuildRequest>): Promise<BuildAnswer>
+  pause(generation: Generation, request: Decided<StepRequest>): Promise<StepAnswer>
+  resume(generation: Generation, request: Decided<StepRequest>): Promise<StepAnswer>
+  /** A verdict that is no is answered, not thrown. @throws FreshetError also when nothing could be found out */
+  verify(generation: Generation, request: Decided<ProofRequest>, watch: ProofWatch): Promise<ProofResult>
+  canary(generation: Generation, request: Decided<ProofRequest>, watch: ProofWatch): Promise<ProofResult>
+  route(generation: Generation, request: Decided<RouteRequest>): Promise<StepAnswer>
+  rollback(generation: Generation, request: Decided<RollbackRequest>): Promise<StepAnswer>
+  retire(generation: Generation, request: Decided<RetireRequest>): Promise<StepAnswer>
+  /** The document as it was recorded. @throws FreshetError `not-found` */
+  evidence(generation: Generation, digest: string): Promise<string>
 }
 
 /** Pictures by the digest of their bytes; the workers' blob store fits. */
