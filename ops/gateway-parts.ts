@@ -9,8 +9,8 @@ export const pageDirectory = fileURLToPath(new URL('../query-gateway/page', impo
 
 /** A generation of the control log as the gateway sees it. */
 export function routedGeneration({ started, state, share }: GenerationStatus): RoutedGeneration {
-  const { generation, model, fingerprint, dims, shards } = started
-  return { generation, model, fingerprint, dims, shards, state, share }
+  const { generation, model, fingerprint, dims, shards, weights } = started
+  return { generation, model, fingerprint, dims, shards, state, share, ...(weights === '' ? {} : { weights }) }
 }
 
 /** The bounds of the gateway that are configuration. */

@@ -5,7 +5,7 @@ import fastifyStatic from '@fastify/static'
 import type { Logger } from 'pino'
 import { createGateway } from '../query-gateway/gateway.ts'
 import type { GatewayPorts, PipelineStatus } from '../query-gateway/ports.ts'
-import { FreshetError } from '../schemas/errors.ts'
+import type { FreshetError } from '../schemas/errors.ts'
 import type { Generation } from '../schemas/ids.ts'
 import { DeadLetters } from '../topologies/dead-letters.ts'
 import { openDataDirectory } from '../topologies/embedded/data-directory.ts'
@@ -175,7 +175,7 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     topicEpoch: storage.topicEpoch,
     routing: () => [routedGeneration(roles.status)],
     replicas: () => roles.shards,
-    models: generation => modelOf(parts, generation),
+    modelOf: generation => modelOf(parts, generation),
     fetchImage: images.fetchImage,
     blobs: images.blobs,
     deadLetters,
@@ -190,8 +190,7 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
 }
 
 function modelOf({ model, roles }: Parts, generation: Generation) {
-  if (generation === roles.status.started.generation) return model.model
-  throw new FreshetError('not-ready', `no model of generation ${generation} is loaded`)
+  return generation === roles.status.started.generation ? model.model : undefined
 }
 
 async function pipelineStatus(

@@ -6,6 +6,7 @@ import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
 import type { GatewayPorts } from './ports.ts'
 import type { QueryAdmission } from './query-admission.ts'
+import type { QueryRouter } from './query-router.ts'
 import type { ReceiptWatch } from './receipt-watch.ts'
 import type { ReplicaRoster } from './replica-roster.ts'
 import type { RequestMeter } from './request-meter.ts'
@@ -30,6 +31,7 @@ export interface GatewayParts {
   readonly ports: GatewayPorts
   readonly options: GatewayOptions
   readonly roster: ReplicaRoster
+  readonly router: QueryRouter
   readonly search: VisualSearch
   readonly engagement: EngagementIntake
   readonly admission: QueryAdmission

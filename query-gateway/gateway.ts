@@ -24,6 +24,8 @@ import { registerOpenApi } from './openapi.ts'
 import { guardOrigin } from './origin-guard.ts'
 import type { GatewayPorts } from './ports.ts'
 import { QueryAdmission } from './query-admission.ts'
+import { QueryRouter } from './query-router.ts'
+import { WeightsBook } from './ranking/ranking-weights.ts'
 import { ReceiptWatch } from './receipt-watch.ts'
 import { ReplicaRoster } from './replica-roster.ts'
 import { RequestMeter } from './request-meter.ts'
@@ -93,15 +95,18 @@ async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSi
 
 function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortSignal): GatewayParts {
   const roster = new ReplicaRoster(ports, options.fanout)
+  const weights = WeightsBook.read()
+  const router = new QueryRouter(ports, weights)
   const meter = new RequestMeter(ports.clock, options.meter)
   const engagement = new EngagementIntake(ports, options)
   return {
     ports,
     options,
     roster,
+    router,
     meter,
     draining,
-    search: new VisualSearch({ ports, roster, engagement, options }),
+    search: new VisualSearch({ ports, roster, router, weights, engagement, options }),
     engagement,
     admission: new QueryAdmission(options, () => performance.now()),
     intake: new CatalogIntake(ports, count => meter.accepted.add(count)),

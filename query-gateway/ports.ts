@@ -41,8 +41,8 @@ export interface GatewayPorts {
   readonly routing: () => readonly RoutedGeneration[]
   /** Every replica known, of all generations. */
   readonly replicas: () => readonly ShardReplica[]
-  /** @throws FreshetError `not-ready` when the generation's model is not loaded */
-  readonly models: (generation: Generation) => ImageModel
+  /** Undefined where this process does not hold the generation's model: its queries go elsewhere. */
+  readonly modelOf: (generation: Generation) => ImageModel | undefined
   /** A guarded download of an `http(s):` URL into the blob store. @throws FreshetError image-* | `blob-store-full` */
   readonly fetchImage: (url: string, signal: AbortSignal) => Promise<ImageDigest>
   readonly blobs: GatewayBlobs

@@ -10,12 +10,13 @@ import { type KnownStatus, statusGauges } from './status-gauges.ts'
 import { systemStatus } from './system-status.ts'
 
 /** How the system is: for people, probes, Prometheus and the page. */
-export function statusRoutes(app: GatewayApp, { ports, meter, options }: GatewayParts): void {
+export function statusRoutes(app: GatewayApp, parts: GatewayParts): void {
+  const { ports, options } = parts
   const snapshot = async (): Promise<LiveEvent> => {
     const recent = ports.recentItems().map(({ itemId, title, digest, atMs }) => {
       return { itemId, title, blob: digest === null ? null : `blob:${digest}`, atMs }
     })
-    return { status: await systemStatus(ports, meter), recent }
+    return { status: await systemStatus(parts), recent }
   }
   const live = new LiveEvents({
     maxClients: options.maxEventStreams,
@@ -24,11 +25,11 @@ export function statusRoutes(app: GatewayApp, { ports, meter, options }: Gateway
   })
   app.addHook('preClose', async () => live.close())
   observeGauges(options.meter, statusGauges, async (): Promise<KnownStatus> => {
-    const [status, ends] = await Promise.all([systemStatus(ports, meter), ports.log.offsets(catalogTopic)])
+    const [status, ends] = await Promise.all([systemStatus(parts), ports.log.offsets(catalogTopic)])
     return { status, shards: status.shards, ends }
   })
 
-  app.get('/v1/status', { schema: statusSchema }, async (): Promise<Status> => systemStatus(ports, meter))
+  app.get('/v1/status', { schema: statusSchema }, async (): Promise<Status> => systemStatus(parts))
 
   app.get('/v1/events', { schema: eventsSchema, exposeHeadRoute: false }, async (_request, reply) => {
     live.admit()
@@ -49,7 +50,7 @@ export function statusRoutes(app: GatewayApp, { ports, meter, options }: Gateway
   app.get('/healthz', { schema: healthSchema }, async () => ({ ok: true as const }))
 
   app.get('/readyz', { schema: readySchema }, async () => {
-    const { ready } = await systemStatus(ports, meter)
+    const { ready } = await systemStatus(parts)
     if (!ready) throw new FreshetError('not-ready', 'the server is starting, catching up or draining')
     return { ok: true as const }
   })

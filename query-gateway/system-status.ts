@@ -3,22 +3,33 @@ import type { Status } from '../schemas/http-operations.ts'
 import type { ReplicaStatus, ShardReplica } from '../schemas/shard-api.ts'
 import { mainGeneration } from './generation-choice.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
+import type { QueryRouter } from './query-router.ts'
 import type { RequestMeter } from './request-meter.ts'
 
-type StatusPorts = Pick<GatewayPorts, 'replicas' | 'routing' | 'pipeline' | 'ready' | 'clock'>
+/** What the status of this gateway is made of. */
+export interface StatusParts {
+  readonly ports: Pick<GatewayPorts, 'replicas' | 'routing' | 'pipeline' | 'ready' | 'clock'>
+  readonly meter: RequestMeter
+  readonly router: QueryRouter
+}
+
 type ReplicaView = Status['shards'][number]['replicas'][number]
 type ReplicaAnswer = ReplicaStatus | { readonly unreachable: string }
 
-/** Asks every replica and the pipeline how they are. Items and index age are those of the generation with the largest share. */
-export async function systemStatus(ports: StatusPorts, meter: RequestMeter): Promise<Status> {
+/**
+ * Asks every replica and the pipeline how they are. Items and index age are those of the generation with the largest
+ * share; a gateway is ready when it can answer by the one with the largest share of those whose model it holds.
+ */
+export async function systemStatus({ ports, meter, router }: StatusParts): Promise<Status> {
   const replicas = ports.replicas()
   const [pipeline, answers] = await Promise.all([ports.pipeline(), Promise.all(replicas.map(statusOf))])
   const routing = ports.routing()
   const main = routing.length === 0 ? null : mainGeneration(routing)
   const ofMain = main ? freshestPerShard(main, answers) : []
+  const held = router.heldMain()
   const { queue } = pipeline
   return {
-    ready: ports.ready() && isServing(main, ofMain),
+    ready: ports.ready() && held !== null && isServing(held, freshestPerShard(held, answers)),
     items: {
       searchable: sum(ofMain, ({ items }) => items.searchable),
       pending: sum(ofMain, ({ items }) => items.pending),
@@ -49,9 +60,9 @@ export async function replicaViews(replicas: readonly ShardReplica[]): Promise<S
   return shardViews(replicas, await Promise.all(replicas.map(statusOf)))
 }
 
-/** Every shard of the serving generation has a ready replica. */
-function isServing(main: RoutedGeneration | null, freshest: readonly ReplicaStatus[]): boolean {
-  return main !== null && freshest.length === main.shards && freshest.every(({ state }) => state === 'ready')
+/** Every shard of the generation has a ready replica. */
+function isServing({ shards }: RoutedGeneration, freshest: readonly ReplicaStatus[]): boolean {
+  return freshest.length === shards && freshest.every(({ state }) => state === 'ready')
 }
 
 async function statusOf(replica: ShardReplica): Promise<ReplicaAnswer> {

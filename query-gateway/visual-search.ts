@@ -11,13 +11,13 @@ import { PictureCache, type PictureQuestion } from './cache/picture-cache.ts'
 import { untilAborted } from './deadline.ts'
 import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
-import { chooseGeneration } from './generation-choice.ts'
 import { detectedObjects } from './item-view.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 import { type QueryPicture, resolvePicture } from './query-image.ts'
+import type { Epoch, QueryRouter, RoutingWish } from './query-router.ts'
 import { CandidateRanking, type QueryItem } from './ranking/candidate-ranking.ts'
 import { ItemRates } from './ranking/item-rates.ts'
-import { WeightsBook } from './ranking/ranking-weights.ts'
+import type { WeightsBook } from './ranking/ranking-weights.ts'
 import { askInTurn, type ReplicaRoster } from './replica-roster.ts'
 import { ShardFanout } from './shard-fanout.ts'
 import { StageTimes } from './stage-times.ts'
@@ -54,6 +54,8 @@ type SearchOptions = Pick<
 export interface VisualSearchParts {
   readonly ports: GatewayPorts
   readonly roster: ReplicaRoster
+  readonly router: QueryRouter
+  readonly weights: WeightsBook
   readonly engagement: Pick<EngagementIntake, 'hashOf' | 'queryId' | 'noteShown'>
   readonly options: SearchOptions
 }
@@ -66,6 +68,7 @@ export interface VisualSearchParts {
 export class VisualSearch {
   readonly #ports: GatewayPorts
   readonly #roster: ReplicaRoster
+  readonly #router: QueryRouter
   readonly #options: SearchOptions
   readonly #fanout: ShardFanout
   readonly #stageTimes: StageTimes
@@ -74,17 +77,17 @@ export class VisualSearch {
   readonly #candidates: CandidateCache
   readonly #ranking: CandidateRanking
 
-  /** @throws FreshetError `config-invalid` when the ranking weights are not usable */
-  constructor({ ports, roster, engagement, options }: VisualSearchParts) {
+  constructor({ ports, roster, router, weights, engagement, options }: VisualSearchParts) {
     this.#ports = ports
     this.#roster = roster
+    this.#router = router
     this.#engagement = engagement
     this.#options = options
     const { meter, fanout, stageBudgetMs, cache, featuresTimeoutMs: timeoutMs } = options
     this.#pictures = new PictureCache({ maxBytes: cache.pictureBytes, meter })
     this.#candidates = new CandidateCache({ maxBytes: cache.candidateBytes, meter })
     const rates = new ItemRates({ features: ports.features, timeoutMs, meter, clock: ports.clock })
-    this.#ranking = new CandidateRanking(WeightsBook.read(), rates)
+    this.#ranking = new CandidateRanking(weights, rates)
     this.#fanout = new ShardFanout({ options: fanout, meter, replicas: ports.replicas })
     this.#stageTimes = new StageTimes(meter, stageBudgetMs)
   }
@@ -95,9 +98,10 @@ export class VisualSearch {
     const { wish } = query
     const session = this.#engagement.hashOf(wish.session)
     const queryId = this.#engagement.queryId(session)
-    const generation = this.#choose(wish, queryId)
+    const epoch = this.#pin(wish, { queryId, subject: routedBy(query.subject) })
+    const { generation } = epoch
     const limits = this.#limits(wish.deadlineMs, clientSignal)
-    const probe = await untilAborted(this.#probe(query, generation, limits.signal), limits.signal)
+    const probe = await untilAborted(this.#probe(query, epoch, limits.signal), limits.signal)
     const fanoutAt = performance.now()
     const { answer: found, known } = await this.#fanOut(query, { generation, vector: probe.vector, limits })
     const rankAt = performance.now()
@@ -121,7 +125,7 @@ export class VisualSearch {
       generation: generation.generation,
       model: generation.model,
       coverage: found.coverage,
-      degraded: [...found.degraded, ...ranked.degraded],
+      degraded: [...epoch.degraded, ...found.degraded, ...ranked.degraded],
       ...(ranked.rankedBy === undefined ? {} : { rankedBy: ranked.rankedBy }),
       ...(ranked.facets === undefined ? {} : { facets: ranked.facets }),
       cached: { picture: probe.known, candidates: known },
@@ -134,9 +138,10 @@ export class VisualSearch {
   /** The picture is stored too, so that a follow-up search names the blob; null when the store is full. */
   async detect(subject: DetectSubject, wish: DetectQuery, clientSignal: AbortSignal): Promise<DetectAnswer> {
     const startedAt = performance.now()
-    const generation = this.#choose(wish, this.#ports.newId())
+    const epoch = this.#pin(wish, { queryId: this.#ports.newId(), subject: 'picture' })
+    const { generation, degraded } = epoch
     const { signal } = this.#limits(wish.deadlineMs, clientSignal)
-    const { analysed, known, stored } = await untilAborted(this.#lookAt(subject, generation, signal), signal)
+    const { analysed, known, stored } = await untilAborted(this.#lookAt(subject, epoch, signal), signal)
     const { decode, detect } = known ? noAnalysis : analysed.timingMs
     return {
       generation: generation.generation,
@@ -147,22 +152,31 @@ export class VisualSearch {
         height: analysed.height,
       },
       objects: detectedObjects(analysed.objects),
+      degraded,
       timingMs: { decode, detect, total: performance.now() - startedAt },
     }
   }
 
-  async #lookAt(subject: DetectSubject, generation: RoutedGeneration, signal: AbortSignal) {
-    const picture = 'itemId' in subject ? await this.#itemPicture(subject, generation) : subject
+  async #lookAt(subject: DetectSubject, epoch: Epoch, signal: AbortSignal) {
+    const picture = 'itemId' in subject ? await this.#itemPicture(subject, epoch.generation) : subject
     const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
     const [{ analysed, known }, stored] = await Promise.all([
-      this.#analyse(generation, { image, digest, selection: 'none' }, signal),
+      this.#analyse(epoch, { image, digest, selection: 'none' }, signal),
       digest ?? this.#store(image),
     ])
     return { analysed, known, stored }
   }
 
-  #choose(wish: DetectQuery, queryId: string): RoutedGeneration {
-    return chooseGeneration(this.#ports.routing(), { generation: wish.generation, seed: wish.session ?? queryId })
+  /** What is kept of generations that were retired goes first. */
+  #pin(
+    { generation, session }: DetectQuery,
+    { queryId, subject }: { readonly queryId: string; readonly subject: RoutingWish['subject'] },
+  ): Epoch {
+    for (const { generation: gone, unusedFingerprint } of this.#router.retired()) {
+      this.#candidates.forget(gone)
+      if (unusedFingerprint !== null) this.#pictures.forget(unusedFingerprint)
+    }
+    return this.#router.pin({ generation, seed: session ?? queryId, subject })
   }
 
   #limits(deadlineMs: number | undefined, client: AbortSignal): Limits {
@@ -171,37 +185,33 @@ export class VisualSearch {
     return { limitMs, deadline, client, signal: AbortSignal.any([client, deadline]) }
   }
 
-  #probe(query: VisualQuery, generation: RoutedGeneration, signal: AbortSignal): Promise<Probe> {
-    const { subject } = query
+  #probe({ subject }: VisualQuery, epoch: Epoch, signal: AbortSignal): Promise<Probe> {
     switch (subject.kind) {
       case 'picture':
-        return this.#pictureProbe(subject.picture, subject.selection, { generation, signal })
+        return this.#pictureProbe(subject, epoch, signal)
       case 'item':
-        return this.#itemProbe(subject, generation)
+        return this.#itemProbe(subject, epoch.generation)
       case 'vector':
-        return Promise.resolve(vectorProbe(subject, generation))
+        return Promise.resolve(vectorProbe(subject, epoch.generation))
     }
   }
 
   async #pictureProbe(
-    picture: QueryPicture,
-    selection: QuerySelection,
-    { generation, signal }: { readonly generation: RoutedGeneration; readonly signal: AbortSignal },
+    { picture, selection }: { readonly picture: QueryPicture; readonly selection: QuerySelection },
+    epoch: Epoch,
+    signal: AbortSignal,
   ): Promise<Probe> {
     const { image, digest } = await resolvePicture(picture, this.#ports, { ...this.#options, signal })
-    const { analysed, known } = await this.#analyse(generation, { image, digest, selection }, signal)
+    const { analysed, known } = await this.#analyse(epoch, { image, digest, selection }, signal)
     const { objects, searched, vector } = analysed
     if (!vector || !searched) throw new FreshetError('internal', 'the model gave no vector for a search')
     const timingMs = known ? noAnalysis : analysed.timingMs
     return { vector, objects: detectedObjects(objects), searched, timingMs, like: null, known }
   }
 
-  #analyse(
-    { generation, fingerprint }: RoutedGeneration,
-    question: Omit<PictureQuestion, 'fingerprint'>,
-    signal: AbortSignal,
-  ) {
-    const model = this.#ports.models(generation)
+  #analyse({ generation, model }: Epoch, question: Omit<PictureQuestion, 'fingerprint'>, signal: AbortSignal) {
+    const { fingerprint } = generation
+    if (model === undefined) throw new FreshetError('internal', 'a picture was routed to a model that is not here')
     return this.#pictures.find({ ...question, fingerprint }, signal, runSignal =>
       tracedAnalysis(model, question, runSignal),
     )
@@ -263,6 +273,11 @@ export class VisualSearch {
       throw thrown
     }
   }
+}
+
+/** An item's vector and a vector that is given need no model here. */
+function routedBy(subject: VisualQuery['subject']): RoutingWish['subject'] {
+  return subject.kind === 'vector' ? { fingerprint: subject.fingerprint } : subject.kind
 }
 
 function shardRequest(query: VisualQuery, generation: RoutedGeneration, vector: Float32Array): ShardSearchRequest {

@@ -410,7 +410,7 @@ export const SearchAnswer = Type.Object(
     degraded: list(Type.String(), {
       description:
         'why the answer is not whole: shard-timeout, shard-failed, shard-not-ready; or not ranked by all it should be: ' +
-        'features-unavailable',
+        'features-unavailable; or of another generation than that of the session: generation-not-held',
     }),
     rankedBy: Type.Optional(RankedBy),
     facets: Type.Optional(Facets),
@@ -473,6 +473,11 @@ export const DetectAnswer = Type.Object(
       height: Type.Integer(),
     }),
     objects: list(DetectedShape),
+    degraded: Type.Optional(
+      list(Type.String(), {
+        description: 'generation-not-held: the generation of this session was meant, and another one has answered',
+      }),
+    ),
     timingMs: Type.Object({ decode: Type.Number(), detect: Type.Number(), total: Type.Number() }),
   },
   {

@@ -4,7 +4,6 @@ import type { GatewayPorts, PipelineStatus } from '../../query-gateway/ports.ts'
 import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { TopicEpoch } from '../../schemas/ids.ts'
-import type { ImageModel } from '../../schemas/image-analysis.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
 import { DeadLetters } from '../../topologies/dead-letters.ts'
 import type { FeatureStore } from '../../topologies/feature-store.ts'
@@ -172,11 +171,7 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     routing: () =>
       [...control.state.generations.values()].filter(({ state }) => state !== 'retired').map(routedGeneration),
     replicas: () => replicas.replicas(),
-    models: generation => {
-      const loaded = modelFor(control, generation, model.model)
-      if (loaded === undefined) throw new FreshetError('not-ready', `no model of generation ${generation} is loaded`)
-      return loaded
-    },
+    modelOf: generation => modelFor(control, generation, model.model),
     fetchImage: images.fetchImage,
     blobs: images.blobs,
     deadLetters: parts.deadLetters,
@@ -184,7 +179,7 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     recentItems: () => parts.recent.value?.items ?? [],
     backup: () => Promise.reject(noBackup()),
     snapshot: request => snapshotRemotely(replicas.replicas(), request),
-    ready: () => model.processes().every(({ state }) => state !== 'stopped') && hasModels(control, model.model),
+    ready: () => model.processes().every(({ state }) => state !== 'stopped'),
     clock,
     newId: randomUUID,
   }
@@ -194,13 +189,6 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
 function epochOf({ state }: ControlFollower, { topicEpoch }: LogPorts): TopicEpoch {
   const routed = [...state.generations.values()].filter(({ share }) => share > 0)
   return routed.find(({ started }) => started.topicEpoch !== null)?.started.topicEpoch ?? topicEpoch
-}
-
-/** Of every generation that has queries. */
-function hasModels(control: ControlFollower, model: ImageModel): boolean {
-  return [...control.state.generations]
-    .filter(([, { share }]) => share > 0)
-    .every(([generation]) => modelFor(control, generation, model) !== undefined)
 }
 
 function noBackup(): FreshetError {

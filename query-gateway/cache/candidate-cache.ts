@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { Meter } from '@opentelemetry/api'
 import { LRUCache } from 'lru-cache'
+import type { Generation } from '../../schemas/ids.ts'
 import type { ReplicaContent, ShardReplica, ShardSearchRequest } from '../../schemas/shard-api.ts'
 import type { ShardRoute } from '../replica-roster.ts'
 import type { FanoutAnswer } from '../shard-fanout.ts'
@@ -23,6 +24,7 @@ export interface CandidateQuestion {
 }
 
 interface Entry {
+  readonly generation: Generation
   readonly answer: FanoutAnswer
   /** What all replicas held when it was asked for. */
   readonly content: string
@@ -65,6 +67,12 @@ export class CandidateCache {
     }))
   }
 
+  /** Drops what is kept of a generation. */
+  forget(generation: Generation): void {
+    for (const [key, entry] of this.#entries?.entries() ?? [])
+      if (entry.generation === generation) this.#entries?.delete(key)
+  }
+
   /** @throws what `ask` throws; `timeout` when the signal fires first */
   async find(
     question: CandidateQuestion,
@@ -86,7 +94,8 @@ export class CandidateCache {
     }
     const { value, joined } = await this.#runs.join(`${now.text} ${runKey}`, signal, async runSignal => {
       const answer = await ask(runSignal)
-      if (isWhole(answer)) this.#entries?.set(key, { answer, content: now.text })
+      const { generation } = question.request
+      if (isWhole(answer)) this.#entries?.set(key, { generation, answer, content: now.text })
       return answer
     })
     this.#count(joined ? 'shared' : 'miss')

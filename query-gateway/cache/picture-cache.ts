@@ -45,6 +45,12 @@ export class PictureCache {
     }))
   }
 
+  /** Drops what is kept of a model. */
+  forget(fingerprint: Fingerprint): void {
+    for (const key of [...(this.#entries?.keys() ?? [])])
+      if (key.startsWith(`${fingerprint} `)) this.#entries?.delete(key)
+  }
+
   /** What was seen; `known` when nothing was computed for this caller. @throws what `analyse` throws; `timeout` when the signal fires first */
   async find(
     question: PictureQuestion,

@@ -100,12 +100,19 @@ export class WeightsBook {
    * @throws FreshetError `config-invalid` when there are none
    */
   of(generation: { readonly model: string; readonly weights?: string }): RankingWeights {
-    const { model, weights } = generation
-    const named = weights !== undefined && this.#all.find(each => each.weights === weights)
-    if (named) return named
-    const found = weights === undefined && (this.#madeFor(model) ?? this.#madeFor('*'))
+    const found = this.#find(generation)
     if (found) return found
+    const { model, weights } = generation
     throw new FreshetError('config-invalid', `there are no ranking weights ${weights ?? `for the model ${model}`}`)
+  }
+
+  has(generation: { readonly model: string; readonly weights?: string }): boolean {
+    return this.#find(generation) !== undefined
+  }
+
+  #find({ model, weights }: { readonly model: string; readonly weights?: string }): RankingWeights | undefined {
+    if (weights !== undefined) return this.#all.find(each => each.weights === weights)
+    return this.#madeFor(model) ?? this.#madeFor('*')
   }
 
   #madeFor(model: string): RankingWeights | undefined {

@@ -220,7 +220,7 @@ export async function openGateway({
     topicEpoch,
     routing: () => [generation],
     replicas: () => replicas ?? [replica],
-    models: () => model,
+    modelOf: () => model,
     fetchImage: async () => (await blobs.put(picture, picture.length)).digest,
     blobs,
     deadLetters: letters,
