@@ -82,7 +82,9 @@ export class Findings {
     for (const side of ['reference', 'candidate', 'onlyCandidate'] as const) this.#failed[side].add([...failed[side]])
   }
 
+  /** Its other partitions that are under way then have nothing to add. */
   giveUp({ replica, generation }: Given, why: string): void {
+    if (this.isGivenUp(replica)) return
     this.#replicas.set(replica, { generation, trouble: why })
     this.#troubles.add(why)
   }
