@@ -5,9 +5,9 @@ import { FreshetClient } from '../schemas/client.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import type { DetectAnswer, SearchAnswer } from '../schemas/http-search.ts'
 import type { Box } from '../schemas/mutation.ts'
+import { bestOverlap, isHit, ndcg } from '../topologies/generations/canary/retrieval-metrics.ts'
 import { hardware, type Measure, measure, type Report } from './bench/report.ts'
 import { demoDirectory, demoItems, loadDemo } from './demo-catalog.ts'
-import { bestOverlap, isHit, ndcg } from './eval-metrics.ts'
 import { startServerProcess } from './testing/server-process.ts'
 
 export interface EvalOptions {

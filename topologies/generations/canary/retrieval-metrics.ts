@@ -1,4 +1,4 @@
-import type { Box } from '../schemas/mutation.ts'
+import type { Box } from '../../../schemas/mutation.ts'
 
 /** True when one of the wanted ids is among the first `k`. */
 export function isHit(ranked: readonly string[], wanted: ReadonlySet<string>, k: number): boolean {

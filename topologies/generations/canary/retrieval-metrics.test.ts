@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Box } from '../schemas/mutation.ts'
-import { bestOverlap, intersectionOverUnion, isHit, ndcg } from './eval-metrics.ts'
+import type { Box } from '../../../schemas/mutation.ts'
+import { bestOverlap, intersectionOverUnion, isHit, ndcg } from './retrieval-metrics.ts'
 
 test('a hit is a wanted id among the first k', () => {
   const wanted = new Set(['b', 'x'])

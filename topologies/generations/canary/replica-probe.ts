@@ -1,0 +1,66 @@
+import type { Fingerprint, ItemId } from '../../../schemas/ids.ts'
+import type { ShardHit, ShardReplica } from '../../../schemas/shard-api.ts'
+
+/** A stored vector whose own item is its nearest neighbour. */
+export interface ProbeVector {
+  readonly itemId: ItemId
+  readonly vector: Float32Array
+}
+
+export interface ReplicaProbe {
+  /** Vectors that it was asked. */
+  readonly asked: number
+  /** Share of those that it still holds that found their own item first. Null: there was none. */
+  readonly selfFirst: number | null
+  /** Mean share of the true first ten, by an exact scan, that the index found. Null: none was asked. */
+  readonly recall: number | null
+}
+
+const k = 10
+/** Similarities that lie so close count as equal: items may share a picture, and sums are in another order. */
+const tie = 1e-3
+
+/**
+ * Searches one replica by vectors that it holds, as a search does and exactly; one after another, so that it is no
+ * load. @throws FreshetError as `ShardReplica.search`
+ */
+export async function probeReplica(
+  replica: ShardReplica,
+  probes: readonly ProbeVector[],
+  { fingerprint, signal }: { readonly fingerprint: Fingerprint; readonly signal: AbortSignal },
+): Promise<ReplicaProbe> {
+  const selfFirst: number[] = []
+  const recalls: number[] = []
+  for (const probe of probes) {
+    const request = { generation: replica.generation, fingerprint, vector: probe.vector, k }
+    const { hits } = await replica.search(request, signal)
+    const { hits: exact } = await replica.search({ ...request, exact: true }, signal)
+    recalls.push(recallOf(hits, exact))
+    if (isFirst(hits, probe.itemId)) selfFirst.push(1)
+    else if (await isStillHeld(replica, probe)) selfFirst.push(0)
+  }
+  return { asked: probes.length, selfFirst: meanOf(selfFirst), recall: meanOf(recalls) }
+}
+
+/** An item that has a new picture, or is gone, was looked for in vain with reason. */
+async function isStillHeld(replica: ShardReplica, { itemId, vector }: ProbeVector): Promise<boolean> {
+  const held = await replica.objectVector(itemId, 0)
+  return held !== null && held.length === vector.length && held.every((value, i) => value === vector[i])
+}
+
+function meanOf(values: readonly number[]): number | null {
+  return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length
+}
+
+function isFirst(hits: readonly ShardHit[], itemId: ItemId): boolean {
+  const own = hits.find(hit => hit.itemId === itemId)
+  return own !== undefined && own.similarity >= hits[0]!.similarity - tie
+}
+
+/** What is as near as the last true neighbour is as true. */
+export function recallOf(hits: readonly ShardHit[], exact: readonly ShardHit[]): number {
+  if (exact.length === 0) return 1
+  const least = exact.at(-1)!.similarity - tie
+  const found = hits.slice(0, exact.length).filter(({ similarity }) => similarity >= least)
+  return found.length / exact.length
+}
