@@ -220,6 +220,31 @@ describe('waiting until searchable', () => {
     })
   })
 
+  test('answers when the generation that lacked it has no queries any more', async () => {
+    const [first, second] = [
+      new TableReplica({ partitions: allPartitions }),
+      new TableReplica({ generation: 'g2', partitions: allPartitions }),
+    ] as const
+    let shares = [0.5, 0.5]
+    const routing = () =>
+      ['g1', 'g2'].map((name, at) => ({ ...generation, generation: name as Generation, share: shares[at]! }))
+    const several = await openGateway({ replicas: [first, second], ports: { routing } })
+    const looks = vi.spyOn(second, 'registers')
+    const answer = put('a', { images }, '?wait=searchable&timeoutMs=60000', several)
+    await vi.waitUntil(() => looks.mock.calls.length === 1 && first.waiting > 0)
+    const { end } = (await several.log.offsets(catalogTopic)).get(partitionOfItem('a'))!
+    const applied = { attributes: end - 1, objects: end - 1, searchable: true, snapshot: snapshot('a') }
+    first.set(itemId('a'), applied)
+    // It has looked at the registers again, and goes on waiting for g2.
+    await vi.waitUntil(() => looks.mock.calls.length === 2 && second.waiting > 0)
+    await new Promise(setImmediate)
+    shares = [1, 0]
+    const response = await answer
+    expect([response.statusCode, response.json().status]).toEqual([200, 'searchable'])
+    expect([first.waiting, second.waiting]).toEqual([0, 0])
+    await several.close()
+  })
+
   test('answers 202 with how far it got when the time is over', async () => {
     const response = await put('a', { images }, '?wait=searchable&timeoutMs=0')
     expect(response.statusCode).toBe(202)

@@ -1,10 +1,14 @@
+import { setInterval } from 'node:timers/promises'
 import type { EventStatus, Receipt } from '../schemas/http-items.ts'
-import type { ItemId } from '../schemas/ids.ts'
+import type { Generation, ItemId } from '../schemas/ids.ts'
 import type { ShardReplica } from '../schemas/shard-api.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 import { type AcceptedEvent, encodeReceipt } from './receipt.ts'
 import { combine, isFinal, verdictOf } from './receipt-verdict.ts'
 import type { ReplicaRoster } from './replica-roster.ts'
+
+/** A change of shares is seen so late at most. */
+const routingLookMs = 250
 
 type GenerationReceipt = Receipt['generations'][number]
 type ReplicaReceipt = GenerationReceipt['replicas'][number]
@@ -38,7 +42,7 @@ export class ReceiptWatch {
     }
   }
 
-  /** As soon as it is final, or as it is when the signal aborts. Event-driven: asks again only after a change. */
+  /** As soon as it is final, or as it is when the signal aborts. Event-driven: asks again only after a change, of the shares too. */
   async settled(event: AcceptedEvent, signal: AbortSignal): Promise<Receipt> {
     for (;;) {
       const round = new AbortController()
@@ -56,11 +60,24 @@ export class ReceiptWatch {
 
   /** Listening starts at once, before the registers are read, so that no change falls in between. Resolves on abort. */
   async #changed(event: AcceptedEvent, signal: AbortSignal): Promise<void> {
-    const replicas = this.#routing()
-      .filter(({ share }) => share > 0)
-      .flatMap(({ generation }) => this.#roster.owner(generation, event.partition).routable)
+    const deciding = this.#deciding()
+    const replicas = deciding.flatMap(generation => this.#roster.owner(generation, event.partition).routable)
     const changes = replicas.map(replica => changeOf(replica, event.itemId, signal))
-    await Promise.race([aborted(signal), ...changes])
+    await Promise.race([aborted(signal), this.#rerouted(deciding, signal), ...changes])
+  }
+
+  #deciding(): readonly Generation[] {
+    return this.#routing().flatMap(({ generation, share }) => (share > 0 ? [generation] : []))
+  }
+
+  /** Others decide than those that did: one that no longer has queries is waited for no longer. */
+  async #rerouted(before: readonly Generation[], signal: AbortSignal): Promise<void> {
+    try {
+      for await (const _ of setInterval(routingLookMs, undefined, { signal, ref: false }))
+        if (this.#deciding().join() !== before.join()) return
+    } catch {
+      // The wait is over, for another reason.
+    }
   }
 
   async #generation(event: AcceptedEvent, { generation, share }: RoutedGeneration): Promise<GenerationReceipt> {

@@ -127,6 +127,15 @@ describe('an answer', () => {
     expect(await find({ routes })).toMatchObject({ known: false })
   })
 
+  test('is forgotten with its generation, and no other is', async () => {
+    const other = { request: { ...request, generation: 'g2' as never } }
+    await find()
+    await find(other)
+    cache.forget(generation.generation)
+    expect(await find(other)).toMatchObject({ known: true })
+    expect(await find()).toMatchObject({ known: false })
+  })
+
   test('is not kept at all in a cache of no bytes, nor forever in a small one', async () => {
     const [none, small] = [newCache(0), newCache(4_000)]
     for (const each of [none, small]) await find({}, {}, each)

@@ -51,6 +51,15 @@ test.each([
   expect(await find(uploaded)).toMatchObject({ known: true, analysed: { vector: Float32Array.of(1) } })
 })
 
+test('what a model saw is forgotten with it, and what another saw is not', async () => {
+  const other = { ...uploaded, fingerprint: 'cd'.repeat(32) as Fingerprint }
+  await find(uploaded)
+  await find(other)
+  cache.forget(fingerprint)
+  expect(await find(other)).toMatchObject({ known: true })
+  expect(await find(uploaded)).toMatchObject({ known: false })
+})
+
 test('a failure is not kept', async () => {
   const broken = cache.find(uploaded, never, () => Promise.reject(new Error('no picture')))
   await expect(broken).rejects.toThrow('no picture')

@@ -52,8 +52,8 @@ export const generation: RoutedGeneration = {
 
 /** Sees one object, in the upper left quarter; remembers what it was asked. */
 export class QuarterModel implements ImageModel {
-  readonly model = 'v1'
-  readonly fingerprint = fingerprint
+  readonly model: string = 'v1'
+  readonly fingerprint: Fingerprint = fingerprint
   readonly dims = 4
   readonly asked: { readonly image: ImageBytes; readonly selection: QuerySelection }[] = []
   /** What `analyse` waits for before it answers. */
