@@ -1,14 +1,13 @@
-/** Of twenty claims one is backfill, when there is any. */
-const claimsPerBackfill = 20
+/** Of so many claims one is backfill, when there is any. */
+export const claimsPerBackfill = 20
 
 /** Keeps backfill its share of one claimer's claims, whatever waits before it. */
 export class BackfillShare {
-  /** Claims since backfill last had its turn; at most as many as are worth one. */
   #sinceTurn = 0
 
-  /** How many of the next `claims` have to be backfill, should so many be waiting. */
-  due(claims: number): number {
-    return Math.floor((this.#sinceTurn + claims) / claimsPerBackfill)
+  /** Claims since backfill last had its turn; at most as many as are worth one. */
+  get sinceTurn(): number {
+    return this.#sinceTurn
   }
 
   /** After claims of which so many were backfill. */

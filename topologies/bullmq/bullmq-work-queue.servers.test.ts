@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Queue } from 'bullmq'
+import { Queue, Worker } from 'bullmq'
 import { afterAll, afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import type { WorkPriority } from '../../schemas/embed-job.ts'
 import { workQueueContract } from '../contracts/work-queue-contract.ts'
@@ -124,7 +124,8 @@ describe('BullmqWorkQueue', () => {
     await queue.add(added)
     const ids = added.map(({ id }) => id)
     expect(await queue.known([...ids, 'never'])).toEqual(new Set(ids))
-    const claimed = await queue.claim(5_000, leaseMs, 0)
+    const claimed: ClaimedJob[] = []
+    while (claimed.length < added.length) claimed.push(...(await queue.claim(5_000, leaseMs, 0)))
     expect(await queue.renew(claimed, leaseMs)).toEqual([])
     await queue.complete(claimed)
     expect(await queue.depth()).toEqual({ waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 0, claimed: 0 })
@@ -148,6 +149,47 @@ describe('BullmqWorkQueue', () => {
     expect(claimed).toHaveLength(5)
     expect(await queue.depth()).toMatchObject({ claimed: 5 })
     await tool.close()
+  })
+
+  test("BullMQ's own worker takes and ends jobs of each line, and what was claimed here is active there", async () => {
+    const tool = new Queue(queueName, { connection: admin.client, prefix })
+    await queue.add([...jobs(3, 'live'), ...jobs(2, 'standby'), ...jobs(2, 'backfill')])
+    const [held] = await queue.claim(1, leaseMs, 0)
+    expect((await tool.getActive()).map(({ name, data, attemptsStarted }) => [name, data, attemptsStarted])).toEqual([
+      ['live', Buffer.from(held!.payload).toString('base64'), 1],
+    ])
+    const seen: string[] = []
+    const worker = new Worker<string>(
+      queueName,
+      async ({ name, data }) => seen.push(`${name}: ${Buffer.from(data, 'base64')}`),
+      { connection: { url: redis.url, maxRetriesPerRequest: null }, prefix, removeOnComplete: { count: 0 } },
+    )
+    const rest = ['live: payload 1', 'live: payload 2', 'standby: payload 0', 'standby: payload 1']
+    await expect
+      .poll(() => seen, { timeout: patienceMs })
+      .toEqual([...rest, 'backfill: payload 0', 'backfill: payload 1'])
+    await worker.close()
+    await queue.complete([held!])
+    expect(await queue.depth()).toEqual({ waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 0, claimed: 0 })
+    await tool.close()
+  })
+
+  test("while BullMQ's tools have the queue paused nothing is claimed", async () => {
+    const tool = new Queue(queueName, { connection: admin.client, prefix })
+    await tool.pause()
+    await queue.add(jobs(2, 'live'))
+    expect(await queue.claim(2, leaseMs, 50)).toEqual([])
+    const claim = queue.claim(2, leaseMs, patienceMs)
+    await tool.resume()
+    expect((await claim).map(({ id }) => id)).toEqual(['live-0', 'live-1'])
+    await tool.close()
+  })
+
+  test('a job of which only the place in the line is left is dropped', async () => {
+    await queue.add([...jobs(2, 'live'), ...jobs(2, 'backfill')])
+    for (const id of ['live-0', 'backfill-1']) await admin.run(client => client.del(`${prefix}:${queueName}:job-${id}`))
+    expect((await queue.claim(10, leaseMs, 0)).map(({ id }) => id)).toEqual(['live-1', 'backfill-0'])
+    expect(await queue.depth()).toEqual({ waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 0, claimed: 2 })
   })
 
   test('queues of other names do not see each other', async () => {

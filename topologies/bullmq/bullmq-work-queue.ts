@@ -1,18 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import {
-  RedisConnection as BullmqConnection,
-  ErrorCode,
-  type JobJson,
-  type MinimalJob,
-  QueueKeys,
-  RedisQueueBackend,
-} from 'bullmq'
+import { RedisConnection as BullmqConnection, ErrorCode, QueueKeys, RedisQueueBackend } from 'bullmq'
+import type { Redis } from 'ioredis'
 import type { WorkPriority } from '../../schemas/embed-job.ts'
 import { type RedisAddress, RedisConnection } from '../redis/redis-connection.ts'
-import type { ClaimedJob, NewJob, QueueDepth, WorkQueue } from '../work-queue.ts'
-import { BackfillShare } from './backfill-share.ts'
-import { bullmqId, fromBullmq, lineOf, ownId, priorityNamed, toBullmq } from './job-form.ts'
+import type { ClaimedJob, JobReturn, NewJob, QueueDepth, WorkQueue } from '../work-queue.ts'
+import { BackfillShare, claimsPerBackfill } from './backfill-share.ts'
+import { asDelayed, asToAdd, bullmqId, claimOf, lineOf, ownId, priorityNamed } from './job-form.ts'
+import { JobScripts } from './job-scripts.ts'
 import { MemoryReserve } from './memory-reserve.ts'
 
 export interface BullmqWorkQueueOptions {
@@ -35,8 +30,9 @@ interface Fetched {
 }
 
 /**
- * WorkQueue on BullMQ: one queue of BullMQ for all priorities (ops/decisions/0010). Works on BullMQ's scripts, many
- * of them in one round trip, since its own Worker takes one job at a time.
+ * WorkQueue on BullMQ: one queue of BullMQ for all priorities (ops/decisions/0010). What happens to every job is done
+ * by scripts of ours that take many at once (`JobScripts`), all else by those of BullMQ; its own Worker takes one job at
+ * a time.
  *
  * A job: waiting in the line of its priority, or delayed; → (claim) active, with a lock that lasts for the lease;
  * → (complete) gone, → (retry) waiting or delayed, → (lock gone) waiting, at the end of its line.
@@ -50,7 +46,9 @@ export class BullmqWorkQueue implements WorkQueue {
   readonly #blocking: RedisConnection
   readonly #connection: BullmqConnection
   readonly #options: Required<Omit<BullmqWorkQueueOptions, 'redis'>>
+  /** BullMQ's scripts. */
   readonly #backend: RedisQueueBackend
+  readonly #scripts: JobScripts
   readonly #memory: MemoryReserve
   readonly #backfill = new BackfillShare()
   /** The wait that is going on, shared by all claims that wait. */
@@ -73,15 +71,23 @@ export class BullmqWorkQueue implements WorkQueue {
     })
     // Our connection notes them; an event of that name which nobody hears would end the process.
     this.#connection.on('error', () => {})
-    this.#backend = this.#backendFor(leaseCheckMs)
+    const keys = new QueueKeys(prefix)
+    this.#backend = this.#openBackend(keys)
+    this.#scripts = new JobScripts(keys.getKeys(queueName))
   }
 
   async add(jobs: readonly NewJob[]): Promise<void> {
     if (jobs.length === 0) return
     await this.#memory.require(jobs.reduce((bytes, { payload }) => bytes + payload.length, 0))
     const now = Date.now()
-    const entries = jobs.map(job => toBullmq(job, now))
-    await this.#commands.run(() => this.#backend.addJobs(entries))
+    const delayed = jobs.filter(({ delayMs }) => delayMs > 0).map(job => asDelayed(job, now))
+    const others = jobs.filter(({ delayMs }) => delayMs <= 0).map(job => asToAdd(job, now))
+    await this.#commands.run(redis =>
+      all([
+        delayed.length > 0 ? this.#backend.addJobs(delayed) : Promise.resolve(),
+        others.length > 0 ? this.#scripts.add(redis, others) : Promise.resolve(),
+      ]),
+    )
   }
 
   async claim(max: number, leaseMs: number, waitMs: number): Promise<readonly ClaimedJob[]> {
@@ -89,7 +95,7 @@ export class BullmqWorkQueue implements WorkQueue {
     while (!this.#isClosed) {
       try {
         await this.#endLeases()
-        const { claimed, nextDueAtMs } = await this.#commands.run(() => this.#fetch(max, leaseMs))
+        const { claimed, nextDueAtMs } = await this.#commands.run(redis => this.#fetch(redis, max, leaseMs))
         if (claimed.length > 0) return claimed
         const leftMs = deadlineMs - performance.now()
         if (leftMs <= 0) break
@@ -111,14 +117,13 @@ export class BullmqWorkQueue implements WorkQueue {
   }
 
   async complete(jobs: readonly ClaimedJob[]): Promise<void> {
-    await this.#commands.run(() => all(jobs.map(({ id, token }) => this.#remove(bullmqId(id), token))))
+    if (jobs.length === 0) return
+    const ended = jobs.map(({ id, token }) => ({ bullmqId: bullmqId(id), token }))
+    await this.#commands.run(redis => this.#scripts.end(redis, ended))
   }
 
-  async retry(
-    { id, token }: ClaimedJob,
-    { delayMs, priority }: { readonly delayMs: number; readonly priority: WorkPriority },
-  ): Promise<void> {
-    const fieldsToUpdate = { name: priority, priority: lineOf[priority] }
+  async retry({ id, token, attempt }: ClaimedJob, { delayMs, priority, isUntried = false }: JobReturn): Promise<void> {
+    const fieldsToUpdate = { name: priority, priority: lineOf[priority], ...(isUntried ? { ats: attempt - 1 } : {}) }
     await this.#commands.run(() =>
       unlessLapsed(
         delayMs > 0
@@ -149,14 +154,11 @@ export class BullmqWorkQueue implements WorkQueue {
     this.#commands.close()
   }
 
-  /** BullMQ's scripts with locks that last so long. */
-  #backendFor(lockDuration: number): RedisQueueBackend {
+  #openBackend(keys: QueueKeys): RedisQueueBackend {
     const { prefix, queueName, leaseCheckMs } = this.#options
-    const keys = new QueueKeys(prefix)
     const options = {
       connection: this.#commands.client,
       prefix,
-      lockDuration,
       // For so long nobody else looks; shorter than the time until the one who did looks again.
       stalledInterval: Math.ceil(leaseCheckMs / 2),
       // BullMQ would mark a job as failed whose claimers died more often than this.
@@ -185,60 +187,26 @@ export class BullmqWorkQueue implements WorkQueue {
     })
   }
 
-  /** Two round trips; a third when backfill gets a turn before others that wait. */
-  async #fetch(max: number, leaseMs: number): Promise<Fetched> {
-    const [waiting, [due = 0]] = await Promise.all([
-      this.#waiting(),
-      this.#backend.getCounts(['delayed'], Date.now() + 1),
-    ])
-    const ahead = waiting.live + waiting.standby
-    // One at least, since its answer says when the next delayed job is due.
-    const claims = Math.min(max, Math.max(1, ahead + waiting.backfill + due))
-    const turns = Math.min(this.#backfill.due(claims), waiting.backfill) - Math.max(0, claims - ahead)
-    const preferred = turns > 0 ? await this.#firstOfBackfill(waiting.standby, turns) : []
+  async #fetch(redis: Redis, max: number, leaseMs: number): Promise<Fetched> {
     const token = randomUUID()
-    const backend = this.#backendFor(leaseMs)
-    // Sent in this order; of those put first, the last one is.
-    const [, answers] = await Promise.all([
-      all(preferred.toReversed().map(id => this.#putFirst(id))),
-      Promise.allSettled(Array.from({ length: claims }, () => claimNext(backend, token))),
-    ])
-    return this.#taken(answers, token)
-  }
-
-  /** In the set of those with a priority, standby comes first. */
-  async #firstOfBackfill(standbyJobs: number, count: number): Promise<readonly string[]> {
-    const ranges = await this.#backend.getRanges(['prioritized'], standbyJobs, standbyJobs + count - 1, true)
-    return ranges.flat()
-  }
-
-  /** What was claimed is ours even when other answers failed; a failure counts when there is nothing else. */
-  async #taken(answers: readonly PromiseSettledResult<ClaimAnswer>[], token: string): Promise<Fetched> {
-    const good = answers.flatMap(answer => (answer.status === 'fulfilled' ? [answer.value] : []))
-    const taken = good.flatMap(({ job }) => job ?? [])
-    const failed = answers.find(answer => answer.status === 'rejected')
-    if (failed !== undefined && taken.length === 0) throw failed.reason
-    const jobs = taken.map(job => fromBullmq(job, token))
-    await all(taken.filter((_, i) => jobs[i] === null).map(({ id }) => this.#remove(id, token)))
-    const claimed = jobs.filter(job => job !== null)
+    const { sinceTurn } = this.#backfill
+    const turns = { sinceTurn, perTurn: claimsPerBackfill }
+    const { jobs, nextDueAtMs } = await this.#scripts.take(redis, { max, leaseMs, token, nowMs: Date.now(), ...turns })
+    const claimed = jobs.flatMap(job => claimOf(job, token) ?? [])
     this.#backfill.note(claimed.length, claimed.filter(({ priority }) => priority === 'backfill').length)
-    return { claimed, nextDueAtMs: good.at(-1)?.nextDueAtMs ?? null }
+    if (claimed.length < jobs.length) {
+      const foreign = jobs.filter(job => claimOf(job, token) === null)
+      await this.#scripts.end(
+        redis,
+        foreign.map(({ bullmqId: id }) => ({ bullmqId: id, token })),
+      )
+    }
+    return { claimed, nextDueAtMs }
   }
 
   /** Into a line, at its end. Does nothing to a job that was claimed meanwhile. */
   #putInLine(bullmqJobId: string, line: number): Promise<void> {
     return unlessLapsed(this.#backend.changePriority(bullmqJobId, line, false))
-  }
-
-  /** Before all others. */
-  #putFirst(bullmqJobId: string): Promise<void> {
-    return unlessLapsed(this.#backend.changePriority(bullmqJobId, lineOf.live, true))
-  }
-
-  #remove(bullmqJobId: string, token: string): Promise<void> {
-    // Of the job the script takes these alone.
-    const job = { id: bullmqJobId, opts: {} } as MinimalJob
-    return unlessLapsed(this.#backend.moveToCompleted(job, null, true, token, false))
   }
 
   /** Until there may be a job, so long at most. One connection serves one such command at a time: they share it. */
@@ -254,20 +222,6 @@ export class BullmqWorkQueue implements WorkQueue {
   async #popMarker(waitMs: number): Promise<void> {
     await this.#blocking.run(redis => redis.bzpopmin(this.#backend.toKey('marker'), waitMs / 1_000))
   }
-}
-
-interface ClaimAnswer {
-  /** Under BullMQ's id; null when none was waiting. */
-  readonly job: JobJson | null
-  readonly nextDueAtMs: number | null
-}
-
-async function claimNext(backend: RedisQueueBackend, token: string): Promise<ClaimAnswer> {
-  // Untyped by BullMQ: the job or null · its id · for how many ms the queue is limited · when a delayed job is due, or 0.
-  const [job, id, , nextDueAtMs] = (await backend.moveToActive(token)) as Partial<
-    [JobJson | null, string, number, number]
-  >
-  return { job: job && id ? { ...job, id } : null, nextDueAtMs: nextDueAtMs || null }
 }
 
 /** What BullMQ answers for a job that is gone, or that another claim holds. */

@@ -2,17 +2,17 @@ import type { JobJson } from 'bullmq'
 import type { WorkPriority } from '../../schemas/embed-job.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ClaimedJob, NewJob } from '../work-queue.ts'
+import type { JobTaken, JobToAdd } from './job-scripts.ts'
 
 /*
  * A job of ours as BullMQ keeps it, in the hash <prefix>:<queue>:<BullMQ's id>:
  *
  * its id     `job-` and our id, percent-encoded. BullMQ's ids hold no colon and are not integers, and since a job's
  *            hash lies beside the queue's own keys (`wait`, `delayed`, …), no id may be the name of one.
- * name       our priority. BullMQ's own priority says in which line the job stands and changes when backfill gets its
- *            turn; the name says what the job is.
+ * name       our priority; as a number, which says the line, it is in `priority` and `opts`, which BullMQ reads.
  * data       the payload in base64, as a JSON string.
  * timestamp  when it was first added, by the adder's clock, in ms.
- * ats        its claims so far, counted by BullMQ.
+ * ats        its claims so far.
  */
 
 /** BullMQ's priorities: 0 is the list `wait`, which goes before the sorted set `prioritized`, where 1 goes before 2. */
@@ -31,14 +31,18 @@ export function ownId(id: string): string {
   return decodeURIComponent(id.slice(idPrefix.length))
 }
 
-export function toBullmq(job: NewJob, addedAtMs: number): { readonly job: JobJson; readonly jobId: string } {
+export function asToAdd({ id, priority, payload }: NewJob, addedAtMs: number): JobToAdd {
+  return { bullmqId: bullmqId(id), line: lineOf[priority], name: priority, data: dataOf(payload), addedAtMs }
+}
+
+export function asDelayed(job: NewJob, addedAtMs: number): { readonly job: JobJson; readonly jobId: string } {
   const jobId = bullmqId(job.id)
   return {
     jobId,
     job: {
       id: jobId,
       name: job.priority,
-      data: `"${base64(job.payload)}"`,
+      data: dataOf(job.payload),
       opts: { delay: job.delayMs, priority: lineOf[job.priority] },
       timestamp: addedAtMs,
       progress: 0,
@@ -57,13 +61,13 @@ export function priorityNamed(name: string | null | undefined): WorkPriority | u
 }
 
 /** Null when another program put the job into the queue. */
-export function fromBullmq(job: JobJson, token: string): ClaimedJob | null {
-  const { id, name, data, timestamp: addedAtMs, attemptsStarted: attempt } = job
+export function claimOf(job: JobTaken, token: string): ClaimedJob | null {
+  const { bullmqId: id, name, data, addedAtMs, claims: attempt } = job
   const priority = priorityNamed(name)
   if (!id.startsWith(idPrefix) || priority === undefined) return null
   return { id: ownId(id), priority, payload: Buffer.from(data.slice(1, -1), 'base64'), attempt, addedAtMs, token }
 }
 
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('base64')
+function dataOf(payload: Uint8Array): string {
+  return `"${Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength).toString('base64')}"`
 }
