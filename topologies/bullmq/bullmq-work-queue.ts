@@ -83,10 +83,7 @@ export class BullmqWorkQueue implements WorkQueue {
     const delayed = jobs.filter(({ delayMs }) => delayMs > 0).map(job => asDelayed(job, now))
     const others = jobs.filter(({ delayMs }) => delayMs <= 0).map(job => asToAdd(job, now))
     await this.#commands.run(redis =>
-      all([
-        delayed.length > 0 ? this.#backend.addJobs(delayed) : Promise.resolve(),
-        others.length > 0 ? this.#scripts.add(redis, others) : Promise.resolve(),
-      ]),
+      all<unknown>([delayed.length > 0 ? this.#backend.addJobs(delayed) : noCall, this.#scripts.add(redis, others)]),
     )
   }
 
@@ -223,6 +220,8 @@ export class BullmqWorkQueue implements WorkQueue {
     await this.#blocking.run(redis => redis.bzpopmin(this.#backend.toKey('marker'), waitMs / 1_000))
   }
 }
+
+const noCall = Promise.resolve()
 
 /** What BullMQ answers for a job that is gone, or that another claim holds. */
 const lapsedCodes: ReadonlySet<unknown> = new Set([
