@@ -51,8 +51,14 @@ type SearchOptions = Pick<
   'imageMaxBytes' | 'deadlineMs' | 'fanout' | 'stageBudgetMs' | 'meter' | 'cache' | 'featuresTimeoutMs'
 >
 
+/** What a search needs of the rest. */
+export type SearchPorts = Pick<
+  GatewayPorts,
+  'replicas' | 'features' | 'partitions' | 'fetchImage' | 'blobs' | 'clock' | 'newId'
+>
+
 export interface VisualSearchParts {
-  readonly ports: GatewayPorts
+  readonly ports: SearchPorts
   readonly roster: ReplicaRoster
   readonly router: QueryRouter
   readonly weights: WeightsBook
@@ -66,7 +72,7 @@ export interface VisualSearchParts {
  * are left out of the answer, which then says so.
  */
 export class VisualSearch {
-  readonly #ports: GatewayPorts
+  readonly #ports: SearchPorts
   readonly #roster: ReplicaRoster
   readonly #router: QueryRouter
   readonly #options: SearchOptions

@@ -26,7 +26,7 @@ export interface PictureAnswer {
   readonly tookMs: number | null
 }
 
-/** Whether the item is found by its own picture, whole or without its rim. */
+/** Whether the item is found by its own picture, whole or without its rim; ranked as for a user, since it is timed. */
 export async function askPicture(
   side: CanarySide,
   { itemId, digest }: PictureItem,
@@ -34,7 +34,7 @@ export async function askPicture(
 ): Promise<PictureAnswer> {
   const image = { blob: `blob:${digest}` }
   const startedMs = monotonicMs()
-  const answer = await side.search({ image, k, ...(part === 'inner' ? { box: innerPart } : {}) })
+  const answer = await side.search({ image, k, rerank: true, ...(part === 'inner' ? { box: innerPart } : {}) })
   const tookMs = monotonicMs() - startedMs
   if (answer === null) return { found: null, tookMs: null }
   const { results } = answer

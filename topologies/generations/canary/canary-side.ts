@@ -53,7 +53,7 @@ export class CanarySide {
     this.#signal.throwIfAborted()
     this.questions++
     try {
-      const pinned = { ...question, generation: this.generation, rerank: false, collapse: false }
+      const pinned = { rerank: false, ...question, generation: this.generation, collapse: false }
       const answer = await this.#ports.search(pinned, this.#signal)
       if (answer.degraded.some(reason => lacking.has(reason))) this.degraded++
       return answer
