@@ -229,6 +229,23 @@ const options = {
       'In compressed ones vectors stay on disk, only codes in memory: for catalogues beyond memory.',
     ),
   },
+  generations: {
+    canaryBounds: option(
+      optional(path),
+      null,
+      'File of bounds that the canary gate holds a generation against; without, those that come with Freshet.',
+    ),
+    goldenSet: option(
+      pathList,
+      [],
+      'Files of labelled questions for the canary gate, pictures beside them; without, those of the demo where it is on.',
+    ),
+    probeEveryMs: option(
+      durationMs(0),
+      60_000,
+      'How often every replica is probed with vectors whose neighbours are known; 0: never.',
+    ),
+  },
   checkpointEveryMs: option(durationMs(100), 30_000, 'Time between checkpoints of a shard.'),
   kafka: {
     brokers: option(
