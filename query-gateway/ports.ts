@@ -12,6 +12,7 @@ import type {
   ProofRequest,
   ProofResult,
   RegisteredModel,
+  ResumeRequest,
   RetireRequest,
   RollbackRequest,
   RouteRequest,
@@ -99,10 +100,10 @@ export interface GenerationDesk {
   models(): Promise<ModelList['models']>
   /** @throws FreshetError `model-invalid` when the model store has no such model */
   registerModel(request: Decided<ModelRequest>): Promise<RegisteredModel>
-  /** @throws FreshetError also `model-invalid`; `storage-full` when the disk is too small for it */
+  /** @throws FreshetError also `model-invalid` */
   build(request: Decided<BuildRequest>): Promise<BuildAnswer>
   pause(generation: Generation, request: Decided<StepRequest>): Promise<StepAnswer>
-  resume(generation: Generation, request: Decided<StepRequest>): Promise<StepAnswer>
+  resume(generation: Generation, request: Decided<ResumeRequest>): Promise<StepAnswer>
   /** A verdict that is no is answered, not thrown. @throws FreshetError also when nothing could be found out */
   verify(generation: Generation, request: Decided<ProofRequest>, watch: ProofWatch): Promise<ProofResult>
   canary(generation: Generation, request: Decided<ProofRequest>, watch: ProofWatch): Promise<ProofResult>

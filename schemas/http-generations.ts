@@ -311,6 +311,17 @@ export const StepRequest = Type.Object(decision, {
 })
 export type StepRequest = Static<typeof StepRequest>
 
+export const ResumeRequest = Type.Object(
+  {
+    ...decision,
+    imagesPerSecond: Type.Optional(
+      Type.Number({ minimum: 0, description: 'from now on at most so many pictures a second; also of one that runs' }),
+    ),
+  },
+  { ...closed, $id: 'ResumeRequest', examples: [{ reason: exampleReason }] },
+)
+export type ResumeRequest = Static<typeof ResumeRequest>
+
 export const ProofRequest = Type.Object(
   {
     ...decision,

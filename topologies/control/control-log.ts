@@ -8,6 +8,23 @@ import { type ControlRejection, type ControlState, foldControl, initialControlSt
 
 const partition = asPartition(0)
 
+/** A record of the control topic as it was folded. */
+export interface ToldRecord {
+  readonly offset: Offset
+  readonly record: ControlRecord
+  /** Null: it counted. */
+  readonly rejection: ControlRejection | null
+  /** After it. */
+  readonly state: ControlState
+}
+
+export interface ControlLogOptions {
+  readonly log: EventLog
+  readonly codec: RecordCodec<ControlRecord>
+  /** Told each record once, in order. */
+  readonly onRecord?: (told: ToldRecord) => void
+}
+
 /**
  * The control topic as its reader and writer see it. Everyone folds the same records to the same state, so a decision
  * made on an older state loses, wherever it was made.
@@ -15,15 +32,17 @@ const partition = asPartition(0)
 export class ControlLog {
   readonly #log: EventLog
   readonly #codec: RecordCodec<ControlRecord>
+  readonly #onRecord: ControlLogOptions['onRecord']
   #state = initialControlState
   #next = asOffset(0)
   readonly #rejections: ControlRejection[] = []
   /** Refreshes one after another: each goes on where the last ended. */
   #last: Promise<unknown> = Promise.resolve()
 
-  constructor(ports: { readonly log: EventLog; readonly codec: RecordCodec<ControlRecord> }) {
-    this.#log = ports.log
-    this.#codec = ports.codec
+  constructor({ log, codec, onRecord }: ControlLogOptions) {
+    this.#log = log
+    this.#codec = codec
+    this.#onRecord = onRecord
   }
 
   /** As of the last refresh. */
@@ -78,10 +97,12 @@ export class ControlLog {
 
   async #fold({ offset, value }: LogRecord): Promise<void> {
     if (value === null) throw new FreshetError('record-undecodable', `control record ${offset} has no value`)
-    const { state, rejection } = foldControl(this.#state, await this.#decode(value), offset)
+    const record = await this.#decode(value)
+    const { state, rejection } = foldControl(this.#state, record, offset)
     this.#state = state
     this.#next = nextOf(offset)
     if (rejection) this.#rejections.push(rejection)
+    this.#onRecord?.({ offset, record, rejection, state })
   }
 
   async #decode(value: Uint8Array): Promise<ControlRecord> {

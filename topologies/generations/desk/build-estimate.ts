@@ -1,0 +1,74 @@
+import type { BuildEstimate } from '../../../schemas/http-generations.ts'
+import type { Generation } from '../../../schemas/ids.ts'
+import type { ReplicaStatus } from '../../../schemas/shard-api.ts'
+
+/** What embedding a picture takes. */
+export interface ImageCost {
+  /** Of one worker. */
+  readonly msPerImage: number
+  /** `recent`: mean of the pictures that were embedded last; `trial`: one was embedded to find out. */
+  readonly measured: 'recent' | 'trial'
+  /** Pictures that are embedded at once. */
+  readonly workers: number
+}
+
+export interface EstimateInput {
+  readonly dims: number
+  /** The generation that has the queries: what it takes is what the new one will take. Null: there is none. */
+  readonly like: {
+    readonly generation: Generation
+    readonly dims: number
+    readonly shards: readonly ReplicaStatus[]
+  } | null
+  /** Null: nothing is embedded, the objects of another generation are copied. */
+  readonly cost: ImageCost | null
+  /** Pictures whose vectors of this model are known already. */
+  readonly known: number
+  /** Bound on the rebuild; 0: none. */
+  readonly imagesPerSecond: number
+  readonly diskFreeBytes: number | null
+  readonly name: string
+}
+
+/** What building a generation takes, by what the one that has the queries takes now. */
+export function estimateBuild(input: EstimateInput): BuildEstimate {
+  const { dims, like, cost, known, imagesPerSecond, diskFreeBytes } = input
+  const shards = like?.shards ?? []
+  const items = sum(shards, ({ items: { searchable, pending, failed } }) => searchable + pending + failed)
+  const toEmbed = cost === null ? 0 : Math.max(0, items - known)
+  const scale = like === null ? 1 : dims / like.dims
+  const vectorBytes = sum(shards, ({ storage }) => storage.vectors.diskBytes) * scale
+  const itemBytes = sum(shards, ({ storage }) => storage.items.diskBytes)
+  const atFullSpeedMs = cost === null ? 0 : (toEmbed * cost.msPerImage) / cost.workers
+  const atBoundMs = imagesPerSecond > 0 ? (toEmbed / imagesPerSecond) * 1_000 : 0
+  return {
+    items,
+    toEmbed,
+    msPerImage: cost?.msPerImage ?? null,
+    measured: cost?.measured ?? 'none',
+    workers: cost?.workers ?? 0,
+    durationMs: Math.max(atFullSpeedMs, atBoundMs),
+    // Once in the shards, once in the mutation topic they are read from.
+    diskBytes: Math.ceil(2 * (vectorBytes + itemBytes)),
+    diskFreeBytes,
+    memoryBytes: Math.ceil(
+      sum(shards, ({ storage }) => storage.vectors.memoryBytes * scale + storage.items.memoryBytes),
+    ),
+    notes: notesOf(input),
+  }
+}
+
+function notesOf({ like, cost, name }: EstimateInput): readonly string[] {
+  const twice = like === null ? [] : [standbyNote(like.generation, name, cost)]
+  const models = cost === null ? [] : ['The processes of the model take memory besides.']
+  return [...twice, ...models, 'An item with several pictures counts as one: each further picture takes as long again.']
+}
+
+function standbyNote(active: Generation, name: string, cost: ImageCost | null): string {
+  const more = cost === null ? '' : `: ${Math.round(cost.msPerImage)} ms more for each`
+  return `Until ${active} or ${name} is retired, each new picture is embedded for both${more}.`
+}
+
+function sum<T>(values: readonly T[], of: (value: T) => number): number {
+  return values.reduce((total, value) => total + of(value), 0)
+}
