@@ -60,7 +60,7 @@ export const SearchRequestWire = Type.Unsafe<Omit<ShardSearchRequest, 'vector'> 
 )
 export const SearchBatchWire = Type.Object({ requests: list(SearchRequestWire, { maxItems: maxBatch }) }, closed)
 
-const snapshotFields = {
+export const snapshotFields = {
   itemId: Type.String({ minLength: 1 }),
   title: Type.String(),
   category: Type.String(),
@@ -87,8 +87,8 @@ const Explanation = Type.Object({
 })
 
 /**
- * A hit as a row without names: a search is asked for hundreds of them, and their names would be half of what is read.
- * The item's id, similarity, box, label and image of the object, then the item's fields from its title on.
+ * A hit of a batch as a row without names: a search is asked for hundreds of them, and their names would be half of what
+ * is read. Single searches have a quicker form, see `shard-wire-hits.ts`. The item's id, similarity, box, label and image of the object, then the item's fields from its title on.
  */
 const HitRow = Type.Tuple([
   snapshotFields.itemId,
@@ -110,14 +110,17 @@ const HitRow = Type.Tuple([
 ])
 export type HitRow = Static<typeof HitRow>
 
+/** Of an answer but for its hits. */
+export const resultFields = {
+  watermarks: Offsets,
+  indexAgeMs: Ms,
+  plan: Plan,
+  explain: Type.Optional(Explanation),
+}
+
+/** One answer of a batch. */
 export const SearchResultWire = Type.Unsafe<Omit<ShardSearchResult, 'hits'> & { readonly hits: readonly HitRow[] }>(
-  Type.Object({
-    hits: list(HitRow),
-    watermarks: Offsets,
-    indexAgeMs: Ms,
-    plan: Plan,
-    explain: Type.Optional(Explanation),
-  }),
+  Type.Object({ hits: list(HitRow), ...resultFields }),
 )
 export const SearchResultsWire = Type.Object({ results: list(SearchResultWire) })
 

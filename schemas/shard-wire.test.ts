@@ -11,10 +11,10 @@ import {
   searchBatchWire,
   searchRequestWire,
   searchResultsWire,
-  searchResultWire,
   statusWire,
   vectorWire,
 } from './shard-wire.ts'
+import { searchResultWire } from './shard-wire-hits.ts'
 import {
   arbitraryBox,
   arbitraryErrorCode,
@@ -127,7 +127,7 @@ describe('what is sent arrives', () => {
   test('an answer', () => {
     fc.assert(
       fc.property(result, sent => {
-        expect(searchResultWire.decode(searchResultWire.encode(sent))).toStrictEqual(sent)
+        expect(plainly(searchResultWire.decode(searchResultWire.encode(sent)))).toStrictEqual(sent)
       }),
     )
   })
@@ -156,7 +156,9 @@ describe('what is no such thing is refused', () => {
     { numRuns: 1, seed: 7 },
   ) as [ShardSearchResult]
   const wire = JSON.parse(searchRequestWire.encode(sent))
-  const encoded = JSON.parse(searchResultWire.encode(answered))
+  const lines = searchResultWire.encode(answered).split('\n')
+  const withFirst = (fields: object): string =>
+    [JSON.stringify({ ...JSON.parse(lines[0]!), ...fields }), ...lines.slice(1)].join('\n')
 
   test.each([
     ['nothing', ''],
@@ -176,17 +178,29 @@ describe('what is no such thing is refused', () => {
     ['nothing', ''],
     ['an error', JSON.stringify(new FreshetError('internal', 'x').toBody())],
     ['half of it', searchResultWire.encode(answered).slice(0, -20)],
-    ['a hit that lacks its last field', searchResultWire.encode(answered).replace(/,[0-9]+\]\]/, ']]')],
-    ['hits that are none', JSON.stringify({ ...encoded, hits: [1] })],
+    ['a hit that lacks its last field', searchResultWire.encode(answered).replace(/,\[[^\]]*\]\](,|\])/, ']$1')],
+    ['hits that are none', withFirst({ hits: [1] })],
+    ['an item too few', lines.slice(0, -1).join('\n')],
+    ['an item too many', [...lines, lines.at(-1)].join('\n')],
+    ['an item that is no list', [...lines.slice(0, -1), '{}'].join('\n')],
+    ['an empty line', `${searchResultWire.encode(answered)}\n`],
     [
       'a similarity beyond numbers',
       searchResultWire.encode(answered).replace(String(answered.hits[0]!.similarity), '1e999'),
     ],
-    ['an offset that is none', JSON.stringify({ ...encoded, watermarks: { 0: 0.5 } })],
-    ['a plan nobody knows', JSON.stringify({ ...encoded, plan: 'guess' })],
+    ['an offset that is none', withFirst({ watermarks: { 0: 0.5 } })],
+    ['a plan nobody knows', withFirst({ plan: 'guess' })],
   ])('an answer with %s is that of no replica', (_name, body) => {
     expect(codeOf(() => searchResultWire.decode(body))).toBe('replica-unavailable')
     expect(codeOf(() => statusWire.decode(body))).toBe('replica-unavailable')
+  })
+
+  test('an item whose line has another shape is found when it is looked at', () => {
+    const { hits } = searchResultWire.decode([...lines.slice(0, -1), '[1,{},[],false]'].join('\n'))
+    const { item } = hits.at(-1)!
+    expect(item.itemId).toBe(answered.hits.at(-1)!.itemId)
+    for (const look of [() => item.regions, () => item.attributes, () => item.images, () => item.stale])
+      expect(codeOf(look)).toBe('replica-unavailable')
   })
 
   test('any text decodes or is refused, and nothing else is thrown', () => {
@@ -222,6 +236,12 @@ test('names of replicas fit into paths and headers', () => {
   expect(replicaPath(replica)).toBe('/shard/v1/g1%2F0%20%C3%BC')
   expect(replicaTag({ generation: 'g1' as never, shard: 0 as ShardId, replica })).toBe('g1/0/g1%2F0%20%C3%BC')
 })
+
+/** With all fields of items read. */
+function plainly({ hits, ...others }: ShardSearchResult): ShardSearchResult {
+  const read = (item: ItemSnapshot & { toJSON?(): ItemSnapshot }): ItemSnapshot => item.toJSON!()
+  return { hits: hits.map(hit => ({ ...hit, item: read(hit.item) })), ...others }
+}
 
 function codeOf(decode: () => unknown): string | undefined {
   try {

@@ -1,6 +1,5 @@
-import type { Static, TSchema } from '@sinclair/typebox'
-import { TypeCompiler } from '@sinclair/typebox/compiler'
-import { asFreshetError, type ErrorCode, FreshetError, isErrorCode } from './errors.ts'
+import type { Static } from '@sinclair/typebox'
+import { asFreshetError, FreshetError, isErrorCode } from './errors.ts'
 import type { Generation, ItemId, Offset, ReplicaId, ShardId } from './ids.ts'
 import type { Box } from './mutation.ts'
 import type {
@@ -28,11 +27,12 @@ import {
   SearchBatchWire,
   SearchRequestWire,
   SearchResultsWire,
-  SearchResultWire,
+  type SearchResultWire,
   SnapshotOrder,
   StatusWire,
   VectorWire,
 } from './shard-shapes.ts'
+import { codec, malformed, type WireCodec } from './shard-wire-codec.ts'
 
 /**
  * What gateways and shard replicas say to each other over HTTP, as text: JSON, with vectors as base64 of their f32
@@ -64,13 +64,6 @@ export function replicaTag(of: {
   return `${of.generation}/${of.shard}/${encodeURIComponent(of.replica)}`
 }
 
-/** One kind of text on the wire. */
-export interface WireCodec<T> {
-  encode(value: T): string
-  /** @throws FreshetError `bad-request` of a request, `replica-unavailable` of an answer, with the field in the details */
-  decode(text: string): T
-}
-
 export const searchRequestWire: WireCodec<ShardSearchRequest> = codec(SearchRequestWire, 'bad-request', {
   toWire: requestToWire,
   fromWire: requestFromWire,
@@ -81,10 +74,6 @@ export const searchBatchWire: WireCodec<readonly ShardSearchRequest[]> = codec(S
 })
 export const snapshotOrderWire: WireCodec<{ readonly directory: string }> = codec(SnapshotOrder, 'bad-request')
 
-export const searchResultWire: WireCodec<ShardSearchResult> = codec(SearchResultWire, 'replica-unavailable', {
-  toWire: resultToWire,
-  fromWire: resultFromWire,
-})
 export const searchResultsWire: WireCodec<readonly ShardSearchResult[]> = codec(
   SearchResultsWire,
   'replica-unavailable',
@@ -134,41 +123,6 @@ export function errorOfAnswer(text: string): FreshetError {
     return new FreshetError('replica-unavailable', `${code}: ${message}`, { details })
   } catch (thrown) {
     return asFreshetError(thrown)
-  }
-}
-
-type Refusal = Extract<ErrorCode, 'bad-request' | 'replica-unavailable'>
-
-/** How a value differs from what stands on the wire; nothing, when left out. */
-interface Mapping<T, Wire> {
-  toWire(value: T): unknown
-  fromWire(wire: Wire): T
-}
-
-function codec<S extends TSchema, T = Static<S>>(
-  shape: S,
-  refusal: Refusal,
-  mapping: Mapping<T, Static<S>> = { toWire: value => value, fromWire: wire => wire as T },
-): WireCodec<T> {
-  const compiled = TypeCompiler.Compile(shape)
-  return {
-    encode: value => JSON.stringify(mapping.toWire(value)),
-    decode: text => {
-      const value = parse(text, refusal)
-      if (compiled.Check(value)) return mapping.fromWire(value)
-      const error = compiled.Errors(value).First()
-      throw new FreshetError(refusal, `${error?.path ?? ''}: ${error?.message ?? 'not the shape'}`, {
-        details: { why: 'malformed', field: error?.path ?? '' },
-      })
-    },
-  }
-}
-
-function parse(text: string, refusal: Refusal): unknown {
-  try {
-    return JSON.parse(text)
-  } catch (cause) {
-    throw new FreshetError(refusal, 'the body is not JSON', { cause, details: { why: 'malformed', field: '' } })
   }
 }
 
@@ -237,10 +191,9 @@ function textOfVector(vector: Float32Array): string {
 }
 
 /** Copied: a buffer of Node's pool lies at any address, a `Float32Array` at a multiple of four. */
-function vectorOfText(text: string, refusal: Refusal): Float32Array {
+function vectorOfText(text: string, refusal: 'bad-request' | 'replica-unavailable'): Float32Array {
   const bytes = Buffer.from(text, 'base64')
-  if (bytes.length % 4 !== 0)
-    throw new FreshetError(refusal, 'a vector of half a component', { details: { why: 'malformed', field: 'vector' } })
+  if (bytes.length % 4 !== 0) throw malformed(refusal, 'a vector of half a component', 'vector')
   const vector = new Float32Array(bytes.length / 4)
   new Uint8Array(vector.buffer).set(bytes)
   return vector

@@ -10,7 +10,8 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, asShardId, type Generation, type ItemId, type ReplicaId } from '../../schemas/ids.ts'
 import type { ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
-import { replicaTag, searchResultWire, wireHeaders } from '../../schemas/shard-wire.ts'
+import { replicaTag, searchResultsWire, wireHeaders } from '../../schemas/shard-wire.ts'
+import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import { fingerprint, hit, unitVector } from '../testing/gateway-fixture.ts'
 import { RemoteReplica } from './remote-replica.ts'
 import type { RemoteReplicaSettings } from './shard-connection.ts'
@@ -27,6 +28,8 @@ const result: ShardSearchResult = { hits: [hit('lamp', 0.5)], watermarks: {}, in
 /** Patient: the machine may be busy. */
 const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 })
 const goodText = searchResultWire.encode(result)
+/** With all fields of items read. */
+const asJson = (answer: object): unknown => JSON.parse(JSON.stringify(answer))
 
 let server: Server | SocketServer | null = null
 let replica: RemoteReplica | null = null
@@ -145,7 +148,9 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
   })
 
   test('fewer answers than searches', async () => {
-    const short = await reach((asked, out) => out.writeHead(200, headersFor(asked)).end(`{"results":[${goodText}]}`))
+    const short = await reach((asked, out) =>
+      out.writeHead(200, headersFor(asked)).end(searchResultsWire.encode([result])),
+    )
     await expect(short.searchBatch([request, request])).rejects.toMatchObject({ details: { why: 'malformed' } })
     expect(await short.searchBatch([request])).toEqual([result])
   })
@@ -198,7 +203,7 @@ test('the secret and the time the replica has are told', async () => {
     },
     { secret: 'hush', searchTimeoutMs: 1_234 },
   )
-  expect(await good.search(request)).toEqual(result)
+  expect(asJson(await good.search(request))).toEqual(result)
   expect(seen[0]?.headers).toMatchObject({ authorization: 'Bearer hush', [wireHeaders.timeoutMs]: '1234' })
 })
 
@@ -216,7 +221,7 @@ test('the end of a search closes its request, and the next search works', async 
   given.abort(new Error('enough'))
   await expect(searching).rejects.toMatchObject({ code: 'timeout' })
   await closed
-  expect(await slow.search(request)).toEqual(result)
+  expect(asJson(await slow.search(request))).toEqual(result)
 })
 
 test('connections are kept, and no more than allowed', async () => {
@@ -249,7 +254,7 @@ test('closing lets calls in hand finish, ends waits, and takes no more calls', a
   const closing = good.close()
   await waited
   held[0]?.()
-  expect(await searching).toEqual(result)
+  expect(asJson(await searching)).toEqual(result)
   await closing
   await expect(good.search(request)).rejects.toMatchObject({ code: 'replica-unavailable' })
 })

@@ -25,12 +25,12 @@ import {
   searchBatchWire,
   searchRequestWire,
   searchResultsWire,
-  searchResultWire,
   snapshotOrderWire,
   statusWire,
   vectorWire,
-  type WireCodec,
 } from '../../schemas/shard-wire.ts'
+import type { WireCodec } from '../../schemas/shard-wire-codec.ts'
+import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import {
   defaultRemoteReplicaSettings,
   type RemoteReplicaSettings,

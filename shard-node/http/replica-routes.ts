@@ -17,13 +17,13 @@ import {
   searchBatchWire,
   searchRequestWire,
   searchResultsWire,
-  searchResultWire,
   shardPrefix,
   snapshotOrderWire,
   statusWire,
   vectorWire,
   wireHeaders,
 } from '../../schemas/shard-wire.ts'
+import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import { whileAsked } from './call-signal.ts'
 import type { ServedReplica, ShardServerParts } from './shard-server.ts'
 

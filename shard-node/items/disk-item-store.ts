@@ -51,7 +51,7 @@ export interface ItemStoreTuning {
 const defaultTuning: ItemStoreTuning = {
   logFileBytes: 64 * 2 ** 20,
   logGarbageBytes: 4 * 2 ** 20,
-  contentsKept: 4096,
+  contentsKept: 32_768,
 }
 /** What may wait for the disk before `settled` waits too. */
 const waitingBytes = 4 * 2 ** 20

@@ -70,18 +70,40 @@ const neverWritten = {
 
 function hitOf({ item, object, score }: IndexHit, { items, view, filter }: HitsOptions): ShardHit | null {
   const objects = view.objectsOf(item)
-  const searched = objects?.objects[object]
-  if (objects === null || searched === undefined) return null
+  if (objects === null || objects.objects[object] === undefined) return null
   const attributes = items.attributesOf(item)
   if (attributes === null || (filter !== undefined && !items.passes(item, filter))) return null
-  const { box, label, image } = searched
-  const itemId = items.idOf(item)
-  return {
-    itemId,
-    similarity: score,
-    object: { box, label, image },
-    item: snapshotOf(itemId, items.at(item), { attributes, objects }),
-  }
+  const { snapshot, places } = answerOf(item, { items, attributes, objects })
+  return { itemId: snapshot.itemId, similarity: score, object: places[object]!, item: snapshot }
+}
+
+/** What hits tell of an item whatever was searched for. */
+interface ItemAnswer {
+  readonly objects: ObjectsContent
+  readonly snapshot: ItemSnapshot
+  /** By object. */
+  readonly places: readonly ShardHit['object'][]
+}
+
+interface ItemContent {
+  readonly items: ItemStore
+  readonly attributes: AttributesContent
+  readonly objects: ObjectsContent
+}
+
+/** What was answered of items last, by their attributes as they are kept in memory: it goes with them. */
+const answered = new WeakMap<AttributesContent, ItemAnswer>()
+
+/** The very objects that were answered before, where nothing has changed: what is made of them can be kept by them. */
+function answerOf(item: number, { items, attributes, objects }: ItemContent): ItemAnswer {
+  const row = items.at(item)
+  const known = answered.get(attributes)
+  if (known !== undefined && known.objects === objects && known.snapshot.stale === isStale(row)) return known
+  const snapshot = snapshotOf(items.idOf(item), row, { attributes, objects })
+  const places = objects.objects.map(({ box, label, image }) => ({ box, label, image }))
+  const answer = { objects, snapshot, places }
+  answered.set(attributes, answer)
+  return answer
 }
 
 function snapshotOf(

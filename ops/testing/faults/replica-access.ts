@@ -5,10 +5,10 @@ import {
   registersWire,
   replicaPath,
   searchRequestWire,
-  searchResultWire,
   statusWire,
-  type WireCodec,
 } from '../../../schemas/shard-wire.ts'
+import type { WireCodec } from '../../../schemas/shard-wire-codec.ts'
+import { searchResultWire } from '../../../schemas/shard-wire-hits.ts'
 
 const answerWithinMs = 20_000
 
