@@ -79,7 +79,7 @@ export async function askLabelled(
   question: LabelledQuestion,
   set: LabelledSet,
 ): Promise<readonly LabelledResult[]> {
-  const upload = await set.picture(question.image)
+  const upload = await set.picture(question.path)
   const answer = await side.search({ upload, box: [...question.box], k })
   const asked = resultOf(question, question.kind, answer?.results ?? [])
   if (question.kind === 'picture') return [asked]

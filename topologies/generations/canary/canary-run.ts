@@ -72,7 +72,7 @@ export class CanaryRun implements CanaryGate {
     return items
   }
 
-  /** Questions whose right answer the reference can give. */
+  /** Questions whose right answer the reference can give. A set that came along, and asks mostly for others, is left. */
   async #labelled(reference: CanarySide, limit: number): Promise<LabelledDraw> {
     const set = await this.#ports.labelledSet()
     if (set === null) return { set, questions: [], skipped: 0 }
@@ -83,7 +83,9 @@ export class CanaryRun implements CanaryGate {
       const wanted = [...wantedIds(question)]
       if (question.categories.length > 0 || (await known.hasAny(wanted))) questions.push(question)
     }
-    return { set, questions, skipped: spread.length - questions.length }
+    const skipped = spread.length - questions.length
+    if (!set.isConfigured && skipped > questions.length) return { set, questions: [], skipped: spread.length }
+    return { set, questions, skipped }
   }
 
   async #engaged(reference: CanarySide, limit: number, signal: AbortSignal): Promise<EngagementDraw> {

@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { isBox } from '../../../schemas/accept-mutation.ts'
@@ -14,14 +15,17 @@ export interface LabelledSet {
   /** It was configured: what it measures is required. Else it comes along, and need not fit the catalogue. */
   readonly isConfigured: boolean
   readonly questions: readonly LabelledQuestion[]
-  /** Bytes of a picture. @throws FreshetError `config-invalid` when it cannot be read */
-  picture(image: string): Promise<Uint8Array>
+  /** Bytes of the picture of a question. @throws FreshetError `config-invalid` when it cannot be read */
+  picture(path: string): Promise<Uint8Array>
 }
 
 /** By the whole picture, or by a box in it. */
 export interface LabelledQuestion {
   readonly kind: 'picture' | 'box'
+  /** As the file has it. */
   readonly image: string
+  /** Where it lies: beside the file. */
+  readonly path: string
   readonly box: Box
   /** 2 or more: the item wanted; 1: one that is like it. */
   readonly grades: ReadonlyMap<string, number>
@@ -57,7 +61,7 @@ export function parseLabelled(text: string, from: string): readonly LabelledQues
   return text.split('\n').flatMap((line, i) => {
     if (line.trim() === '') return []
     try {
-      return questionsOf(line)
+      return questionsOf(line, dirname(from))
     } catch (cause) {
       const { message } = cause as Error
       throw new FreshetError('config-invalid', `labelled set ${from}, line ${i + 1}: ${message}`, { cause })
@@ -65,26 +69,27 @@ export function parseLabelled(text: string, from: string): readonly LabelledQues
   })
 }
 
-function questionsOf(line: string): readonly LabelledQuestion[] {
+function questionsOf(line: string, directory: string): readonly LabelledQuestion[] {
   const given: unknown = JSON.parse(line)
   if (!Value.Check(AnyQuestion, given))
     throw new Error('expected image with relevant [{id, grade}], objects [{id, box}], or categories [..]')
-  return asQuestions(given)
+  return asQuestions(given, directory)
 }
 
-function asQuestions(given: Static<typeof AnyQuestion>): readonly LabelledQuestion[] {
+function asQuestions(given: Static<typeof AnyQuestion>, directory: string): readonly LabelledQuestion[] {
   const { image } = given
+  const path = join(directory, image)
   if ('relevant' in given) {
     const grades = new Map(given.relevant.map(({ id, grade }) => [id, grade]))
-    return [{ kind: 'picture', image, box: wholePicture, grades, categories: [] }]
+    return [{ kind: 'picture', image, path, box: wholePicture, grades, categories: [] }]
   }
   if ('objects' in given)
     return given.objects.map(({ id, box }) => {
-      return { kind: 'box', image, box: checked(box), grades: new Map([[id, wantedGrade]]), categories: [] }
+      return { kind: 'box', image, path, box: checked(box), grades: new Map([[id, wantedGrade]]), categories: [] }
     })
   const { box, categories } = given
   const kind = box === undefined ? 'picture' : 'box'
-  return [{ kind, image, box: box === undefined ? wholePicture : checked(box), grades: new Map(), categories }]
+  return [{ kind, image, path, box: box === undefined ? wholePicture : checked(box), grades: new Map(), categories }]
 }
 
 function checked(given: readonly number[]): Box {
