@@ -182,6 +182,8 @@ export function decideCertificate(
   const gone = [generation, proof.against].find(each => isGone(base.state, each))
   if (gone !== undefined)
     return refuseStep('the certificate needs', [`generation ${gone}, which was retired meanwhile`])
+  if (base.state.generations.get(generation)!.state === 'building')
+    return refuseStep(`${generation}: the certificate needs`, ['that it has caught up, recorded before'])
   return decideStep('verify', base, generation, () => ({
     type: 'CutoverCertified',
     ...said(base),
