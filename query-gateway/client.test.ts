@@ -43,6 +43,7 @@ const methodOf = {
   getBlob: 'blob',
   reportEngagements: 'engage',
   getStatus: 'status',
+  getQuality: 'quality',
   streamStatus: 'events',
   getMetrics: 'metrics',
   isAlive: 'alive',
@@ -104,6 +105,7 @@ describe('the client', () => {
       accepted: 1,
     })
     expect((await client.status()).ready).toBe(true)
+    expect((await client.quality()).generations).toEqual([])
     expect((await client.models()).models).toHaveLength(1)
     expect((await client.generations()).generations).toHaveLength(1)
     expect((await client.deadLetters({ limit: 5 })).deadLetters).toEqual([])

@@ -3,10 +3,11 @@ import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { describeRoute } from './openapi.ts'
 
 /** What users did with results. */
-export function engagementRoutes(app: GatewayApp, { engagement }: GatewayParts): void {
+export function engagementRoutes(app: GatewayApp, { engagement, quality }: GatewayParts): void {
   app.post('/v1/engagements', { schema: engagementSchema }, async (request, reply) => {
     const { engagements } = request.body
     await engagement.report(engagements)
+    quality.engaged(engagements)
     return reply.code(202).send({ accepted: engagements.length } satisfies EngagementAccepted)
   })
 }

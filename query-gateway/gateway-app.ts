@@ -4,6 +4,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyTypeProvider, RawServer
 import type { CatalogIntake } from './catalog-intake.ts'
 import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
+import type { QualityBook } from './generation-quality.ts'
 import type { GatewayPorts } from './ports.ts'
 import type { QueryAdmission } from './query-admission.ts'
 import type { QueryRouter } from './query-router.ts'
@@ -32,6 +33,7 @@ export interface GatewayParts {
   readonly options: GatewayOptions
   readonly roster: ReplicaRoster
   readonly router: QueryRouter
+  readonly quality: QualityBook
   readonly search: VisualSearch
   readonly engagement: EngagementIntake
   readonly admission: QueryAdmission

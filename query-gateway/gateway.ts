@@ -17,6 +17,7 @@ import { engagementRoutes } from './engagement-routes.ts'
 import { answerErrors, answerFrameworkError, answerMalformed } from './error-answers.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './gateway-options.ts'
+import { QualityBook } from './generation-quality.ts'
 import { bulkRoute, itemRoutes } from './item-routes.ts'
 import { boundConnections } from './load/bound-connections.ts'
 import { guardLoad } from './load/guard-load.ts'
@@ -97,6 +98,7 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
   const roster = new ReplicaRoster(ports, options.fanout)
   const weights = WeightsBook.read()
   const router = new QueryRouter(ports, weights)
+  const quality = new QualityBook(ports.clock, options.meter)
   const meter = new RequestMeter(ports.clock, options.meter)
   const engagement = new EngagementIntake(ports, options)
   return {
@@ -104,9 +106,10 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
     options,
     roster,
     router,
+    quality,
     meter,
     draining,
-    search: new VisualSearch({ ports, roster, router, weights, engagement, options }),
+    search: new VisualSearch({ ports, roster, router, weights, quality, engagement, options }),
     engagement,
     admission: new QueryAdmission(options, () => performance.now()),
     intake: new CatalogIntake(ports, count => meter.accepted.add(count)),

@@ -9,8 +9,10 @@ import {
   DeadLetterList,
   Dropped,
   GenerationList,
+  type GenerationQuality,
   LiveEvent,
   ModelList,
+  Quality,
   Redriven,
   SnapshotAnswer,
   Status,
@@ -24,9 +26,11 @@ import {
   fingerprint,
   type GatewayFixture,
   generation,
+  hit,
   itemId,
   openGateway,
   topicEpoch,
+  unitVector,
 } from './testing/gateway-fixture.ts'
 import { TableReplica } from './testing/table-replica.ts'
 
@@ -40,6 +44,24 @@ afterEach(() => gateway.close())
 
 const get = async (url: string, of = gateway) => (await of.app.inject(url)).json()
 
+test('quality tells of the searches of each generation, and which were chosen from', async () => {
+  const post = (url: string, payload: object) => gateway.app.inject({ method: 'POST', url, payload })
+  gateway.replica.hits = [hit('a', 0.8), hit('b', 0.6)]
+  const { queryId } = (await post('/v1/search', { vector: [...unitVector], fingerprint })).json()
+  gateway.replica.trouble = new FreshetError('storage-failed', 'disk')
+  expect((await post('/v1/search', { vector: [...unitVector], fingerprint })).statusCode).toBe(503)
+  expect((await post('/v1/search', { vector: [1], fingerprint })).statusCode).toBe(422)
+  await post('/v1/engagements', { engagements: [{ queryId, itemId: 'a', action: 'click', position: 0 }] })
+  const quality = await get('/v1/quality')
+  expectShape(Quality, quality)
+  const [{ id, points }] = quality.generations as Quality['generations'] & [GenerationQuality]
+  expect(id).toBe('g1')
+  const sum = (field: 'searches' | 'failed' | 'degraded' | 'withoutResults' | 'engaged') =>
+    points.reduce((total, point) => total + point[field], 0)
+  expect((['searches', 'failed', 'degraded', 'withoutResults', 'engaged'] as const).map(sum)).toEqual([1, 1, 0, 0, 1])
+  expect(points.find(({ similarity }) => similarity !== null)!.similarity).toBeCloseTo(0.8)
+})
+
 describe('status', () => {
   test('tells items, shards, generations and the pipeline', async () => {
     gateway.replica.indexAgeMs = 40
@@ -50,7 +72,18 @@ describe('status', () => {
       items: { searchable: 3, pending: 1, failed: 0, deleted: 2 },
       indexAgeMs: 40,
       rates: { searchable: 12, accepted: 0, searches: 0 },
-      generations: [{ id: 'g1', model: 'v1', state: 'active', share: 1 }],
+      generations: [
+        {
+          id: 'g1',
+          model: 'v1',
+          state: 'active',
+          share: 1,
+          items: { searchable: 3, pending: 1 },
+          indexAgeMs: 40,
+          replicas: { ready: 1, total: 1 },
+          held: true,
+        },
+      ],
       pipeline: { queue: { live: 1, standby: 0, backfill: 5, delayed: 2, claimed: 3 }, deadLetters: 0 },
     })
     expect(status.shards[0]!.replicas[0]).toMatchObject({

@@ -13,7 +13,7 @@ const one = (value: number): readonly Reading[] => [[value, {}]]
 export const statusGauges: readonly ObservedGauge<KnownStatus>[] = [
   {
     name: 'freshet.ready',
-    description: '1 when every shard of the serving generation has a replica that is ready, else 0',
+    description: '1 when every shard of a generation with queries, whose model is held, has a replica that is ready',
     read: ({ status }) => one(status.ready ? 1 : 0),
   },
   {
@@ -26,6 +26,25 @@ export const statusGauges: readonly ObservedGauge<KnownStatus>[] = [
     unit: 's',
     description: 'Age of the oldest event that is not searchable yet',
     read: ({ status }) => one(status.indexAgeMs / 1000),
+  },
+  {
+    name: 'freshet.generation.share',
+    description: 'Share of the queries, 0 to 1, by generation and its state',
+    read: ({ status }) => status.generations.map(({ id, state, share }) => [share, { generation: id, state }]),
+  },
+  {
+    name: 'freshet.generation.index_age',
+    unit: 's',
+    description: 'Age of the oldest event that is not searchable in a generation; nothing while a shard has no replica',
+    read: ({ status }) =>
+      status.generations.flatMap(({ id, indexAgeMs }): readonly Reading[] =>
+        indexAgeMs === null || indexAgeMs === undefined ? [] : [[indexAgeMs / 1_000, { generation: id }]],
+      ),
+  },
+  {
+    name: 'freshet.generation.held',
+    description: '1 when this gateway has the model of a generation, else 0: pictures of its queries go elsewhere',
+    read: ({ status }) => status.generations.map(({ id, held }) => [held === true ? 1 : 0, { generation: id }]),
   },
   {
     name: 'freshet.rate_per_second',

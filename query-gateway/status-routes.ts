@@ -1,8 +1,9 @@
 import { Type } from '@sinclair/typebox'
 import { FreshetError } from '../schemas/errors.ts'
-import { type LiveEvent, Status } from '../schemas/http-operations.ts'
+import { type LiveEvent, Quality, Status } from '../schemas/http-operations.ts'
 import { catalogTopic } from '../schemas/topics.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
+import { slotMs } from './generation-quality.ts'
 import { LiveEvents } from './live-events.ts'
 import { observeGauges } from './observed-gauges.ts'
 import { described, describeRoute } from './openapi.ts'
@@ -11,7 +12,7 @@ import { systemStatus } from './system-status.ts'
 
 /** How the system is: for people, probes, Prometheus and the page. */
 export function statusRoutes(app: GatewayApp, parts: GatewayParts): void {
-  const { ports, options } = parts
+  const { ports, options, quality } = parts
   const snapshot = async (): Promise<LiveEvent> => {
     const recent = ports.recentItems().map(({ itemId, title, digest, atMs }) => {
       return { itemId, title, blob: digest === null ? null : `blob:${digest}`, atMs }
@@ -30,6 +31,10 @@ export function statusRoutes(app: GatewayApp, parts: GatewayParts): void {
   })
 
   app.get('/v1/status', { schema: statusSchema }, async (): Promise<Status> => systemStatus(parts))
+
+  app.get('/v1/quality', { schema: qualitySchema }, async (): Promise<Quality> => {
+    return { slotMs, generations: quality.curves() }
+  })
 
   app.get('/v1/events', { schema: eventsSchema, exposeHeadRoute: false }, async (_request, reply) => {
     live.admit()
@@ -67,6 +72,16 @@ const statusSchema = describeRoute({
   operationId: 'getStatus',
   summary: 'State of the index, its shards and the pipeline',
   response: { 200: Status },
+})
+
+const qualitySchema = describeRoute({
+  tag: 'operate',
+  operationId: 'getQuality',
+  summary: 'How the searches of each generation went',
+  description:
+    'To compare two generations that share the queries. Each gateway tells of the searches it answered; the metrics ' +
+    '`freshet_generation_*` are for all of them.',
+  response: { 200: Quality },
 })
 
 const eventsSchema = describeRoute({

@@ -30,15 +30,13 @@ export async function systemStatus({ ports, meter, router }: StatusParts): Promi
   const { queue } = pipeline
   return {
     ready: ports.ready() && held !== null && isServing(held, freshestPerShard(held, answers)),
-    items: {
-      searchable: sum(ofMain, ({ items }) => items.searchable),
-      pending: sum(ofMain, ({ items }) => items.pending),
-      failed: sum(ofMain, ({ items }) => items.failed),
-      deleted: sum(ofMain, ({ items }) => items.deleted),
-    },
+    items: itemCounts(ofMain),
     indexAgeMs: Math.max(0, ...ofMain.map(({ indexAgeMs }) => indexAgeMs)),
     rates: { ...pipeline.rates, accepted: meter.accepted.perSecond(), searches: meter.searches.perSecond() },
-    generations: routing.map(generationView),
+    generations: routing.map(route => {
+      const ofIt = answers.filter((_, at) => replicas[at]!.generation === route.generation)
+      return { ...healthOf(route, ofIt), held: router.holds(route) }
+    }),
     shards: shardViews(replicas, answers),
     pipeline: {
       queue: { ...queue.waiting, delayed: queue.delayed, claimed: queue.claimed },
@@ -53,6 +51,29 @@ export async function systemStatus({ ports, meter, router }: StatusParts): Promi
 export function generationView(route: RoutedGeneration): Status['generations'][number] {
   const { generation, model, fingerprint, dims, state, share } = route
   return { id: generation, model, fingerprint, dims, state, share }
+}
+
+function healthOf(
+  route: RoutedGeneration,
+  answers: readonly ReplicaAnswer[],
+): Omit<Status['generations'][number], 'held'> {
+  const freshest = freshestPerShard(route, answers)
+  const ready = answers.filter(answer => 'state' in answer && answer.state === 'ready').length
+  return {
+    ...generationView(route),
+    items: itemCounts(freshest),
+    indexAgeMs: freshest.length < route.shards ? null : Math.max(0, ...freshest.map(({ indexAgeMs }) => indexAgeMs)),
+    replicas: { ready, total: answers.length },
+  }
+}
+
+function itemCounts(replicas: readonly ReplicaStatus[]): Status['items'] {
+  return {
+    searchable: sum(replicas, ({ items }) => items.searchable),
+    pending: sum(replicas, ({ items }) => items.pending),
+    failed: sum(replicas, ({ items }) => items.failed),
+    deleted: sum(replicas, ({ items }) => items.deleted),
+  }
 }
 
 /** How replicas are, by shard; asks each of them. */

@@ -11,6 +11,7 @@ import { PictureCache, type PictureQuestion } from './cache/picture-cache.ts'
 import { untilAborted } from './deadline.ts'
 import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
+import type { QualityBook } from './generation-quality.ts'
 import { detectedObjects } from './item-view.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 import { type QueryPicture, resolvePicture } from './query-image.ts'
@@ -44,6 +45,14 @@ interface Limits {
   readonly signal: AbortSignal
 }
 
+/** A query that knows which generation answers it. */
+interface Pinned {
+  readonly queryId: string
+  readonly epoch: Epoch
+  readonly startedAt: number
+  readonly clientSignal: AbortSignal
+}
+
 const noAnalysis = { decode: 0, detect: 0, embed: 0 }
 
 type SearchOptions = Pick<
@@ -62,6 +71,7 @@ export interface VisualSearchParts {
   readonly roster: ReplicaRoster
   readonly router: QueryRouter
   readonly weights: WeightsBook
+  readonly quality: Pick<QualityBook, 'answered' | 'failed'>
   readonly engagement: Pick<EngagementIntake, 'hashOf' | 'queryId' | 'noteShown'>
   readonly options: SearchOptions
 }
@@ -75,6 +85,7 @@ export class VisualSearch {
   readonly #ports: SearchPorts
   readonly #roster: ReplicaRoster
   readonly #router: QueryRouter
+  readonly #quality: VisualSearchParts['quality']
   readonly #options: SearchOptions
   readonly #fanout: ShardFanout
   readonly #stageTimes: StageTimes
@@ -83,10 +94,11 @@ export class VisualSearch {
   readonly #candidates: CandidateCache
   readonly #ranking: CandidateRanking
 
-  constructor({ ports, roster, router, weights, engagement, options }: VisualSearchParts) {
+  constructor({ ports, roster, router, weights, quality, engagement, options }: VisualSearchParts) {
     this.#ports = ports
     this.#roster = roster
     this.#router = router
+    this.#quality = quality
     this.#engagement = engagement
     this.#options = options
     const { meter, fanout, stageBudgetMs, cache, featuresTimeoutMs: timeoutMs } = options
@@ -101,10 +113,24 @@ export class VisualSearch {
   /** @throws FreshetError `timeout` | `not-ready` | `bad-request` | `item-not-found` | `object-not-found` | image-* | vector-* */
   async search(query: VisualQuery, clientSignal: AbortSignal): Promise<SearchAnswer> {
     const startedAt = performance.now()
-    const { wish } = query
-    const session = this.#engagement.hashOf(wish.session)
+    const session = this.#engagement.hashOf(query.wish.session)
     const queryId = this.#engagement.queryId(session)
-    const epoch = this.#pin(wish, { queryId, subject: routedBy(query.subject) })
+    const epoch = this.#pin(query.wish, { queryId, subject: routedBy(query.subject) })
+    const { generation } = epoch.generation
+    try {
+      const answer = await this.#answer(query, { queryId, epoch, startedAt, clientSignal })
+      const itemIds = answer.results.map(({ itemId }) => itemId)
+      this.#engagement.noteShown({ queryId, generation, session, itemIds })
+      this.#quality.answered(generation, answer)
+      return answer
+    } catch (thrown) {
+      if (isOurs(thrown) && !clientSignal.aborted) this.#quality.failed(generation)
+      throw thrown
+    }
+  }
+
+  async #answer(query: VisualQuery, { queryId, epoch, startedAt, clientSignal }: Pinned): Promise<SearchAnswer> {
+    const { wish } = query
     const { generation } = epoch
     const limits = this.#limits(wish.deadlineMs, clientSignal)
     const probe = await untilAborted(this.#probe(query, epoch, limits.signal), limits.signal)
@@ -121,8 +147,6 @@ export class VisualSearch {
       total: endedAt - startedAt,
     }
     this.#stageTimes.add(timingMs)
-    const itemIds = ranked.results.map(({ itemId }) => itemId)
-    this.#engagement.noteShown({ queryId, generation: generation.generation, session, itemIds })
     return {
       queryId,
       objects: probe.objects,
@@ -279,6 +303,11 @@ export class VisualSearch {
       throw thrown
     }
   }
+}
+
+/** A failure that is no fault of the query. */
+function isOurs(thrown: unknown): boolean {
+  return asFreshetError(thrown).httpStatus >= 500
 }
 
 /** An item's vector and a vector that is given need no model here. */

@@ -10,6 +10,7 @@ import type {
   GenerationList,
   LiveEvent,
   ModelList,
+  Quality,
   Redriven,
   SnapshotAnswer,
   SnapshotRequest,
@@ -148,6 +149,11 @@ export class FreshetClient {
 
   status(options?: CallOptions): Promise<Status> {
     return this.#transport.json('/v1/status', { options })
+  }
+
+  /** How the searches of each generation went, of the last half hour, on the gateway that answers. */
+  quality(options?: CallOptions): Promise<Quality> {
+    return this.#transport.json('/v1/quality', { options })
   }
 
   /** The state, and the items last made searchable, once a second until the signal aborts or the server ends. */

@@ -92,6 +92,24 @@ const GenerationShape = Type.Object(
 )
 const exampleGeneration = { id: 'g1', model: 'v1', fingerprint: 'ab'.repeat(32), dims: 256, state: 'active', share: 1 }
 
+/** A generation, how its shards are, and whether the gateway that is asked can ask it. */
+const RoutedGeneration = Type.Object(
+  {
+    ...GenerationShape.properties,
+    items: Type.Optional(ItemCounts),
+    indexAgeMs: Type.Optional(
+      nullable(Type.Number(), { description: 'of the stalest of its shards; null while one of them has no replica' }),
+    ),
+    replicas: Type.Optional(Type.Object({ ready: Type.Integer(), total: Type.Integer() })),
+    held: Type.Optional(
+      Type.Boolean({
+        description: 'this gateway has its model and its ranking weights; else pictures of its queries go elsewhere',
+      }),
+    ),
+  },
+  { $id: 'RoutedGeneration' },
+)
+
 const PipelineShape = Type.Object(
   {
     queue: Type.Object({
@@ -125,7 +143,7 @@ export const Status = Type.Object(
     rates: Type.Unsafe<Readonly<Record<string, number>>>(
       Type.Record(Type.String(), Type.Number(), { description: 'per second over the last ten seconds' }),
     ),
-    generations: list(GenerationShape),
+    generations: list(RoutedGeneration),
     shards: list(Type.Object({ shard: Type.Integer(), replicas: list(ReplicaView) })),
     pipeline: PipelineShape,
     atMs: Type.Number(),
@@ -138,7 +156,15 @@ export const Status = Type.Object(
         items: { searchable: 820, pending: 0, failed: 0, deleted: 3 },
         indexAgeMs: 0,
         rates: { accepted: 0, searches: 0.4, searchable: 0 },
-        generations: [exampleGeneration],
+        generations: [
+          {
+            ...exampleGeneration,
+            items: { searchable: 820, pending: 0, failed: 0, deleted: 3 },
+            indexAgeMs: 0,
+            replicas: { ready: 1, total: 1 },
+            held: true,
+          },
+        ],
         shards: [
           {
             shard: 0,
@@ -191,6 +217,63 @@ export const Status = Type.Object(
   },
 )
 export type Status = Static<typeof Status>
+
+const examplePoint = {
+  atMs: 1_760_000_000_000,
+  searches: 120,
+  failed: 0,
+  degraded: 0,
+  withoutResults: 2,
+  engaged: 31,
+  similarity: 0.81,
+  p50Ms: 64,
+  p95Ms: 128,
+}
+
+export const QualityPoint = Type.Object(
+  {
+    atMs: Type.Number({ description: 'when it begins' }),
+    searches: Type.Integer({ description: 'answered' }),
+    failed: Type.Integer({ description: 'not answered, for a reason on the side of the server' }),
+    degraded: Type.Integer({ description: 'answered, but not whole' }),
+    withoutResults: Type.Integer(),
+    engaged: Type.Integer({
+      description: 'searches whose results were chosen from: clicked, saved or bought, as reported to this gateway',
+    }),
+    similarity: nullable(Type.Number(), {
+      description: 'mean of the most similar result; models differ in it, so compare changes. null without results',
+    }),
+    p50Ms: nullable(Type.Number(), { description: 'to 26%; null without searches' }),
+    p95Ms: nullable(Type.Number(), { description: 'to 26%; null without searches' }),
+  },
+  { $id: 'QualityPoint', examples: [examplePoint] },
+)
+export type QualityPoint = Static<typeof QualityPoint>
+
+const exampleQuality = { id: 'g2', points: [examplePoint] }
+
+export const GenerationQuality = Type.Object(
+  {
+    id: Type.String(),
+    points: list(QualityPoint, { description: 'oldest first; times without searches are left out' }),
+  },
+  { $id: 'GenerationQuality', examples: [exampleQuality] },
+)
+export type GenerationQuality = Static<typeof GenerationQuality>
+
+/** How the searches of each generation went. */
+export const Quality = Type.Object(
+  {
+    slotMs: Type.Number({ description: 'how long a point stands for' }),
+    generations: list(GenerationQuality),
+  },
+  {
+    $id: 'Quality',
+    description: 'of the searches of the last half hour that this gateway answered',
+    examples: [{ slotMs: 10_000, generations: [exampleQuality] }],
+  },
+)
+export type Quality = Static<typeof Quality>
 
 /** `data` of the Server-Sent Event `status` on `GET /v1/events`. */
 export const LiveEvent = Type.Object(

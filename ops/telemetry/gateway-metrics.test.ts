@@ -50,6 +50,28 @@ test('the state of the index, its replicas and the pipeline', async () => {
   expect(sampleOf(families, 'freshet_replica_watermark_lag_events', replica)).toBeDefined()
 })
 
+test('searches, and the state, by generation', async () => {
+  gateway.replica.hits = [hit('a', 0.87)]
+  const search = (vector: readonly number[]) =>
+    gateway.app.inject({ method: 'POST', url: '/v1/search', payload: { vector, fingerprint } })
+  await search([...unitVector])
+  gateway.replica.hits = []
+  await search([...unitVector])
+  gateway.replica.trouble = new FreshetError('storage-failed', 'disk')
+  await search([...unitVector])
+  const families = await page()
+  const of = { generation: 'g1' }
+  expect(sampleOf(families, 'freshet_generation_searches_total', { ...of, outcome: 'answered' })).toBe(2)
+  expect(sampleOf(families, 'freshet_generation_searches_total', { ...of, outcome: 'failed' })).toBe(1)
+  expect(sampleOf(families, 'freshet_generation_searches_without_results_total', of)).toBe(1)
+  expect(sampleOf(families, 'freshet_generation_search_duration_seconds_count', of)).toBe(2)
+  expect(sampleOf(families, 'freshet_generation_top_similarity_bucket', { ...of, le: '0.85' })).toBe(0)
+  expect(sampleOf(families, 'freshet_generation_top_similarity_bucket', { ...of, le: '0.9' })).toBe(1)
+  expect(sampleOf(families, 'freshet_generation_share', { ...of, state: 'active' })).toBe(1)
+  expect(sampleOf(families, 'freshet_generation_held', of)).toBe(1)
+  expect(sampleOf(families, 'freshet_generation_index_age_seconds', of)).toBe(0)
+})
+
 test('requests by route and status, with their durations', async () => {
   await gateway.app.inject({ method: 'DELETE', url: '/v1/items/some%2Fitem' })
   await gateway.app.inject('/v1/nope')

@@ -32,6 +32,7 @@ export class PinnedSearch {
       roster: new ReplicaRoster(ports, options.fanout),
       router: new QueryRouter(ports, weights),
       engagement: { hashOf: () => '', queryId: () => ports.newId(), noteShown: () => {} },
+      quality: { answered: () => {}, failed: () => {} },
       options: { ...options, meter: createNoopMeter(), cache: { pictureBytes: 0, candidateBytes: 0 } },
     })
   }
