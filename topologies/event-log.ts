@@ -71,6 +71,11 @@ export interface EventLog {
    * @throws FreshetError `topic-mismatch` (another number of partitions, or compacted and not)
    */
   ensureTopic(spec: TopicSpec): Promise<void>
+  /**
+   * Deletes the topic with all that is in it, for good; nothing happens where there is none, so that a deletion that
+   * was cut short is called again. Its readers end with `topic-missing`.
+   */
+  deleteTopic(topic: string): Promise<void>
   /** How the topic is kept now; null when there is none. */
   topicSpec(topic: string): Promise<TopicSpec | null>
   /** @throws FreshetError `topic-missing` */

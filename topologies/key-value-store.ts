@@ -15,5 +15,7 @@ export interface KeyValueStore {
     prefix: string,
     options?: { readonly after?: string; readonly limit?: number },
   ): readonly { readonly key: string; readonly value: Uint8Array }[]
+  /** Removes everything, a part at a time: one that was cut short is called again. */
+  clear(): Promise<void>
   close(): Promise<void>
 }

@@ -21,6 +21,14 @@ export interface ClaimedJob {
   readonly token: string
 }
 
+/** How a claimed job goes back. */
+export interface JobReturn {
+  readonly delayMs: number
+  readonly priority: WorkPriority
+  /** The claim does not count as an attempt: nothing was tried. By default it does. */
+  readonly isUntried?: boolean
+}
+
 export interface QueueDepth {
   readonly waiting: Readonly<Record<WorkPriority, number>>
   readonly delayed: number
@@ -41,8 +49,8 @@ export interface WorkQueue {
   /** Extends leases. Returns the ids whose claim has lapsed. */
   renew(jobs: readonly ClaimedJob[], leaseMs: number): Promise<readonly string[]>
   complete(jobs: readonly ClaimedJob[]): Promise<void>
-  /** Puts a claimed job back after `delayMs`, at `priority`; its attempt count stays. */
-  retry(job: ClaimedJob, options: { readonly delayMs: number; readonly priority: WorkPriority }): Promise<void>
+  /** Puts a claimed job back. */
+  retry(job: ClaimedJob, how: JobReturn): Promise<void>
   /** Ids of the given that the queue knows (waiting, delayed or claimed). */
   known(ids: readonly string[]): Promise<ReadonlySet<string>>
   depth(): Promise<QueueDepth>

@@ -108,6 +108,7 @@ test('a store that takes nothing costs what was kept, and nothing else', async (
     write: async () => {
       throw new FreshetError('storage-full', 'the disk is full')
     },
+    clear: async () => {},
     close: async () => {},
   }
   const cache = new EmbeddingCache({ store: refusing, maxEntries: 100, random: () => 0.5 })

@@ -238,8 +238,33 @@ test('results the log refuses are made again', async () => {
 test('a generation whose model is not here waits for it', async () => {
   await add({ ...jobOf({ images: [await uploaded('a')] }), generation: parseGeneration('g2') })
   const loop = start()
+  // More often than a job may be tried.
+  for (let returned = 0; returned < 15; returned++) {
+    await until(async () => (await queue.depth()).delayed === 1)
+    temporary.now += 1_000
+    await until(async () => (await queue.depth()).delayed === 0)
+  }
   await until(async () => (await queue.depth()).delayed === 1)
-  expect(loop.status()).toMatchObject({ retried: 1, failed: 0 })
+  expect(loop.status()).toMatchObject({ inFlight: 0, retried: 0, failed: 0 })
+  await loop.stop(1_000)
+  temporary.now += 1_000
+  expect(await queue.claim(1, 60_000, 0)).toMatchObject([{ attempt: 1 }])
+})
+
+test('jobs of a generation whose model is not here do not keep others from running', async () => {
+  for (let n = 0; n < 40; n++)
+    await add({ ...jobOf({ offset: n, images: [await uploaded('a')] }), generation: parseGeneration('g2') })
+  await add(jobOf({ itemId: 'ours', images: [await uploaded('a')] }))
+  start()
+  expect((await mutations(1))[0]).toMatchObject({ type: 'ObjectsPut', itemId: 'ours' })
+  await until(async () => (await queue.depth()).delayed === 40)
+})
+
+test('jobs of a retired generation are dropped', async () => {
+  await add({ ...jobOf({ images: [await uploaded('a')] }), generation: parseGeneration('g0') })
+  const loop = start()
+  await idle()
+  expect([model.calls, loop.status().retried]).toEqual([0, 0])
 })
 
 test('a payload nobody can read is dropped', async () => {
@@ -307,7 +332,8 @@ function start(
   into: EventLog = eventLog,
 ): WorkerLoop {
   const modelOf = (name: string) => (name === generation ? using : undefined)
-  const ports = { queue, log: into, features, images, blobs, cache, codecs, modelOf }
+  const isRetired = (name: string) => name === 'g0'
+  const ports = { queue, log: into, features, images, blobs, cache, codecs, modelOf, isRetired }
   const loop = new WorkerLoop(ports, { clock: () => temporary.now, random: () => 1, log, concurrency: 8, ...options })
   loops.push(loop)
   loop.start()

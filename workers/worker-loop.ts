@@ -1,8 +1,8 @@
 import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import type { Meter } from '@opentelemetry/api'
 import type { DeadLetter } from '../schemas/dead-letter.ts'
-import { decodeJob, type EmbedJob, supersedeHintKey, type WorkPriority } from '../schemas/embed-job.ts'
-import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import { decodeJob, type EmbedJob, supersedeHintKey } from '../schemas/embed-job.ts'
+import { asFreshetError, type FreshetError } from '../schemas/errors.ts'
 import type { Generation } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
 import { type Mutation, mutationKey, type WorkFailed, type WorkStage } from '../schemas/mutation.ts'
@@ -11,7 +11,7 @@ import { catalogTopic, deadLetterTopic, mutationTopic } from '../schemas/topics.
 import { noTrace, type TraceHeaders, traceOf } from '../schemas/trace-context.ts'
 import type { EventLog } from '../topologies/event-log.ts'
 import type { FeatureStore } from '../topologies/feature-store.ts'
-import type { ClaimedJob, WorkQueue } from '../topologies/work-queue.ts'
+import type { ClaimedJob, JobReturn, WorkQueue } from '../topologies/work-queue.ts'
 import type { BlobStore } from './blob-store.ts'
 import type { EmbeddingCache } from './embedding-cache.ts'
 import type { ImageSource } from './image-source.ts'
@@ -31,6 +31,8 @@ export interface WorkerPorts {
   readonly codecs: { readonly mutations: RecordCodec<Mutation>; readonly deadLetters: RecordCodec<DeadLetter> }
   /** The model of a generation not retired; undefined while this process does not hold it. */
   readonly modelOf: (generation: Generation) => ImageModel | undefined
+  /** Nobody wants results of it any more. By default all generations are wanted. */
+  readonly isRetired?: (generation: Generation) => boolean
 }
 
 export interface WorkerLog {
@@ -75,6 +77,10 @@ const claimWaitMs = 200
 const claimBatch = 256
 const longestClaimPauseMs = 5_000
 const afterLogFailureMs = 1_000
+/** A job of a generation whose model is not held here: others may hold it, or this process soon. */
+const notHeldPauseMs = 1_000
+/** Between claims of nothing but such jobs, so that a backlog of them is not turned over and over. */
+const nothingHeldPauseMs = 100
 
 /**
  * Takes embed jobs from the queue and publishes what becomes of them to the mutation log of their generation.
@@ -183,28 +189,44 @@ export class WorkerLoop {
         if (this.#stopping) return
         this.#options.log.warn(reasonOf(thrown), 'jobs could not be claimed')
         const pauseMs = Math.min(longestClaimPauseMs, 100 * 2 ** failures++)
-        await delay(pauseMs, undefined, { signal: this.#abandon.signal }).catch(() => {})
+        await this.#pause(pauseMs)
       }
     }
   }
 
-  /** Drops what is superseded, begins the rest. */
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.#abandon.signal }).catch(() => {})
+  }
+
+  /** Drops what is superseded or of a retired generation, hands back what is not for this process, begins the rest. */
   async #take(claimed: readonly ClaimedJob[]): Promise<void> {
+    const { modelOf, isRetired = () => false } = this.#ports
     const dropped: ClaimedJob[] = []
-    const readable: { claimed: ClaimedJob; job: EmbedJob }[] = []
+    const notHeld: ClaimedJob[] = []
+    const readable: { claimed: ClaimedJob; job: EmbedJob; model: ImageModel }[] = []
     for (const each of claimed) {
       const job = this.#read(each)
-      if (job) readable.push({ claimed: each, job })
-      else dropped.push(each)
+      const model = job && modelOf(job.generation)
+      if (job === null || isRetired(job.generation)) dropped.push(each)
+      else if (model) readable.push({ claimed: each, job, model })
+      else notHeld.push(each)
     }
     const hints = await this.#readHints(readable.map(({ job }) => job))
-    readable.forEach(({ claimed: each, job }, i) => {
+    readable.forEach(({ claimed: each, job, model }, i) => {
       if (this.#isSuperseded(job, hints[i])) {
         this.#counts.superseded++
         dropped.push(each)
-      } else void this.#run(each, job)
+      } else void this.#run(each, job, model)
     })
+    if (notHeld.length > 0) await this.#handBack(notHeld)
     if (dropped.length > 0) await this.#ports.queue.complete(dropped)
+    if (notHeld.length === claimed.length) await this.#pause(nothingHeldPauseMs)
+  }
+
+  /** Of generations whose model is not held here. */
+  async #handBack(jobs: readonly ClaimedJob[]): Promise<void> {
+    const how = { delayMs: notHeldPauseMs, isUntried: true }
+    await Promise.all(jobs.map(job => this.#retry(job, { ...how, priority: job.priority })))
   }
 
   /** Hints may be lost at any time, and none means not superseded: at worst a picture is embedded for nothing. */
@@ -231,17 +253,14 @@ export class WorkerLoop {
     return this.#options.clock() - job.pendingSinceMs < (this.#options.supersedeForMs ?? 2_000)
   }
 
-  #run(claimed: ClaimedJob, job: EmbedJob): Promise<void> {
+  #run(claimed: ClaimedJob, job: EmbedJob, model: ImageModel): Promise<void> {
     this.#inHand.set(claimed, performance.now())
-    return this.#trace.run(claimed, job, () => this.#work(claimed, job))
+    return this.#trace.run(claimed, job, () => this.#work(claimed, job, model))
   }
 
-  async #work(claimed: ClaimedJob, job: EmbedJob): Promise<void> {
+  async #work(claimed: ClaimedJob, job: EmbedJob, model: ImageModel): Promise<void> {
     const { signal } = this.#abandon
     try {
-      const model = this.#ports.modelOf(job.generation)
-      if (model === undefined)
-        throw new FreshetError('not-ready', `the model of generation ${job.generation} is not loaded here`)
       const { put, fresh } = await this.#objects.embed(job, model, signal)
       this.#counts.done++
       this.#outbox.add({ claimed, records: [this.#mutation(claimed, job, put)], fresh, jobEnd: { type: 'complete' } })
@@ -314,9 +333,9 @@ export class WorkerLoop {
     )
   }
 
-  async #retry(claimed: ClaimedJob, how: { readonly delayMs: number; readonly priority: WorkPriority }): Promise<void> {
+  async #retry(claimed: ClaimedJob, { delayMs, priority, isUntried = false }: JobReturn): Promise<void> {
     try {
-      await this.#ports.queue.retry(claimed, { delayMs: how.delayMs, priority: how.priority })
+      await this.#ports.queue.retry(claimed, { delayMs, priority, isUntried })
     } catch (thrown) {
       this.#options.log.warn({ jobId: claimed.id, ...reasonOf(thrown) }, 'a job waits for the end of its lease')
     }

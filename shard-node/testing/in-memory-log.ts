@@ -22,6 +22,7 @@ interface StoredTopic {
   readonly partitions: readonly StoredPartition[]
   readonly committed: Map<string, Map<Partition, Offset>>
   readonly onAppend: Set<() => void>
+  isDeleted?: true
 }
 
 /** Storage of an event log that lives as long as the test: shards are opened and killed on it hundreds of times. */
@@ -83,6 +84,14 @@ class InMemoryLog implements EventLog {
     } else if (existing.spec.partitions !== spec.partitions || existing.spec.compacted !== spec.compacted)
       throw new FreshetError('topic-mismatch', `topic ${spec.name} exists with other settings`)
     else existing.spec = spec
+  }
+
+  async deleteTopic(topic: string): Promise<void> {
+    const deleted = this.#storage.topics.get(topic)
+    if (deleted === undefined) return
+    this.#storage.topics.delete(topic)
+    deleted.isDeleted = true
+    for (const wake of [...deleted.onAppend]) wake()
   }
 
   async topicSpec(topic: string): Promise<TopicSpec | null> {
@@ -152,7 +161,7 @@ class InMemoryReader implements LogReader {
   #isClosed = false
   #wake: (() => void) | null = null
   readonly #onAppend = (): void => {
-    if (this.#hasUnread()) this.#wake?.()
+    if (this.#topic.isDeleted || this.#hasUnread()) this.#wake?.()
   }
 
   constructor(topic: StoredTopic, positions: Map<Partition, Offset>, group: string | undefined) {
@@ -166,6 +175,7 @@ class InMemoryReader implements LogReader {
     // Always a turn of the event loop, so that a caller that is behind lets others at their work.
     await new Promise(resolve => setImmediate(resolve))
     if (!this.#hasUnread() && waitMs > 0 && !this.#isClosed) await this.#wait(waitMs)
+    if (this.#topic.isDeleted && !this.#isClosed) throw new FreshetError('topic-missing', 'the topic was deleted')
     return this.#isClosed ? [] : this.#read(maxRecords)
   }
 

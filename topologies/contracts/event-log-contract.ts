@@ -263,6 +263,36 @@ export function eventLogContract(name: string, createFixture: () => Promise<Even
       while (!seen.includes('few')) seen.push(...(await reader.poll(100, patienceMs)).map(textOf))
       expect(seen.length).toBeLessThan(2000)
     })
+
+    test('a deleted topic is gone: its readers end, it takes nothing, and one of its name begins anew', async () => {
+      const other = `${topic}-other`
+      await log.ensureTopic(topicSpec(other, 1))
+      await log.append(other, [record(p0, 'stays')])
+      await log.append(topic, [record(p0, 'a'), record(p1, 'b')])
+      const reader = await log.openReader({ topic, partitions: [p0, p1, p2], from: new Map(), group })
+      await pollCount(reader, 2)
+      const waiting = pollUntilItEnds(reader)
+      await log.deleteTopic(topic)
+      expect(await waiting).toMatchObject({ code: 'topic-missing' })
+      await reader.close()
+      expect(await log.topicSpec(topic)).toBeNull()
+      await expect(log.append(topic, [record(p0, 'late')])).rejects.toMatchObject({ code: 'topic-missing' })
+      await log.deleteTopic(topic)
+      await reopen()
+      expect(await log.topicSpec(topic)).toBeNull()
+      await log.deleteTopic(topic)
+      await log.ensureTopic(topicSpec(topic, 3))
+      expect([...(await log.offsets(topic)).values()]).toEqual([0, 1, 2].map(() => ({ start: 0, end: 0 })))
+      await log.append(topic, [record(p1, 'new')])
+      expect((await pollCount(await readerFromStart(), 1)).map(textOf)).toEqual(['new'])
+      const untouched = await log.openReader({ topic: other, partitions: [p0], from: new Map() })
+      expect((await pollCount(untouched, 1)).map(textOf)).toEqual(['stays'])
+    })
+
+    test('a topic that never was is deleted without a word', async () => {
+      await log.deleteTopic(`${topic}-never`)
+      expect(await log.topicSpec(`${topic}-never`)).toBeNull()
+    })
   })
 }
 
@@ -292,6 +322,17 @@ function textOf(record: LogRecord): string {
 function plain(record: LogRecord): object {
   const { key, value } = record
   return { ...record, key: key && Buffer.from(key).toString('hex'), value: value && Buffer.from(value).toString('hex') }
+}
+
+/** What ended it. */
+async function pollUntilItEnds(reader: LogReader): Promise<unknown> {
+  const startedMs = performance.now()
+  try {
+    while (performance.now() - startedMs < patienceMs) await reader.poll(10, 500)
+    return null
+  } catch (thrown) {
+    return thrown
+  }
 }
 
 async function pollCount(reader: LogReader, count: number): Promise<readonly LogRecord[]> {

@@ -49,6 +49,20 @@ export function keyValueStoreContract(name: string, createFixture: () => Promise
       expect(store.get('b')).toBeUndefined()
     })
 
+    test('a cleared store is empty, also when it held much, and the others keep what they hold', async () => {
+      const other = await fixture.open('others')
+      await other.write([{ key: 'k7', value: bytes('kept') }])
+      await write(...Array.from({ length: 1_300 }, (_, n) => `k${n}`), 'ü', '')
+      await store.clear()
+      expect(store.entries('')).toEqual([])
+      expect(store.get('k7')).toBeUndefined()
+      await store.clear()
+      expect(text(other.get('k7'))).toBe('kept')
+      await write('again')
+      expect(store.entries('').map(({ key }) => key)).toEqual(['again'])
+      await other.close()
+    })
+
     test('a call with a key over the limit writes nothing', async () => {
       const writes = [
         { key: 'small', value: bytes('x') },

@@ -181,6 +181,19 @@ export function workQueueContract(name: string, createFixture: () => Promise<Wor
       expect(Buffer.compare(again!.payload, claimed!.payload)).toBe(0)
     })
 
+    test('a claim that tried nothing does not count as an attempt', async () => {
+      await queue.add([job('a')])
+      for (const delayMs of [0, 1000, 0]) {
+        const [claimed] = await queue.claim(1, leaseMs, patienceMs)
+        expect(claimed).toMatchObject({ id: 'a', attempt: 1 })
+        await queue.retry(claimed!, { delayMs, priority: 'live', isUntried: true })
+        await fixture.elapse(1500)
+      }
+      const [claimed] = await queue.claim(1, leaseMs, patienceMs)
+      await queue.retry(claimed!, { delayMs: 0, priority: 'live' })
+      expect(await queue.claim(1, leaseMs, patienceMs)).toMatchObject([{ id: 'a', attempt: 2 }])
+    })
+
     test('a job retried without delay goes to the end of its line', async () => {
       await queue.add([job('a'), job('b')])
       const [a] = await queue.claim(1, leaseMs, 0)

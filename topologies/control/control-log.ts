@@ -62,6 +62,24 @@ export class ControlLog {
     return refreshed
   }
 
+  /** Where the next record is read from that the state does not hold yet. */
+  get next(): Offset {
+    return this.#next
+  }
+
+  /**
+   * The state with records that a reader of the control topic gave, in order and from `next` or before; those it holds
+   * already are left out. @throws FreshetError `record-undecodable` | `schema-*`
+   */
+  take(records: readonly LogRecord[]): Promise<ControlState> {
+    const taken = this.#last.then(async () => {
+      for (const record of records) if (record.offset >= this.#next) await this.#fold(record)
+      return this.#state
+    })
+    this.#last = taken.catch(() => undefined)
+    return taken
+  }
+
   /**
    * Appends a decision and returns the state with it.
    * @throws FreshetError `control-conflict` when another was accepted first; `bad-request` when the state does not allow it

@@ -232,6 +232,7 @@ test('a runner that fails leaves its partitions to the others', async () => {
   const { log } = installation
   const readOnly: EventLog = {
     ensureTopic: spec => log.ensureTopic(spec),
+    deleteTopic: topic => log.deleteTopic(topic),
     topicSpec: topic => log.topicSpec(topic),
     partitionCount: topic => log.partitionCount(topic),
     append,

@@ -170,6 +170,7 @@ test('a full disk holds the dispatcher up, shows in its status, and loses nothin
   const table: KeyValueStore = {
     get: key => installation.store.get(key),
     entries: (prefix, options) => installation.store.entries(prefix, options),
+    clear: () => installation.store.clear(),
     close: () => installation.store.close(),
     write: writes => (refusals++ < 3 ? Promise.reject(full) : installation.store.write(writes)),
   }

@@ -15,8 +15,16 @@ import {
   recordKey,
   setAppendTime,
 } from './record-layout.ts'
+import { removeTopicRows } from './topic-removal.ts'
 import { loadProgress, newProgress, TopicState } from './topic-state.ts'
 import type { WriteBatch } from './write-batch.ts'
+
+/** Of the table `topics`. */
+interface TopicRow {
+  readonly id: number
+  readonly spec: TopicSpec
+  readonly isDeleted?: true
+}
 
 /** Largest record by default, with its key and headers. */
 const defaultMaxRecordBytes = 8 * 2 ** 20
@@ -30,16 +38,26 @@ export class EmbeddedEventLog implements EventLog {
   readonly #environment: EmbeddedEnvironment
   readonly #maxRecordBytes: number
   readonly #topics = new Map<string, TopicState>()
-  readonly #readers = new Set<LogReader>()
+  /** Ids of topics that were deleted, by name: their rows may not be gone. */
+  readonly #deleted = new Map<string, number>()
+  /** Ids of topics of all times. */
+  #lastId = 0
+  readonly #readers = new Set<EmbeddedLogReader>()
   readonly #groups = new Map<string, EmbeddedGroup>()
   readonly #detach: () => Promise<void>
-  #creating: Promise<void> = Promise.resolve()
+  /** Topics are created and deleted one after the other. */
+  #changing: Promise<void> = Promise.resolve()
 
   constructor(environment: EmbeddedEnvironment, options: { readonly maxRecordBytes?: number } = {}) {
     this.#environment = environment
     this.#maxRecordBytes = options.maxRecordBytes ?? defaultMaxRecordBytes
     for (const { key, value } of environment.range('topics', { start: Buffer.from([0]), end: Buffer.from([0xff]) })) {
-      const { id, spec } = JSON.parse(value.toString()) as { id: number; spec: TopicSpec }
+      const { id, spec, isDeleted } = JSON.parse(value.toString()) as TopicRow
+      this.#lastId = Math.max(this.#lastId, id)
+      if (isDeleted) {
+        this.#deleted.set(key.toString(), id)
+        continue
+      }
       const progress = Array.from({ length: spec.partitions }, (_, index) => loadProgress(environment, id, index))
       this.#topics.set(key.toString(), new TopicState(id, spec, progress))
     }
@@ -50,9 +68,11 @@ export class EmbeddedEventLog implements EventLog {
   }
 
   ensureTopic(spec: TopicSpec): Promise<void> {
-    const created = this.#creating.then(() => this.#ensure(spec))
-    this.#creating = created.catch(() => undefined)
-    return created
+    return this.#change(() => this.#ensure(spec))
+  }
+
+  deleteTopic(topic: string): Promise<void> {
+    return this.#change(() => this.#delete(topic))
   }
 
   async topicSpec(topic: string): Promise<TopicSpec | null> {
@@ -119,6 +139,12 @@ export class EmbeddedEventLog implements EventLog {
     await this.#detach()
   }
 
+  #change(change: () => Promise<void>): Promise<void> {
+    const changed = this.#changing.then(change)
+    this.#changing = changed.catch(() => undefined)
+    return changed
+  }
+
   async #ensure(spec: TopicSpec): Promise<void> {
     const existing = this.#topics.get(spec.name)
     if (existing === undefined) await this.#createTopic(spec)
@@ -126,8 +152,12 @@ export class EmbeddedEventLog implements EventLog {
   }
 
   async #createTopic(spec: TopicSpec): Promise<void> {
-    const id = 1 + Math.max(0, ...[...this.#topics.values()].map(topic => topic.id))
-    await this.#storeSpec(id, spec)
+    const unfinished = this.#deleted.get(spec.name)
+    if (unfinished !== undefined) await removeTopicRows(this.#environment, unfinished)
+    const id = this.#lastId + 1
+    await this.#storeRow({ id, spec })
+    this.#lastId = id
+    this.#deleted.delete(spec.name)
     this.#topics.set(spec.name, new TopicState(id, spec, newProgress(spec)))
   }
 
@@ -142,13 +172,34 @@ export class EmbeddedEventLog implements EventLog {
         },
       })
     if (isDeepStrictEqual(existing.spec, spec)) return
-    await this.#storeSpec(existing.id, spec)
+    await this.#storeRow({ id: existing.id, spec })
     existing.spec = spec
   }
 
-  async #storeSpec(id: number, spec: TopicSpec): Promise<void> {
-    const row = Buffer.from(JSON.stringify({ id, spec }))
-    await this.#environment.write(batch => batch.put('topics', Buffer.from(spec.name), row))
+  /**
+   * From here on nobody finds the topic. Appends called before are stored before its row says that it is deleted, and
+   * are removed with the rest.
+   */
+  async #delete(name: string): Promise<void> {
+    const state = this.#topics.get(name)
+    if (state !== undefined) {
+      this.#topics.delete(name)
+      try {
+        await this.#storeRow({ id: state.id, spec: state.spec, isDeleted: true })
+      } catch (thrown) {
+        this.#topics.set(name, state)
+        throw thrown
+      }
+      this.#deleted.set(name, state.id)
+      for (const reader of this.#readers) if (reader.topic === state) reader.endWithTopic()
+    }
+    const id = this.#deleted.get(name)
+    if (id !== undefined) await removeTopicRows(this.#environment, id)
+  }
+
+  async #storeRow(row: TopicRow): Promise<void> {
+    const name = Buffer.from(row.spec.name)
+    await this.#environment.write(batch => batch.put('topics', name, Buffer.from(JSON.stringify(row))))
   }
 
   #groupOf(state: TopicState, name: string): EmbeddedGroup {

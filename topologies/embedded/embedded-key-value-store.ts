@@ -5,6 +5,8 @@ import type { EmbeddedEnvironment } from './environment.ts'
 /** LMDB's limit of 1,978 bytes leaves this for the store's name beside a key of 1,900 bytes. */
 const maxNameBytes = 64
 const maxKeyBytes = 1900
+/** Removed in one transaction, so that those of others wait for a moment only. */
+const rowsPerRemoval = 500
 const afterAllUtf8 = Buffer.from([0xff])
 
 /**
@@ -55,6 +57,20 @@ class EmbeddedKeyValueStore implements KeyValueStore {
       ...(options.limit === undefined ? {} : { limit: options.limit }),
     })
     return Array.from(rows, ({ key, value }) => ({ key: key.toString('utf8', this.#prefix.length), value }))
+  }
+
+  async clear(): Promise<void> {
+    const range = { start: this.#prefix, end: Buffer.concat([this.#prefix, afterAllUtf8]), limit: rowsPerRemoval }
+    for (;;) {
+      const keys = Array.from(this.#environment.range('keyValues', range), ({ key }) => key)
+      if (keys.length === 0) return
+      await this.#environment.write(
+        batch => {
+          for (const key of keys) batch.remove('keyValues', key)
+        },
+        { reclaims: true },
+      )
+    }
   }
 
   /** The environment stays open. */

@@ -37,6 +37,7 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
   #nextPartition = 0
   #hadRecords = false
   #isClosed = false
+  #isTopicGone = false
   readonly #news = new News()
   readonly #onAppend = () => {
     if (this.#news.isAwaited && this.#hasUnread()) this.#news.tell()
@@ -49,6 +50,16 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
     this.#onClose = start.onClose
     this.#positionOf = start.positionOf
     topic.listeners.add(this.#onAppend)
+  }
+
+  get topic(): TopicState {
+    return this.#topic
+  }
+
+  /** The topic was deleted. */
+  endWithTopic(): void {
+    this.#isTopicGone = true
+    this.#news.tell()
   }
 
   /** These are its partitions from the next `takeOver` on, which each poll does. */
@@ -72,7 +83,10 @@ export class EmbeddedLogReader implements LogReader, GroupMember {
   async poll(maxRecords: number, waitMs: number): Promise<readonly LogRecord[]> {
     // A caller that is behind would otherwise loop in microtasks alone and keep timers, sockets and commits waiting.
     if (this.#hadRecords || this.#isClosed) await nextTick()
-    if (!this.#hasUnread() && this.#assigned === null && !this.#isClosed) await this.#news.wait(waitMs)
+    const isToWait = !this.#hasUnread() && this.#assigned === null && !this.#isClosed && !this.#isTopicGone
+    if (isToWait) await this.#news.wait(waitMs)
+    if (this.#isTopicGone && !this.#isClosed)
+      throw new FreshetError('topic-missing', `the topic ${this.#topic.spec.name} was deleted`)
     if (this.takeOver()) return []
     const records = this.#isClosed ? [] : this.#read(maxRecords)
     this.#hadRecords = records.length > 0

@@ -70,6 +70,7 @@ test('a failed write registers nothing and leaves the registry usable', async ()
   const fullOnce: KeyValueStore = {
     get: key => store.get(key),
     entries: prefix => store.entries(prefix),
+    clear: () => store.clear(),
     close: () => store.close(),
     write: async writes => {
       const failure = failures.pop()

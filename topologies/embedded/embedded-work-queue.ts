@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { WorkPriority } from '../../schemas/embed-job.ts'
-import type { ClaimedJob, NewJob, QueueDepth, WorkQueue } from '../work-queue.ts'
+import type { ClaimedJob, JobReturn, NewJob, QueueDepth, WorkQueue } from '../work-queue.ts'
 import { DueHeap } from './due-heap.ts'
 import type { EmbeddedEnvironment } from './environment.ts'
 import {
@@ -121,10 +121,7 @@ export class EmbeddedWorkQueue implements WorkQueue {
     )
   }
 
-  async retry(
-    claimed: ClaimedJob,
-    options: { readonly delayMs: number; readonly priority: WorkPriority },
-  ): Promise<void> {
+  async retry(claimed: ClaimedJob, options: JobReturn): Promise<void> {
     await this.#environment.write(batch => {
       this.#endWaits()
       const job = this.#held(claimed)
@@ -132,6 +129,7 @@ export class EmbeddedWorkQueue implements WorkQueue {
       const before = { ...job }
       job.notBeforeMs = this.#environment.clock() + options.delayMs
       job.priority = options.priority
+      if (options.isUntried) job.attempt--
       job.order = this.#nextNumber++
       batch.put('jobStates', jobKey(job.number), encodeJobState(job))
       this.#enter(job, 'adding')

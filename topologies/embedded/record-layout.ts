@@ -13,7 +13,9 @@ import type { LogRecord, NewRecord } from '../event-log.ts'
  * lastOffsets   key  topic id u16 · partition u16 · record key       row  offset u48
  * tombstones    key  as records                                      row  time of log compaction in ms u48
  * groupOffsets  key  topic id u16 · group in UTF-8 · 0 · partition u16   row  offset u48
- * topics        key  topic name in UTF-8                             row  JSON { id, spec }
+ * topics        key  topic name in UTF-8                             row  JSON { id, spec, isDeleted? }
+ *
+ * The row of a deleted topic stays: so its id is never given again, whatever else of it is still lying about.
  */
 
 /** Bound of record keys, so that key and prefix fit into LMDB's limit of 1,978 bytes. */
@@ -30,6 +32,13 @@ export function recordKey(topicId: number, partition: number, offset: number): B
   key.writeUInt32BE(((topicId << 16) | partition) >>> 0, 0)
   key.writeUIntBE(offset, 4, 6)
   return key
+}
+
+/** Of all keys that begin with the id of a topic. */
+export function topicPrefix(topicId: number): Buffer {
+  const prefix = Buffer.allocUnsafe(2)
+  prefix.writeUInt16BE(topicId, 0)
+  return prefix
 }
 
 export function offsetOfKey(key: Buffer): Offset {

@@ -75,6 +75,14 @@ export class KafkaEventLog implements EventLog {
     return this.#administration.ensureTopic(spec)
   }
 
+  async deleteTopic(topic: string): Promise<void> {
+    const appender = this.#appenders.get(topic)
+    this.#appenders.delete(topic)
+    await this.#administration.deleteTopic(topic)
+    this.#partitionCounts.delete(topic)
+    await appender?.close()
+  }
+
   topicSpec(topic: string): Promise<TopicSpec | null> {
     return this.#administration.topicSpec(topic)
   }

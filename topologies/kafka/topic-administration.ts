@@ -56,6 +56,21 @@ export class TopicAdministration {
     await this.#alter(spec, existing)
   }
 
+  /** Resolves when brokers that are asked do not know it any more. */
+  async deleteTopic(topic: string): Promise<void> {
+    await this.#admin.use(`delete topic ${topic}`, async admin => {
+      try {
+        await admin.deleteTopics({ topics: [topic] })
+      } catch (thrown) {
+        if (brokerErrorOf(thrown) !== 'UNKNOWN_TOPIC_OR_PARTITION') throw thrown
+      }
+    })
+    await this.#admin.use(`deletion of ${topic}`, async () => {
+      if ((await this.#partitions(topic)) !== null)
+        throw new FreshetError('log-unavailable', `the topic ${topic} is being deleted`)
+    })
+  }
+
   async topicSpec(topic: string): Promise<TopicSpec | null> {
     const partitions = await this.#partitions(topic)
     return partitions === null ? null : specOf(topic, partitions, (await this.#describe(topic)).effective)

@@ -18,6 +18,7 @@ export class ExpellableLog {
     this.#going.resolve()
     this.log = {
       ensureTopic: spec => inner.ensureTopic(spec),
+      deleteTopic: topic => inner.deleteTopic(topic),
       topicSpec: topic => inner.topicSpec(topic),
       partitionCount: topic => inner.partitionCount(topic),
       append: async (topic, records) => {

@@ -13,6 +13,7 @@ export class GatedMutations {
     this.#gate.resolve()
     this.log = {
       ensureTopic: spec => inner.ensureTopic(spec),
+      deleteTopic: topic => inner.deleteTopic(topic),
       topicSpec: topic => inner.topicSpec(topic),
       partitionCount: topic => inner.partitionCount(topic),
       append: (topic, records) => inner.append(topic, records),

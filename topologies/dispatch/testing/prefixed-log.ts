@@ -5,6 +5,7 @@ export function prefixedLog(log: EventLog, prefix: string): EventLog {
   const own = (name: string) => `${prefix}.${name}`
   return {
     ensureTopic: spec => log.ensureTopic({ ...spec, name: own(spec.name) }),
+    deleteTopic: topic => log.deleteTopic(own(topic)),
     topicSpec: topic => log.topicSpec(own(topic)),
     partitionCount: topic => log.partitionCount(own(topic)),
     append: (topic, records) => log.append(own(topic), records),
