@@ -24,6 +24,21 @@ export interface FirstGenerationOptions {
 const attempts = 8
 
 /**
+ * Makes the first generation where none ever had a query; its model is asked for only then. Afterwards the control
+ * log alone says what runs.
+ * @throws FreshetError as `startFirstGeneration`; what `model` throws
+ */
+export async function ensureGeneration({
+  model,
+  ...options
+}: Omit<FirstGenerationOptions, 'model'> & { readonly model: () => Promise<ModelIdentity> }): Promise<void> {
+  const { log, codecs } = options.ports
+  const { generations } = await new ControlLog({ log, codec: codecs.control }).refresh()
+  if ([...generations.values()].some(({ share }) => share > 0)) return
+  await startFirstGeneration({ ...options, model: await model() })
+}
+
+/**
  * The first generation, made unless it is there. Of several processes that do it at once, each record counts once and
  * all get the same answer.
  * @throws FreshetError `fingerprint-mismatch` when it was made with another model; `topic-epoch` when it was made from a

@@ -1,14 +1,18 @@
 import { fileURLToPath } from 'node:url'
 import type { GatewayOptions } from '../query-gateway/gateway-options.ts'
 import type { RoutedGeneration } from '../query-gateway/ports.ts'
-import type { GenerationStatus } from '../topologies/control/control-state.ts'
+import type { ControlState, GenerationStatus } from '../topologies/control/control-state.ts'
 import type { Config } from './config.ts'
 
 /** The web page. */
 export const pageDirectory = fileURLToPath(new URL('../query-gateway/page', import.meta.url))
 
-/** A generation of the control log as the gateway sees it. */
-export function routedGeneration({ started, state, share }: GenerationStatus): RoutedGeneration {
+/** Those that are not retired, as the gateway sees them. */
+export function routedGenerations({ generations }: ControlState): readonly RoutedGeneration[] {
+  return [...generations.values()].filter(({ state }) => state !== 'retired').map(routedGeneration)
+}
+
+function routedGeneration({ started, state, share }: GenerationStatus): RoutedGeneration {
   const { generation, model, fingerprint, dims, shards, weights } = started
   return { generation, model, fingerprint, dims, shards, state, share, ...(weights === '' ? {} : { weights }) }
 }

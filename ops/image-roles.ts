@@ -11,7 +11,7 @@ import { ModelStore } from '../workers/model-store.ts'
 import type { Config } from './config.ts'
 import type { ModelIdentity } from './first-generation.ts'
 import type { LocalStores } from './storage.ts'
-import { StubModel } from './stub-model.ts'
+import { isStubName, StubModel, stubName } from './stub-model.ts'
 
 export interface ModelProcess {
   readonly name: string
@@ -20,19 +20,22 @@ export interface ModelProcess {
   readonly restarts: number
 }
 
-/** The model that indexing and queries share, and the processes behind it. */
+/** A model that indexing and queries share, and the processes behind it. */
 export interface ModelRole {
   readonly model: ImageModel
   processes(): readonly ModelProcess[]
   close(): Promise<void>
 }
 
+/** What is configured of models. */
+export type ModelConfig = Pick<Config, 'dataDir' | 'modelsDir' | 'stubModel' | 'model' | 'processes' | 'limits'>
+
 /** @throws FreshetError `model-invalid` */
-export async function openModel(config: Config, log: Logger): Promise<ModelRole> {
-  if (config.stubModel) return { model: new StubModel(), processes: () => [], close: async () => {} }
+export async function openModel(config: ModelConfig, log: Logger, name: string): Promise<ModelRole> {
+  if (config.stubModel) return { model: new StubModel(name), processes: () => [], close: async () => {} }
   const pool = await ModelPool.open({
-    modelSet: config.model,
-    modelDirectory: (await openModelStore(config).open(config.model)).directory,
+    modelSet: name,
+    modelDirectory: (await openModelStore(config).open(name)).directory,
     processes: config.processes,
     clock: () => performance.now(),
     log,
@@ -41,19 +44,29 @@ export async function openModel(config: Config, log: Logger): Promise<ModelRole>
   return {
     model: pool,
     processes: () =>
-      pool
-        .status()
-        .processes.map(({ pid, state, restarts }, i) => ({ name: `model-${i}`, pid, state: shown[state], restarts })),
+      pool.status().processes.map(({ pid, state, restarts }, i) => ({
+        name: `model-${name}-${i}`,
+        pid,
+        state: shown[state],
+        restarts,
+      })),
     close: () => pool.close(),
   }
 }
 
-/** What tells the configured model from others, without loading it. @throws FreshetError `model-invalid` */
-export async function modelIdentity(config: Config): Promise<ModelIdentity> {
-  const { stubModel, model } = config
-  if (stubModel) return new StubModel()
-  const { name, fingerprint, dims } = await openModelStore(config).open(model)
+/**
+ * What tells a model from others, without loading it; the one that the first generation is built with unless another
+ * one is named. @throws FreshetError `model-invalid`
+ */
+export async function modelIdentity(config: ModelConfig, name = configuredModel(config)): Promise<ModelIdentity> {
+  if (config.stubModel) return new StubModel(name)
+  const { fingerprint, dims } = await openModelStore(config).open(name)
   return { model: name, fingerprint, dims }
+}
+
+/** With stub models the name of a real one stands for the stub model without a name of its own. */
+function configuredModel({ stubModel, model }: ModelConfig): string {
+  return stubModel && !isStubName(model) ? stubName : model
 }
 
 /** The model sets that come with Freshet, and those that were added here. */

@@ -3,10 +3,11 @@ import { join } from 'node:path'
 import type { Meter } from '@opentelemetry/api'
 import type { Logger } from 'pino'
 import type { Acceptance } from '../schemas/accept-mutation.ts'
-import type { FreshetError } from '../schemas/errors.ts'
+import { FreshetError } from '../schemas/errors.ts'
 import { asPartition, asShardId, type Generation, type ReplicaId } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
 import { shardOf } from '../schemas/partition.ts'
+import type { IndexTuning } from '../shard-node/segments/index-tuning.ts'
 import { ShardNode } from '../shard-node/shard-node.ts'
 import type { SearchableItem } from '../shard-node/shard-node-options.ts'
 import type { GenerationStatus } from '../topologies/control/control-state.ts'
@@ -27,6 +28,9 @@ export interface DispatchPartOptions extends Pick<DispatchRunnerOptions, 'onFail
   readonly partitions: 'all' | 'group'
 }
 
+/** Of the store that a dispatcher keeps its item table in. */
+export const dispatchTableName = (generation: Generation): string => `items-${generation}`
+
 /** The dispatcher of a generation, as configured; not started. */
 export function newDispatch(options: DispatchPartOptions, status: GenerationStatus): DispatchRunner {
   const { config, ports, clock, partitions, onFailure } = options
@@ -34,7 +38,7 @@ export function newDispatch(options: DispatchPartOptions, status: GenerationStat
   const { windowRecords, windowBytes, overdueMs, tombstoneRetentionMs, acceptMissedRemovals } = config.dispatch
   const { log, queue, features, codecs } = ports
   return new DispatchRunner(
-    { log, queue, features, codecs, table: ports.keyValueStore(`items-${generation}`), clock },
+    { log, queue, features, codecs, table: ports.keyValueStore(dispatchTableName(generation)), clock },
     {
       settings: {
         ...defaultDispatchSettings,
@@ -59,13 +63,15 @@ export interface WorkerPartOptions {
   readonly images: ImageRole
   /** undefined while this process does not hold the generation's model */
   readonly modelOf: (generation: Generation) => ImageModel | undefined
+  readonly isRetired: (generation: Generation) => boolean
   readonly log: Logger
   readonly clock: () => number
   readonly meter: Meter
 }
 
 /** The worker loop, as configured; not started. */
-export function newWorkers({ config, ports, images, modelOf, log, clock, meter }: WorkerPartOptions): WorkerLoop {
+export function newWorkers(options: WorkerPartOptions): WorkerLoop {
+  const { config, ports, images, modelOf, isRetired, log, clock, meter } = options
   const { queue, features, codecs } = ports
   const { claim, leaseMs, failAfterMs, supersedeForMs, maxAttempts } = config.workers
   return new WorkerLoop(
@@ -78,6 +84,7 @@ export function newWorkers({ config, ports, images, modelOf, log, clock, meter }
       cache: images.cache,
       codecs,
       modelOf,
+      isRetired,
     },
     { clock, random: Math.random, log, concurrency: claim, leaseMs, failAfterMs, supersedeForMs, maxAttempts, meter },
   )
@@ -121,7 +128,7 @@ export function openShard(options: ShardPartOptions, status: GenerationStatus): 
     tuning: {
       checkpointEveryMs: config.checkpointEveryMs,
       tombstoneRetentionMs: config.dispatch.tombstoneRetentionMs,
-      index: { threads: config.index.searchThreads, kind: config.index.segments },
+      index: { threads: config.index.searchThreads, kind: config.index.segments, ...indexParameters(status) },
     },
   })
 }
@@ -132,6 +139,24 @@ export function shardDirectory(dataDir: string, generation: string, shard: numbe
 
 export function shardName(generation: string, shard: number): string {
   return `${generation}-${shard}`
+}
+
+/** @throws FreshetError `config-invalid` for parameters that this release does not know */
+export function indexParameters({ started: { generation, index } }: GenerationStatus): Partial<IndexTuning> {
+  if (index === '') return {}
+  try {
+    const { segments, ...unknown } = JSON.parse(index) as { readonly segments?: unknown }
+    const isKnown = Object.keys(unknown).length === 0 && (segments === undefined || isKind(segments))
+    if (isKnown) return segments === undefined ? {} : { kind: segments }
+  } catch {
+    // Said below.
+  }
+  const wanted = 'known is {"segments": "standard" | "compressed"}'
+  throw new FreshetError('config-invalid', `index parameters of generation ${generation}: ${index}; ${wanted}`)
+}
+
+function isKind(segments: unknown): segments is IndexTuning['kind'] {
+  return segments === 'standard' || segments === 'compressed'
 }
 
 function acceptanceOf({ topicEpoch }: LogPorts, { started }: GenerationStatus): Acceptance {

@@ -6,7 +6,6 @@ import type { Logger } from 'pino'
 import { createGateway } from '../query-gateway/gateway.ts'
 import type { GatewayPorts, PipelineStatus } from '../query-gateway/ports.ts'
 import type { FreshetError } from '../schemas/errors.ts'
-import type { Generation } from '../schemas/ids.ts'
 import { DeadLetters } from '../topologies/dead-letters.ts'
 import { openDataDirectory } from '../topologies/embedded/data-directory.ts'
 import { Alarms } from './alarms.ts'
@@ -17,13 +16,13 @@ import { checkPublicHost } from './config-rules.ts'
 import { demoDirectory } from './demo-catalog.ts'
 import { newEngagement } from './engagement-part.ts'
 import { openGatewayAccess } from './gateway-access.ts'
-import { gatewayLimits, pageDirectory, routedGeneration } from './gateway-parts.ts'
-import { type GenerationRoles, startGeneration } from './generation-roles.ts'
-import { type ImageRole, type ModelRole, openImages, openModel } from './image-roles.ts'
+import { gatewayLimits, pageDirectory, routedGenerations } from './gateway-parts.ts'
+import { GenerationRoles } from './generation-roles.ts'
+import { type ImageRole, openImages } from './image-roles.ts'
 import { listenOn } from './listen.ts'
 import { OpenLetters } from './open-letters.ts'
 import { shardDirectory } from './pipeline-parts.ts'
-import { RecentItems } from './recent-items.ts'
+import { RecentByGeneration } from './roles/recent-routes.ts'
 import { searchOptions } from './search-options.ts'
 import { writeSnapshots } from './snapshot.ts'
 import { openStorage, type Storage } from './storage.ts'
@@ -65,9 +64,10 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
   const alarms = new Alarms(log, clock)
   const directory = await openDataDirectory(config.dataDir)
   closers.add(() => directory.close())
-  const [storage, model] = await openBoth(config, log, closers)
+  const storage = await openStorage(config, log, clock)
+  closers.add(() => storage.close())
   traceLog(storage.log, telemetry.meter)
-  const recent = new RecentItems(clock)
+  const recent = new RecentByGeneration(clock)
   // The blob store asks who refers to its blobs when it evicts, which is never before the roles run.
   const running: { roles: GenerationRoles | null } = { roles: null }
   const images = await openImages({
@@ -80,16 +80,15 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
     clock,
   })
   closers.add(() => images.close())
-  const roles = await startGeneration({
+  const roles = await GenerationRoles.start({
     config,
     storage,
-    model,
     images,
     alarms,
     log,
     clock,
     meter: telemetry.meter,
-    onSearchable: items => recent.add(items),
+    onSearchable: (generation, items) => recent.add(generation, items),
   })
   running.roles = roles
   closers.add(() => roles.close())
@@ -97,26 +96,15 @@ async function start(config: Config, log: Logger, closers: Closers): Promise<Lis
   const engagement = newEngagement({ ports: storage, partitions: 'all', onTrouble, meter: telemetry.meter })
   engagement.start()
   closers.add(() => engagement.stop())
-  return listen(config, { storage, model, images, roles, alarms, recent, telemetry }, { log, closers })
-}
-
-/** Side by side, since loading the models takes the longest. What opened is closed when the other one fails. */
-async function openBoth(config: Config, log: Logger, closers: Closers): Promise<readonly [Storage, ModelRole]> {
-  const [storage, model] = await Promise.allSettled([openStorage(config, log, clock), openModel(config, log)])
-  if (storage.status === 'fulfilled') closers.add(() => storage.value.close())
-  if (model.status === 'fulfilled') closers.add(() => model.value.close())
-  if (storage.status === 'rejected') throw storage.reason
-  if (model.status === 'rejected') throw model.reason
-  return [storage.value, model.value]
+  return listen(config, { storage, images, roles, alarms, recent, telemetry }, { log, closers })
 }
 
 interface Parts {
   readonly storage: Storage
-  readonly model: ModelRole
   readonly images: ImageRole
   readonly roles: GenerationRoles
   readonly alarms: Alarms
-  readonly recent: RecentItems
+  readonly recent: RecentByGeneration
   readonly telemetry: Telemetry
 }
 
@@ -157,13 +145,13 @@ async function serveSamples(app: App, isDemo: boolean): Promise<void> {
 }
 
 function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
-  const { storage, model, images, roles, recent } = parts
+  const { storage, images, roles, recent } = parts
   const { codecs } = storage
   const deadLetters = new DeadLetters({
     log: storage.log,
     store: storage.keyValueStore('dead-letters'),
     codec: codecs.deadLetters,
-    redrive: letter => roles.dispatch.redrive(letter),
+    redrive: letter => roles.redrive(letter),
   })
   const openLetters = new OpenLetters(deadLetters, clock)
   return {
@@ -173,34 +161,36 @@ function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
     features: storage.features,
     partitions: storage.partitions,
     topicEpoch: storage.topicEpoch,
-    routing: () => [routedGeneration(roles.status)],
-    replicas: () => roles.shards,
-    modelOf: generation => modelOf(parts, generation),
+    routing: () => routedGenerations(roles.state),
+    replicas: () => roles.shards(),
+    modelOf: generation => roles.models.modelOf(generation),
     fetchImage: images.fetchImage,
     blobs: images.blobs,
     deadLetters,
     pipeline: () => pipelineStatus(parts, openLetters),
-    recentItems: () => recent.list(),
+    recentItems: () => recentOf(roles, recent).items,
     backup: directory => backUp(backupSource(config, parts), directory),
     snapshot: request => writeSnapshots(shardSources(config, parts), request),
-    ready: () => roles.failure() === null && model.processes().every(({ state }) => state !== 'stopped'),
+    ready: () => roles.failure() === null && roles.models.isReady,
     clock,
     newId: randomUUID,
   }
 }
 
-function modelOf({ model, roles }: Parts, generation: Generation) {
-  return generation === roles.status.started.generation ? model.model : undefined
+/** Of the generation that most queries go to: another one makes the same items searchable once more. */
+function recentOf({ state }: GenerationRoles, recent: RecentByGeneration) {
+  const [main] = [...state.generations.values()].toSorted((a, b) => b.share - a.share)
+  return recent.of(main?.started.generation ?? '')
 }
 
 async function pipelineStatus(
-  { storage, model, alarms, recent }: Parts,
+  { storage, roles, alarms, recent }: Parts,
   openLetters: OpenLetters,
 ): Promise<PipelineStatus> {
   return {
-    rates: { searchable: recent.perSecond() },
+    rates: { searchable: recentOf(roles, recent).perSecond },
     queue: await storage.queue.depth(),
-    processes: model.processes(),
+    processes: roles.models.processes(),
     alarms: alarms.list(),
     deadLetters: await openLetters.count(),
   }
@@ -210,7 +200,6 @@ function backupSource(config: Config, parts: Parts) {
   return { dataDir: config.dataDir, storage: parts.storage, shards: shardSources(config, parts) }
 }
 
-function shardSources(config: Config, { roles }: Parts) {
-  const { generation } = roles.status.started
-  return roles.shards.map((node, number) => ({ node, directory: shardDirectory(config.dataDir, generation, number) }))
+function shardSources({ dataDir }: Config, { roles }: Parts) {
+  return roles.shards().map(node => ({ node, directory: shardDirectory(dataDir, node.generation, node.shard) }))
 }

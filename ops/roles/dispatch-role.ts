@@ -2,21 +2,19 @@ import { randomUUID } from 'node:crypto'
 import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
+import { mutationTopic } from '../../schemas/topics.ts'
 import type { BeatingReplica } from '../../shard-node/http/heartbeat-writer.ts'
-import { ControlLog } from '../../topologies/control/control-log.ts'
 import type { GenerationStatus } from '../../topologies/control/control-state.ts'
 import type { DispatchRunner, DispatchStatus } from '../../topologies/dispatch/runner.ts'
 import type { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
 import { Alarms } from '../alarms.ts'
-import type { Config } from '../config.ts'
 import { checkInternalHost } from '../config-rules.ts'
 import { openDistributedLog, openDistributedWork, requireTopics, whenReachable } from '../distributed-storage.ts'
 import { newEngagement } from '../engagement-part.ts'
-import { FailureNote } from '../failure-note.ts'
-import { startFirstGeneration } from '../first-generation.ts'
+import { ensureGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
-import { newDispatch } from '../pipeline-parts.ts'
+import { dispatchTableName, newDispatch } from '../pipeline-parts.ts'
 import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { dispatchAge, dispatchGauges } from './dispatch-metrics.ts'
@@ -26,6 +24,9 @@ import { redriveRoutes } from './redrive-routes.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
 import { createRoleServer } from './role-server.ts'
+
+/** Shards and workers leave a retired generation within a second or so: then its topic goes. */
+const removeAfterMs = 5_000
 
 /** `freshet dispatch`: a dispatcher for each generation, of the partitions that the generation's group gives to it. */
 export async function startDispatchRole(context: RoleContext): Promise<string> {
@@ -37,70 +38,76 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
   const opening = { ...context, clientId: 'freshet-dispatch' }
   const logPorts = await openDistributedLog(config, opening)
   const ports = { ...logPorts, ...(await openDistributedWork(config, opening)), ...stores }
-  await whenReachable('Kafka', config, context, () => ensureGeneration(config, ports))
+  const first = { config, ports, model: () => modelIdentity(config), by: 'dispatch', clock }
+  await whenReachable('Kafka', config, context, () => ensureGeneration(first))
 
   const alarms = new Alarms(log, clock)
-  const failures = new FailureNote(alarms)
-  const dispatchers = new GenerationParts({
-    open: status => startDispatcher(status, { context, ports, failures }),
+  const dispatchers = new GenerationParts<DispatchRunner>({
+    open: (status, onFailure) => startDispatcher(status, { context, ports, onFailure }),
     close: runner => runner.stop(),
-    onFailure: failures.by('dispatch'),
+    remove: status => removeDispatched(status, { context, ports }),
+    removeAfterMs,
+    onFailure: (generation, error) => alarms.raise(`dispatch ${generation}`, error),
+    clock: () => performance.now(),
   })
   closers.add(() => dispatchers.close())
-  await followGenerations(dispatchers, { context, ports, alarms, failures })
+  await followGenerations(dispatchers, { context, ports, alarms })
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
   const engagement = newEngagement({ ports, partitions: 'group', onTrouble, meter: context.telemetry.meter })
   engagement.start()
   closers.add(() => engagement.stop())
-  return listen(context, { ports, dispatchers, failures, alarms })
+  return listen(context, { ports, dispatchers, alarms })
 }
 
 type DispatchPorts = LogPorts & WorkPorts & LocalStores & { readonly log: KafkaEventLog }
 
-/** Makes the first generation where none ever had a query. */
-async function ensureGeneration(config: Config, ports: LogPorts): Promise<void> {
-  const control = new ControlLog({ log: ports.log, codec: ports.codecs.control })
-  const { generations } = await control.refresh()
-  if ([...generations.values()].some(({ share }) => share > 0)) return
-  await startFirstGeneration({ config, ports, model: await modelIdentity(config), by: 'dispatch', clock })
-}
-
 interface DispatcherSurroundings {
   readonly context: RoleContext
   readonly ports: DispatchPorts
-  readonly failures: FailureNote
 }
 
 async function startDispatcher(
   status: GenerationStatus,
-  { context: { config, log }, ports, failures }: DispatcherSurroundings,
+  {
+    context: { config, log },
+    ports,
+    onFailure,
+  }: DispatcherSurroundings & { readonly onFailure: (error: FreshetError) => void },
 ): Promise<DispatchRunner> {
   const { generation } = status.started
   await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
-  const onFailure = failures.by(`dispatch ${generation}`)
   const runner = newDispatch({ config, ports, clock, partitions: 'group', onFailure }, status)
   await runner.start()
   log.info({ generation }, 'dispatching')
   return runner
 }
 
+/** Each dispatcher drops its own table; the topic is dropped by whoever comes first. */
+async function removeDispatched(
+  { started: { generation } }: GenerationStatus,
+  { context: { log }, ports }: DispatcherSurroundings,
+): Promise<void> {
+  await ports.keyValueStore(dispatchTableName(generation)).clear()
+  await ports.log.deleteTopic(mutationTopic(generation))
+  log.info({ generation }, 'retired generation is removed: its item table and mutations')
+}
+
 interface DispatchParts {
   readonly ports: DispatchPorts
   readonly dispatchers: GenerationParts<DispatchRunner>
-  readonly failures: FailureNote
   readonly alarms: Alarms
 }
 
 /** Probes, metrics and redrive, and heartbeats that say where. */
 async function listen(context: RoleContext, parts: DispatchParts): Promise<string> {
   const { config, log, closers, telemetry } = context
-  const { ports, dispatchers, failures, alarms } = parts
+  const { ports, dispatchers, alarms } = parts
   const runners = () => dispatchers.all()
   const statuses = () => runners().map(runner => runner.status())
   observeGauges(telemetry.meter, [...dispatchGauges, dispatchAge(clock)], statuses)
   const app = createRoleServer(
     {
-      failure: () => failures.first,
+      failure: () => dispatchers.failure,
       whyNotReady: () => whyNotReady(statuses(), [...ports.log.readerFailures(), ...ports.log.groupAbsences()]),
       metrics: () => telemetry.metricsText(),
       meter: telemetry.meter,
@@ -112,7 +119,7 @@ async function listen(context: RoleContext, parts: DispatchParts): Promise<strin
   const url = await listenOn(app, config)
   const name = `dispatch-${randomUUID()}`
   const replicas = () => statuses().map(status => speaking(name, status))
-  startHeartbeats({ context, ports, alarms, failures }, { url, role: 'dispatch', replicas })
+  startHeartbeats({ context, ports, alarms }, { url, role: 'dispatch', replicas })
   return url
 }
 

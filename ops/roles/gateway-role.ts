@@ -13,21 +13,22 @@ import type { Config } from '../config.ts'
 import { checkPublicHost } from '../config-rules.ts'
 import { newFeatureStore, newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
 import { openGatewayAccess } from '../gateway-access.ts'
-import { gatewayLimits, pageDirectory, routedGeneration } from '../gateway-parts.ts'
-import { type ImageRole, type ModelRole, openModel } from '../image-roles.ts'
+import { gatewayLimits, pageDirectory, routedGenerations } from '../gateway-parts.ts'
+import type { ImageRole } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
+import type { ModelPools } from '../model-pools.ts'
 import { OpenLetters } from '../open-letters.ts'
 import { searchOptions } from '../search-options.ts'
 import type { LocalStores, LogPorts } from '../storage.ts'
 import { CatalogGuard } from './catalog-guard.ts'
-import { ControlFollower } from './control-follower.ts'
+import type { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
 import { type RecentOfShards, recentlySearchable } from './remote-recent.ts'
 import { redriveRemotely } from './remote-redrive.ts'
 import { snapshotRemotely } from './remote-snapshots.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
-import { modelFor, openSharedImages } from './work-role.ts'
+import { followModels, openSharedImages } from './work-role.ts'
 
 /** `freshet gateway`: the HTTP API and the page, over replicas in other processes. */
 export async function startGatewayRole(context: RoleContext): Promise<string> {
@@ -52,7 +53,7 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
 
 interface GatewayRoleParts {
   readonly ports: LogPorts & LocalStores
-  readonly model: ModelRole
+  readonly models: ModelPools
   readonly images: ImageRole
   readonly alarms: Alarms
   readonly control: ControlFollower
@@ -80,15 +81,12 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   const ports = { ...(await openDistributedLog(config, opening)), ...stores }
   const queue: WorkQueue = await newWorkQueue(config, closers)
   const features = await newFeatureStore(config, closers)
-  const model = await openModel(config, log)
-  closers.add(() => model.close())
   const images = await openSharedImages(config, stores)
   closers.add(() => images.close())
 
   const alarms = new Alarms(log, clock)
   const alarm = (part: string) => (error: FreshetError) => alarms.raise(part, error)
-  const control = await ControlFollower.start({ ports, onTrouble: alarm('control') })
-  closers.add(() => control.close())
+  const { control, models } = await followModels(context, { ports, alarms })
   const replicas = await ReplicaDirectory.follow({
     log: ports.log,
     codec: ports.codecs.heartbeats,
@@ -125,7 +123,7 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
   return {
     recent,
     ports,
-    model,
+    models,
     images,
     alarms,
     control,
@@ -155,7 +153,7 @@ function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => vo
 }
 
 function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
-  const { ports, model, images, control, replicas, catalog } = parts
+  const { ports, models, images, control, replicas, catalog } = parts
   const { log, codecs, partitions } = ports
   return {
     log: {
@@ -168,10 +166,9 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     features: parts.features,
     partitions,
     topicEpoch: catalog.topicEpoch,
-    routing: () =>
-      [...control.state.generations.values()].filter(({ state }) => state !== 'retired').map(routedGeneration),
+    routing: () => routedGenerations(control.state),
     replicas: () => replicas.replicas(),
-    modelOf: generation => modelFor(control, generation, model.model),
+    modelOf: generation => models.modelOf(generation),
     fetchImage: images.fetchImage,
     blobs: images.blobs,
     deadLetters: parts.deadLetters,
@@ -179,7 +176,7 @@ function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
     recentItems: () => parts.recent.value?.items ?? [],
     backup: () => Promise.reject(noBackup()),
     snapshot: request => snapshotRemotely(replicas.replicas(), request),
-    ready: () => model.processes().every(({ state }) => state !== 'stopped'),
+    ready: () => models.isReady,
     clock,
     newId: randomUUID,
   }
@@ -201,11 +198,11 @@ function noBackup(): FreshetError {
 const nothingKnown: QueueDepth = { waiting: { live: 0, standby: 0, backfill: 0 }, delayed: 0, claimed: 0 }
 
 /** Of queue and dead letters what was heard last; that they are away is among the alarms. */
-function pipelineStatus({ model, alarms, depth, openLetters, recent }: GatewayRoleParts): PipelineStatus {
+function pipelineStatus({ models, alarms, depth, openLetters, recent }: GatewayRoleParts): PipelineStatus {
   return {
     rates: { searchable: recent.value?.perSecond ?? 0 },
     queue: depth.value ?? nothingKnown,
-    processes: model.processes(),
+    processes: models.processes(),
     alarms: alarms.list(),
     deadLetters: openLetters.value ?? 0,
   }

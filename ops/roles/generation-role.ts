@@ -1,7 +1,6 @@
 import type { FreshetError } from '../../schemas/errors.ts'
 import { HeartbeatWriter, type HeartbeatWriterOptions } from '../../shard-node/http/heartbeat-writer.ts'
 import type { Alarms } from '../alarms.ts'
-import type { FailureNote } from '../failure-note.ts'
 import { advertisedOrigin } from '../listen.ts'
 import type { LogPorts } from '../storage.ts'
 import { ControlFollower } from './control-follower.ts'
@@ -13,24 +12,24 @@ export interface GenerationRole {
   readonly context: Pick<RoleContext, 'config' | 'closers'>
   readonly ports: Pick<LogPorts, 'log' | 'codecs'>
   readonly alarms: Alarms
-  readonly failures: FailureNote
 }
 
 /**
  * Opens and closes parts as the control log says, while the process runs. Resolves when those there are were opened.
- * @throws FreshetError why one of them cannot be opened, or the control log not be followed
+ * @throws FreshetError why one that answers queries cannot be opened, or the control log not be followed
  */
 export async function followGenerations<Part>(
   parts: GenerationParts<Part>,
-  { context, ports, alarms, failures }: GenerationRole,
-): Promise<void> {
+  { context, ports, alarms }: GenerationRole,
+): Promise<ControlFollower> {
   const control = await ControlFollower.start({
     ports,
     onState: state => parts.adopt(state),
     onTrouble: error => alarms.raise('control', error),
   })
   context.closers.add(() => control.close())
-  if (failures.first !== null) throw failures.first
+  if (parts.failure !== null) throw parts.failure
+  return control
 }
 
 /** Tells gateways where the process listens and how its parts are, until it drains. */

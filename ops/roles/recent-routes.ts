@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { FastifyInstance } from 'fastify'
+import type { RecentItem } from '../../query-gateway/ports.ts'
 import { requireSecret } from '../../shard-node/http/access.ts'
 import type { SearchableItem } from '../../shard-node/shard-node-options.ts'
 import { RecentItems } from '../recent-items.ts'
@@ -40,7 +41,7 @@ export class RecentByGeneration {
     recent.add(items)
   }
 
-  of(generation: string): RecentAnswer {
+  of(generation: string): { readonly perSecond: number; readonly items: RecentItem[] } {
     const recent = this.#byGeneration.get(generation)
     if (recent === undefined) return { perSecond: 0, items: [] }
     return { perSecond: recent.perSecond(), items: recent.list().slice(0, maxRecentItems) }

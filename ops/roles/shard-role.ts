@@ -1,3 +1,4 @@
+import { rm } from 'node:fs/promises'
 import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import { replicaGauges } from '../../query-gateway/replica-metrics.ts'
 import { replicaViews } from '../../query-gateway/system-status.ts'
@@ -11,9 +12,8 @@ import { openDataDirectory } from '../../topologies/embedded/data-directory.ts'
 import { Alarms } from '../alarms.ts'
 import { checkInternalHost } from '../config-rules.ts'
 import { openDistributedLog, requireTopics } from '../distributed-storage.ts'
-import { FailureNote } from '../failure-note.ts'
 import { listenOn } from '../listen.ts'
-import { openShard } from '../pipeline-parts.ts'
+import { openShard, shardDirectory } from '../pipeline-parts.ts'
 import type { LogPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { GenerationParts } from './generation-parts.ts'
@@ -36,16 +36,17 @@ export async function startShardRole(context: RoleContext): Promise<string> {
   const ports = await openDistributedLog(config, { ...context, clientId: `freshet-shard-${number}-${replica}` })
 
   const alarms = new Alarms(log, clock)
-  const failures = new FailureNote(alarms)
   const recent = new RecentByGeneration(clock)
-  const parts = { ports, dataDir: directory.path, alarms, failures, recent }
-  const replicas = new GenerationParts({
-    open: status => openReplica(status, context, parts),
+  const parts = { ports, dataDir: directory.path, alarms, recent }
+  const replicas = new GenerationParts<ShardNode>({
+    open: (status, onFailure) => openReplica(status, context, { ...parts, onFailure }),
     close: node => node.close(),
-    onFailure: failures.by(`shard ${number}`),
+    remove: status => removeReplica(status, context, parts),
+    onFailure: (generation, error) => alarms.raise(`shard ${generation}-${number}`, error),
+    clock: () => performance.now(),
   })
   closers.add(() => replicas.close())
-  const url = await listen(context, parts, () => replicas.all())
+  const url = await listen(context, parts, replicas)
   const role = { context, ...parts }
   await followGenerations(replicas, role)
   startHeartbeats(role, { url, replicas: () => replicas.all() })
@@ -57,7 +58,6 @@ interface ShardParts {
   /** Of this process. */
   readonly dataDir: string
   readonly alarms: Alarms
-  readonly failures: FailureNote
   readonly recent: RecentByGeneration
 }
 
@@ -65,7 +65,7 @@ interface ShardParts {
 async function openReplica(
   status: GenerationStatus,
   { config, log, telemetry: { meter } }: RoleContext,
-  { ports, dataDir, alarms, failures, recent }: ShardParts,
+  { ports, dataDir, alarms, recent, onFailure }: ShardParts & { readonly onFailure: (error: FreshetError) => void },
 ): Promise<ShardNode | null> {
   const { number, replica } = config.shard
   const { generation, shards } = status.started
@@ -76,17 +76,25 @@ async function openReplica(
   await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
   const part = `shard ${generation}-${number}`
   const onAlarm = (error: FreshetError) => alarms.raise(part, error)
-  const onFailure = failures.by(part)
   const onSearchable = (items: readonly SearchableItem[]) => recent.add(generation, items)
   const reporting = { onFailure, onAlarm, onSearchable, meter }
   return openShard({ config, ports, dataDir, clock, number, replica, ...reporting }, status)
 }
 
+async function removeReplica(
+  { started: { generation } }: GenerationStatus,
+  { config, log }: RoleContext,
+  { dataDir }: ShardParts,
+): Promise<void> {
+  await rm(shardDirectory(dataDir, generation, config.shard.number), { recursive: true, force: true })
+  log.info({ generation }, 'retired generation is removed: its replica')
+}
+
 /** Listens from the start, so that probes are answered while a replica is opened. */
 async function listen(
   { config, log, closers, telemetry }: RoleContext,
-  { ports, alarms, failures, recent }: ShardParts,
-  replicas: () => readonly ShardNode[],
+  { ports, alarms, recent }: ShardParts,
+  parts: GenerationParts<ShardNode>,
 ): Promise<string> {
   // In the background: metrics are told also while the log is away.
   const catalogEnds = await Polled.start({
@@ -96,12 +104,12 @@ async function listen(
   })
   closers.add(() => catalogEnds.close())
   observeGauges(telemetry.meter, [...replicaGauges, ...shardGauges], async () => {
-    const nodes = replicas()
+    const nodes = parts.all()
     return { nodes, shards: await replicaViews(nodes), ends: catalogEnds.value ?? new Map() }
   })
   const app = createShardServer({
-    replicas,
-    failure: () => failures.first,
+    replicas: () => parts.all(),
+    failure: () => parts.failure,
     secret: config.internalSecret,
     snapshotRoots: config.shard.snapshotRoots,
     metrics: () => telemetry.metricsText(),

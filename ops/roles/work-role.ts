@@ -1,15 +1,14 @@
 import { join } from 'node:path'
 import { observeGauges } from '../../query-gateway/observed-gauges.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
-import type { Generation } from '../../schemas/ids.ts'
-import type { ImageModel } from '../../schemas/image-analysis.ts'
 import { Alarms } from '../alarms.ts'
 import type { Config } from '../config.ts'
 import { openDistributedLog, openDistributedWork } from '../distributed-storage.ts'
-import { type ImageRole, type ModelRole, openImages, openModel } from '../image-roles.ts'
+import { type ImageRole, openImages } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
+import { ModelPools } from '../model-pools.ts'
 import { newWorkers, workDrainMs } from '../pipeline-parts.ts'
-import type { LocalStores } from '../storage.ts'
+import type { LocalStores, LogPorts } from '../storage.ts'
 import { ControlFollower } from './control-follower.ts'
 import { Polled } from './polled.ts'
 import { clock, type RoleContext } from './role.ts'
@@ -27,33 +26,39 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   const stores = await openLocalStores({ directory, clock, log, closers })
   const opening = { ...context, clientId: 'freshet-work' }
   const ports = { ...(await openDistributedLog(config, opening)), ...(await openDistributedWork(config, opening)) }
-  const model = await openModel(config, log)
-  closers.add(() => model.close())
   const images = await openSharedImages(config, stores)
   closers.add(() => images.close())
 
   const alarms = new Alarms(log, clock)
   const onTrouble = (part: string) => (error: FreshetError) => alarms.raise(part, error)
-  const control = await ControlFollower.start({ ports, onTrouble: onTrouble('control') })
-  closers.add(() => control.close())
+  const { control, models } = await followModels(context, { ports, alarms })
   const depth = await Polled.start({
     ask: () => ports.queue.depth(),
     everyMs: depthEveryMs,
     onTrouble: onTrouble('queue'),
   })
   closers.add(() => depth.close())
-  const modelOf = (generation: Generation) => modelFor(control, generation, model.model)
-  const workers = newWorkers({ config, ports, images, modelOf, log, clock, meter: telemetry.meter })
+  const workers = newWorkers({
+    config,
+    ports,
+    images,
+    modelOf: generation => models.modelOf(generation),
+    isRetired: generation => control.state.generations.get(generation)?.state === 'retired',
+    log,
+    clock,
+    meter: telemetry.meter,
+  })
   workers.start()
   closers.add(() => workers.stop(workDrainMs))
   observeGauges(telemetry.meter, workerGauges, () => workers.status())
   observeGauges(telemetry.meter, queueGauges, () => depth.value)
-  observeGauges(telemetry.meter, processGauges, () => model.processes())
+  observeGauges(telemetry.meter, processGauges, () => models.processes())
 
   const app = createRoleServer(
     {
       failure: () => null,
-      whyNotReady: () => depth.failure?.message ?? whyNoGeneration(control, model.model) ?? whyNoModel(model),
+      whyNotReady: () =>
+        depth.failure?.message ?? whyNoGeneration(control) ?? models.whyNotHeld() ?? models.whyNotRunning(),
       metrics: () => telemetry.metricsText(),
       meter: telemetry.meter,
     },
@@ -71,24 +76,36 @@ export function openSharedImages(config: Config, stores: LocalStores): Promise<I
   return openImages({ config, stores, blobs: { directory, isShared: true, isReferenced }, clock })
 }
 
-/** The model of this process where the generation was made with it. */
-export function modelFor(
-  { state }: ControlFollower,
-  generation: Generation,
-  model: ImageModel,
-): ImageModel | undefined {
-  return state.generations.get(generation)?.started.fingerprint === model.fingerprint ? model : undefined
+export interface FollowedModels {
+  readonly control: ControlFollower
+  readonly models: ModelPools
 }
 
-function whyNoGeneration({ state }: ControlFollower, { fingerprint, model }: ImageModel): string | null {
-  const generations = [...state.generations.values()].filter(each => each.state !== 'retired')
-  if (generations.length === 0) return 'no generation is known yet'
-  const isOfOne = generations.some(({ started }) => started.fingerprint === fingerprint)
-  return isOfOne ? null : `no generation was made with model ${model}, which is loaded here`
+/**
+ * The control log with the models of its generations, which are opened and closed as it says. Resolves when those that
+ * can be had are held. @throws FreshetError why the control log cannot be followed
+ */
+export async function followModels(
+  { config, log, closers }: RoleContext,
+  { ports, alarms }: { readonly ports: Pick<LogPorts, 'log' | 'codecs'>; readonly alarms: Alarms },
+): Promise<FollowedModels> {
+  const models = new ModelPools({
+    config,
+    log,
+    onAlarm: error => alarms.raise('models', error),
+    clock: () => performance.now(),
+  })
+  closers.add(() => models.close())
+  const control = await ControlFollower.start({
+    ports,
+    onState: state => models.adopt(state),
+    onTrouble: error => alarms.raise('control', error),
+  })
+  closers.add(() => control.close())
+  return { control, models }
 }
 
-function whyNoModel(model: ModelRole): string | null {
-  const processes = model.processes()
-  const hasOne = processes.length === 0 || processes.some(({ state }) => state === 'running')
-  return hasOne ? null : 'no model process is running'
+function whyNoGeneration({ state }: ControlFollower): string | null {
+  const isThere = [...state.generations.values()].some(each => each.state !== 'retired')
+  return isThere ? null : 'no generation is known yet'
 }

@@ -1,0 +1,147 @@
+import type { Logger } from 'pino'
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
+import type { Fingerprint, Generation } from '../schemas/ids.ts'
+import type { ImageModel } from '../schemas/image-analysis.ts'
+import type { ControlState, GenerationStatus } from '../topologies/control/control-state.ts'
+import { type ModelConfig, type ModelProcess, type ModelRole, openModel } from './image-roles.ts'
+
+export interface ModelPoolsOptions {
+  readonly config: ModelConfig
+  readonly log: Logger
+  /** Told when a model cannot be opened, not again until it was. */
+  readonly onAlarm: (error: FreshetError) => void
+  /** Monotonic ms. */
+  readonly clock: () => number
+}
+
+/** A model that cannot be opened is tried again after this: it may have been added meanwhile. */
+const retryAfterMs = 3_000
+
+type Held =
+  | { readonly type: 'open'; readonly role: ModelRole }
+  | { readonly type: 'failed'; readonly error: FreshetError; readonly atMs: number }
+
+/**
+ * The models of all generations that are not retired, each opened once, whatever generations were built with it. One
+ * that is not there, or is not what the generation was started with, leaves the others as they are: its generations
+ * are not held here.
+ */
+export class ModelPools {
+  readonly #options: ModelPoolsOptions
+  readonly #held = new Map<Fingerprint, Held>()
+  #generations: readonly GenerationStatus[] = []
+  #isClosed = false
+
+  constructor(options: ModelPoolsOptions) {
+    this.#options = options
+  }
+
+  /** Opens what is needed and missing, closes what is needed no more. One call after the other; never rejects. */
+  async adopt({ generations }: ControlState): Promise<void> {
+    this.#generations = [...generations.values()].filter(({ state }) => state !== 'retired')
+    const names = new Map(this.#generations.map(({ started }) => [started.fingerprint, started.model]))
+    const unused = [...this.#held.keys()].filter(fingerprint => !names.has(fingerprint))
+    const missing = [...names].filter(([fingerprint]) => this.#isToBeOpened(fingerprint))
+    await Promise.all([
+      ...unused.map(fingerprint => this.#close(fingerprint)),
+      ...missing.map(([fingerprint, name]) => this.#open(fingerprint, name)),
+    ])
+  }
+
+  /** Undefined while it is not held here. */
+  modelOf(generation: Generation): ImageModel | undefined {
+    const held = this.#heldFor(generation)
+    return held?.type === 'open' ? held.role.model : undefined
+  }
+
+  /** Why the model of a generation cannot be had; null when it can, or is about to be opened. */
+  failureOf(generation: Generation): FreshetError | null {
+    const held = this.#heldFor(generation)
+    return held?.type === 'failed' ? held.error : null
+  }
+
+  /** Why not all generations that answer queries are held here; null when they are. */
+  whyNotHeld(): string | null {
+    const missing = this.#generations.find(
+      ({ started, share }) => share > 0 && this.modelOf(started.generation) === undefined,
+    )
+    if (missing === undefined) return null
+    const { generation, model } = missing.started
+    return `generation ${generation}: ${this.failureOf(generation)?.message ?? `model ${model} is being loaded`}`
+  }
+
+  /** Why a model that is held cannot work now; null when all can. */
+  whyNotRunning(): string | null {
+    const without = this.#roles().find(({ role }) => {
+      const processes = role.processes()
+      return processes.length > 0 && !processes.some(({ state }) => state === 'running')
+    })
+    return without === undefined ? null : `no process of model ${without.role.model.model} is running`
+  }
+
+  /** All that queries need is held, and none of its processes has ended for good. */
+  get isReady(): boolean {
+    return this.whyNotHeld() === null && this.processes().every(({ state }) => state !== 'stopped')
+  }
+
+  processes(): readonly ModelProcess[] {
+    return this.#roles().flatMap(({ role }) => role.processes())
+  }
+
+  /** After the last `adopt` has ended. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    await Promise.all(Array.from(this.#held.keys(), fingerprint => this.#close(fingerprint)))
+  }
+
+  #roles() {
+    return [...this.#held.values()].filter(held => held.type === 'open')
+  }
+
+  #heldFor(generation: Generation): Held | undefined {
+    const status = this.#generations.find(({ started }) => started.generation === generation)
+    return status && this.#held.get(status.started.fingerprint)
+  }
+
+  #isToBeOpened(fingerprint: Fingerprint): boolean {
+    const held = this.#held.get(fingerprint)
+    if (held === undefined) return true
+    return held.type === 'failed' && this.#options.clock() - held.atMs >= retryAfterMs
+  }
+
+  async #open(fingerprint: Fingerprint, name: string): Promise<void> {
+    const { config, log, onAlarm, clock } = this.#options
+    try {
+      const role = await openAs(fingerprint, () => openModel(config, log, name))
+      this.#held.set(fingerprint, { type: 'open', role })
+      log.info({ model: name, fingerprint }, 'model is held')
+      if (this.#isClosed) await this.#close(fingerprint)
+    } catch (thrown) {
+      const error = explained(asFreshetError(thrown), name)
+      if (!this.#held.has(fingerprint)) onAlarm(error)
+      this.#held.set(fingerprint, { type: 'failed', error, atMs: clock() })
+    }
+  }
+
+  async #close(fingerprint: Fingerprint): Promise<void> {
+    const held = this.#held.get(fingerprint)
+    this.#held.delete(fingerprint)
+    if (held?.type === 'open') await held.role.close()
+  }
+}
+
+/** @throws FreshetError `fingerprint-mismatch` when another model has the name here */
+async function openAs(fingerprint: Fingerprint, open: () => Promise<ModelRole>): Promise<ModelRole> {
+  const role = await open()
+  if (role.model.fingerprint === fingerprint) return role
+  await role.close()
+  throw new FreshetError(
+    'fingerprint-mismatch',
+    `the model ${role.model.model} here has fingerprint ${role.model.fingerprint}, the generation was started with ${fingerprint}`,
+  )
+}
+
+function explained(error: FreshetError, name: string): FreshetError {
+  const what = `model ${name} is not held here: ${error.message}. Add it with \`freshet model add\`; it is looked for every few seconds`
+  return new FreshetError(error.code, what, { cause: error })
+}
