@@ -4,55 +4,77 @@ import type { IndexAnswer, IndexHit, IndexPlan, SegmentPlan } from '../vector-in
 const planKinds = ['graph', 'scan', 'exact'] as const satisfies readonly IndexPlan['kind'][]
 const segmentKinds = ['graph', 'codes', 'vectors'] as const satisfies readonly SegmentPlan['by'][]
 
+const headLength = 6
+const partLength = 3
+
+/** Numbers of an answer. */
+export function lengthOf({ hits, plan }: IndexAnswer): number {
+  return headLength + partLength * (hits.length + plan.segments.length)
+}
+
+/** Numbers of an answer with so many hits of so many segments. */
+export function lengthFor(hits: number, segments: number): number {
+  return headLength + partLength * (hits + segments)
+}
+
 /**
- * Answers as one array of numbers, one after another: of each the number of its hits and of its segments, `complete`
- * (0 or 1), the plan's kind, selectivity and effort; per segment rows, kind and scored; per hit item, object and
- * score. As nested objects they take a search thread a sixth of its time to post, and the owner longer to read.
+ * Answers as one array of numbers, one after another. As nested objects they take a search thread a sixth of its time
+ * to post, and the owner longer to read.
  */
 export function numbersOf(answers: readonly IndexAnswer[]): Float64Array {
-  const length = answers.reduce((sum, { hits, plan }) => sum + headLength + 3 * (hits.length + plan.segments.length), 0)
-  const numbers = new Float64Array(length)
+  const numbers = new Float64Array(answers.reduce((length, answer) => length + lengthOf(answer), 0))
   let at = 0
-  const add = (value: number): void => {
-    numbers[at++] = value
-  }
-  for (const { hits, complete, plan } of answers) {
-    add(hits.length)
-    add(plan.segments.length)
-    add(complete ? 1 : 0)
-    add(planKinds.indexOf(plan.kind))
-    add(plan.selectivity)
-    add(plan.effort)
-    for (const { rows, by, scored } of plan.segments) {
-      add(rows)
-      add(segmentKinds.indexOf(by))
-      add(scored)
-    }
-    for (const { item, object, score } of hits) {
-      add(item)
-      add(object)
-      add(score)
-    }
-  }
+  for (const answer of answers) at = writeAnswer(answer, numbers, at)
   return numbers
 }
 
-const headLength = 6
-
 export function answersFrom(numbers: Float64Array): readonly IndexAnswer[] {
   const answers: IndexAnswer[] = []
-  let at = 0
-  const next = (): number => numbers[at++]!
-  while (at < numbers.length) {
-    const [hitCount, segmentCount, complete] = [next(), next(), next() === 1]
-    const [kind, selectivity, effort] = [planKinds[next()]!, next(), next()]
-    const segments: SegmentPlan[] = []
-    while (segments.length < segmentCount) {
-      segments.push({ rows: next(), by: segmentKinds[next()]!, scored: next() })
-    }
-    const hits: IndexHit[] = []
-    while (hits.length < hitCount) hits.push({ item: next(), object: next(), score: next() })
-    answers.push({ hits, complete, plan: { kind, selectivity, effort, segments } })
-  }
+  for (let at = 0; at < numbers.length; at += lengthOf(answers.at(-1)!)) answers.push(readAnswer(numbers, at))
   return answers
+}
+
+/**
+ * Writes the number of hits and of segments, `complete` (0 or 1), the plan's kind, selectivity and effort; per segment
+ * rows, kind and scored; per hit item, object and score. There is room for `lengthOf` of it; returns where it ends.
+ */
+export function writeAnswer({ hits, complete, plan }: IndexAnswer, numbers: Float64Array, from: number): number {
+  numbers[from] = hits.length
+  numbers[from + 1] = plan.segments.length
+  numbers[from + 2] = complete ? 1 : 0
+  numbers[from + 3] = planKinds.indexOf(plan.kind)
+  numbers[from + 4] = plan.selectivity
+  numbers[from + 5] = plan.effort
+  let at = from + headLength
+  for (const { rows, by, scored } of plan.segments) {
+    numbers[at] = rows
+    numbers[at + 1] = segmentKinds.indexOf(by)
+    numbers[at + 2] = scored
+    at += partLength
+  }
+  for (const { item, object, score } of hits) {
+    numbers[at] = item
+    numbers[at + 1] = object
+    numbers[at + 2] = score
+    at += partLength
+  }
+  return at
+}
+
+/** What `writeAnswer` wrote from there on. */
+export function readAnswer(numbers: Float64Array, from: number): IndexAnswer {
+  const complete = numbers[from + 2] === 1
+  const kind = planKinds[numbers[from + 3]!]!
+  const selectivity = numbers[from + 4]!
+  const effort = numbers[from + 5]!
+  const segmentsAt = from + headLength
+  const hitsAt = segmentsAt + partLength * numbers[from + 1]!
+  const end = hitsAt + partLength * numbers[from]!
+  const segments: SegmentPlan[] = []
+  for (let at = segmentsAt; at < hitsAt; at += partLength)
+    segments.push({ rows: numbers[at]!, by: segmentKinds[numbers[at + 1]!]!, scored: numbers[at + 2]! })
+  const hits: IndexHit[] = []
+  for (let at = hitsAt; at < end; at += partLength)
+    hits.push({ item: numbers[at]!, object: numbers[at + 1]!, score: numbers[at + 2]! })
+  return { hits, complete, plan: { kind, selectivity, effort, segments } }
 }

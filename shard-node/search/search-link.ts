@@ -3,6 +3,8 @@ import { FreshetError } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { answersFrom } from './answer-numbers.ts'
+import type { Bell } from './bell.ts'
+import { QueryRing, type RingQuery } from './query-ring.ts'
 import type { Audit, SearchReply, SearchRequest, SearchThreadData, Snapshot, WireQuery } from './search-messages.ts'
 
 export interface SearchLinkEvents {
@@ -12,19 +14,32 @@ export interface SearchLinkEvents {
   readonly onFailure: (error: FreshetError) => void
 }
 
-/** Who waits for the answers to a message; exactly one of the two is called, once. */
+/** Who waits for the answers to a request; exactly one of the two is called, once. */
 export interface AnswersWaiting {
+  /** Nobody waits any more. */
+  readonly isOver: boolean
   receive(answers: readonly IndexAnswer[]): void
   refuse(error: FreshetError): void
 }
 
-/** A message sent and not answered. */
+/** Queries sent together and not answered. */
 interface Outstanding {
   readonly queries: number
   readonly audits: number
   readonly waiting: AnswersWaiting
 }
 
+/** What waits until the ring has room. */
+type Request = SearchRequest | ({ readonly type: 'query' } & RingQuery)
+
+export interface SearchLinkOptions extends Omit<SearchThreadData, 'ring' | 'bell'> {
+  /** Rung when there are answers to take. */
+  readonly bell: Bell
+  /** What the thread runs, for tests that make it fail; `search-thread.ts` if not given. */
+  readonly program?: URL
+}
+
+const searchThread = new URL('./search-thread.ts', import.meta.url)
 const closed = new FreshetError('not-ready', 'the index is closed')
 
 /** The owner's end of one search thread. */
@@ -32,6 +47,8 @@ export class SearchLink {
   readonly #events: SearchLinkEvents
   readonly #worker: Worker
   readonly #ended: Promise<void>
+  readonly #ring: QueryRing
+  readonly #unsent: Request[] = []
   readonly #searches = new Map<number, Outstanding>()
   readonly #layouts = new Map<number, PromiseWithResolvers<void>>()
   #lastId = 0
@@ -40,13 +57,16 @@ export class SearchLink {
   #failure: FreshetError | null = null
   #closing = false
 
-  constructor(data: SearchThreadData, events: SearchLinkEvents) {
+  constructor({ program = searchThread, bell, ...options }: SearchLinkOptions, events: SearchLinkEvents) {
     this.#events = events
-    this.#worker = new Worker(new URL('./search-thread.ts', import.meta.url), { workerData: data })
+    this.#ring = QueryRing.create(options.dims)
+    const workerData: SearchThreadData = { ...options, ring: this.#ring.memory, bell: bell.words }
+    this.#worker = new Worker(program, { workerData })
     this.#worker.on('message', (reply: SearchReply) => this.#receive(reply))
     this.#worker.on('error', cause => this.#fail(new FreshetError('internal', 'a search thread failed', { cause })))
     this.#ended = new Promise(resolve => {
       this.#worker.on('exit', code => {
+        this.takeAnswers()
         if (!this.#closing) this.#fail(new FreshetError('internal', `a search thread ended with ${code}`))
         resolve()
       })
@@ -72,21 +92,31 @@ export class SearchLink {
     }
     const id = ++this.#lastId
     this.#layouts.set(id, laidOut)
-    this.#post({ type: 'layout', id, segments })
+    this.#send({ type: 'layout', id, segments })
     return laidOut.promise
   }
 
+  /** Whether the query can be sent by itself at little cost: `ask`. */
+  fits(query: WireQuery): boolean {
+    return this.#ring.fits(query)
+  }
+
+  /** A query that fits. */
+  ask(snapshot: Snapshot, query: WireQuery, waiting: AnswersWaiting): void {
+    const id = this.#expect([query], waiting)
+    if (id !== null) this.#send({ type: 'query', id, snapshot, query })
+  }
+
+  /** Any queries, in one message. */
   search(snapshot: Snapshot, queries: readonly WireQuery[], waiting: AnswersWaiting): void {
-    if (this.#refusal !== null) {
-      waiting.refuse(this.#refusal)
-      return
-    }
-    const id = ++this.#lastId
-    const audits = queries.reduce((sum, query) => sum + (query.audit ? 1 : 0), 0)
-    this.#searches.set(id, { queries: queries.length, audits, waiting })
-    this.#queries += queries.length
-    this.#audits += audits
-    this.#post({ type: 'search', id, snapshot, queries })
+    const id = this.#expect(queries, waiting)
+    if (id !== null) this.#send({ type: 'search', id, snapshot, queries })
+  }
+
+  /** When the bell has been rung. */
+  takeAnswers(): void {
+    this.#ring.takeAnswers((id, answer) => this.#settle(id)?.waiting.receive([answer]))
+    this.#sendMore()
   }
 
   /**
@@ -95,7 +125,7 @@ export class SearchLink {
    * binding that nobody catches). For the same reason, close before `process.exit()`.
    */
   async close(): Promise<void> {
-    if (!this.#closing) this.#post({ type: 'close' })
+    if (!this.#closing) this.#send({ type: 'close', id: ++this.#lastId })
     this.#closing = true
     await this.#ended
     this.#fail(closed)
@@ -105,8 +135,48 @@ export class SearchLink {
     return this.#failure ?? (this.#closing ? closed : null)
   }
 
-  #post(request: SearchRequest): void {
+  /** Null: refused already. */
+  #expect(queries: readonly WireQuery[], waiting: AnswersWaiting): number | null {
+    if (this.#refusal !== null) {
+      waiting.refuse(this.#refusal)
+      return null
+    }
+    const id = ++this.#lastId
+    const audits = queries.reduce((sum, query) => sum + (query.audit ? 1 : 0), 0)
+    this.#searches.set(id, { queries: queries.length, audits, waiting })
+    this.#queries += queries.length
+    this.#audits += audits
+    return id
+  }
+
+  #send(request: Request): void {
+    this.#unsent.push(request)
+    this.#sendMore()
+  }
+
+  /** As many as there is room for, in order; but for those that were given up meanwhile. */
+  #sendMore(): void {
+    while (this.#unsent.length > 0 && this.#ring.hasRoom) {
+      const request = this.#unsent.shift()!
+      if (!this.#dropGivenUp(request.id)) this.#post(request)
+    }
+  }
+
+  #dropGivenUp(id: number): boolean {
+    const search = this.#searches.get(id)
+    if (search?.waiting.isOver !== true) return false
+    this.#settle(id)
+    this.#audits -= search.audits
+    return true
+  }
+
+  #post(request: Request): void {
+    if (request.type === 'query') {
+      this.#ring.postQuery(request)
+      return
+    }
     this.#worker.postMessage(request)
+    this.#ring.postMessage()
   }
 
   #receive(reply: SearchReply): void {
@@ -152,6 +222,7 @@ export class SearchLink {
     this.#failure = error
     const searches = [...this.#searches.values()]
     const layouts = [...this.#layouts.values()]
+    this.#unsent.length = 0
     this.#searches.clear()
     this.#layouts.clear()
     this.#queries = 0

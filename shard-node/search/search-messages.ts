@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
+import type { RingMemory } from './query-ring.ts'
 
 /** Passed to a search thread when it starts. */
 export interface SearchThreadData {
@@ -8,6 +9,9 @@ export interface SearchThreadData {
   readonly thread: number
   /** Tie keys by item number, over a growable SharedArrayBuffer. */
   readonly ties: Uint32Array
+  readonly ring: RingMemory
+  /** See `Bell`. */
+  readonly bell: Int32Array
 }
 
 /** What a query sees: the moment it was sent. */
@@ -39,8 +43,9 @@ export interface Audit {
 }
 
 /**
- * A layout holds for every query sent after it. Searches are answered in the order sent, but for exact ones, which
- * are done in slices between the others. Ids are the owner's and never used again.
+ * What is sent as a message; each has its turn among the queries in the slots of the ring. A layout holds for every
+ * query sent after it. Searches are answered in the order sent, but for exact ones, which are done in slices between
+ * the others. Ids are the owner's and never used again.
  */
 export type SearchRequest =
   | { readonly type: 'layout'; readonly id: number; readonly segments: readonly SegmentView[] }
@@ -51,7 +56,7 @@ export type SearchRequest =
       readonly queries: readonly WireQuery[]
     }
   /** Searches sent before are answered, but for exact ones; then the thread ends. */
-  | { readonly type: 'close' }
+  | { readonly type: 'close'; readonly id: number }
 
 export type SearchReply =
   /** `answers` as `numbersOf` writes them. */

@@ -42,7 +42,7 @@ function queryOf(options: Partial<WireQuery> = {}, cluster = 7): WireQuery {
   return { vector, k: 10, exact: false, allowed: null, exclude: -1, effort: 60, audit: false, ...options }
 }
 
-function startPool(options: { readonly dims?: number; readonly threads?: number } = {}): void {
+function startPool(options: { readonly program?: URL; readonly threads?: number } = {}): void {
   const onAudit = (audit: Audit): number => audits.push(audit)
   audits = []
   pool = new SearchPool({ dims, threads, ties, onAudit, ...options })
@@ -103,9 +103,34 @@ describe('answers', () => {
     expect(told).toEqual(['other', 'other', 'exact', 'exact'])
   })
 
+  test('are told whether or not they fit where the queries lie, and however many wait', async () => {
+    await openPool()
+    const queries = Array.from({ length: 400 }, (_, i) => queryOf({ k: i % 50 === 7 ? 700 : 10 }, i % clusters))
+    const answers = await Promise.all(queries.map(query => pool.search(snapshot, [query])))
+    answers.forEach(([answer], i) => {
+      expect(answer!.hits).toHaveLength(queries[i]!.k)
+    })
+    expect(await pool.search(snapshot, queries)).toEqual(answers.flat())
+    expect(pool.inFlight).toBe(0)
+  })
+
+  test('that nobody waits for any more are not computed, if they had not been handed over', async () => {
+    startPool({ threads: 1 })
+    const abort = new AbortController()
+    const many = Array.from({ length: 200 }, (_, i) => queryOf({ audit: true }, i % clusters))
+    const asked = pool.search(snapshot, many, abort.signal)
+    const last = pool.search(snapshot, [queryOf()])
+    abort.abort()
+    await expect(asked).rejects.toBe(abort.signal.reason)
+    await pool.setLayout([graphed.view, written.view])
+    expect((await last)[0]!.hits).toEqual([])
+    await until(() => pool.inFlight === 0, 'the end of searches and audits')
+    expect(audits).toHaveLength(64)
+  })
+
   test('take nothing but the vector of a query to the thread, not the memory it lies in', async () => {
     await openPool()
-    const query = queryOf()
+    const query = queryOf({ allowed: allowedOf([2, 3, 5, 7], items) })
     const lying = new Float32Array(dims * 3)
     lying.set(query.vector, dims)
     const inside = { ...query, vector: lying.subarray(dims, 2 * dims) }
@@ -212,7 +237,7 @@ describe('failures', () => {
   })
 
   test('a thread that dies fails what waits and what comes later', async () => {
-    startPool({ dims: -64 })
+    startPool({ program: new URL('../testing/dying-thread.ts', import.meta.url) })
     const waiting = pool.search(snapshot, [queryOf()])
     await expect(waiting).rejects.toMatchObject({ code: 'internal' })
     expect((await pool.failed).message).toBe('a search thread failed')

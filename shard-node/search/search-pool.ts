@@ -1,7 +1,8 @@
 import type { FreshetError } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
-import { SearchLink, type SearchLinkEvents } from './search-link.ts'
+import { Bell } from './bell.ts'
+import { type AnswersWaiting, SearchLink, type SearchLinkEvents } from './search-link.ts'
 import type { Snapshot, WireQuery } from './search-messages.ts'
 
 export interface SearchPoolOptions extends Omit<SearchLinkEvents, 'onFailure'> {
@@ -10,10 +11,12 @@ export interface SearchPoolOptions extends Omit<SearchLinkEvents, 'onFailure'> {
   readonly threads: number
   /** Tie keys by item number, over a growable SharedArrayBuffer. */
   readonly ties: Uint32Array
+  /** What the threads run, for tests that make them fail. */
+  readonly program?: URL
 }
 
 /**
- * Most queries in one message. Messages cost about 20 µs of both threads together, whatever is in them; but the first
+ * Most queries in one message, of those that have to be messages. These cost about 20 µs of both threads together, whatever is in them; but the first
  * query of a message is told only with the last, and a thread that has one message alone is idle while the owner
  * reads the answers.
  */
@@ -36,10 +39,12 @@ export class SearchPool {
    */
   readonly failed: Promise<FreshetError>
   readonly #links: readonly SearchLink[]
+  readonly #bell = Bell.create()
   #pending: PendingQuery[] = []
   #failure: FreshetError | null = null
+  #isClosed = false
 
-  constructor({ dims, threads, ties, onAudit }: SearchPoolOptions) {
+  constructor({ threads, onAudit, ...options }: SearchPoolOptions) {
     const failed = Promise.withResolvers<FreshetError>()
     this.failed = failed.promise
     const onFailure = (error: FreshetError): void => {
@@ -47,7 +52,9 @@ export class SearchPool {
       failed.resolve(error)
     }
     const events = { onAudit, onFailure }
-    this.#links = Array.from({ length: threads }, (_, thread) => new SearchLink({ dims, thread, ties }, events))
+    const bell = this.#bell
+    this.#links = Array.from({ length: threads }, (_, thread) => new SearchLink({ ...options, thread, bell }, events))
+    void this.#listen()
   }
 
   /** Queries and audits asked for and not answered: while there are none, no thread reads the rows of any segment. */
@@ -75,10 +82,7 @@ export class SearchPool {
     if (this.#failure !== null) return Promise.reject(this.#failure)
     if (queries.length === 0) return Promise.resolve([])
     const call = new SearchCall(queries.length, signal)
-    if (this.#pending.length === 0) process.nextTick(() => this.#send())
-    queries.forEach((query, index) => {
-      this.#pending.push({ call, index, query: sendable(query), snapshot })
-    })
+    for (const [index, query] of queries.entries()) this.#ask({ call, index, query, snapshot })
     return call.answers
   }
 
@@ -86,6 +90,31 @@ export class SearchPool {
   async close(): Promise<void> {
     this.#send()
     await Promise.all(this.#links.map(link => link.close()))
+    this.#isClosed = true
+    this.#bell.ring()
+  }
+
+  async #listen(): Promise<void> {
+    while (!this.#isClosed) {
+      this.#bell.set()
+      for (const link of this.#links) link.takeAnswers()
+      await this.#bell.wait()
+    }
+  }
+
+  #ask(pending: PendingQuery): void {
+    const { query, snapshot } = pending
+    const link = this.#leastBusy()
+    if (link.fits(query)) {
+      link.ask(snapshot, query, new CallsWaiting([pending]))
+      return
+    }
+    if (this.#pending.length === 0) process.nextTick(() => this.#send())
+    this.#pending.push({ ...pending, query: sendable(query) })
+  }
+
+  #leastBusy(): SearchLink {
+    return this.#links.reduce((least, next) => (next.queries < least.queries ? next : least))
   }
 
   /** Everything asked in this turn of the event loop: in few messages, spread over the threads. */
@@ -103,21 +132,31 @@ export class SearchPool {
   }
 
   #post(message: readonly PendingQuery[]): void {
-    const link = this.#links.reduce((least, next) => (next.queries < least.queries ? next : least))
-    link.search(
-      message[0]!.snapshot,
-      message.map(({ query }) => query),
-      {
-        receive: answers => {
-          message.forEach(({ call, index }, i) => {
-            call.receive(index, answers[i]!)
-          })
-        },
-        refuse: error => {
-          for (const { call } of message) call.refuse(error)
-        },
-      },
-    )
+    const queries = message.map(({ query }) => query)
+    this.#leastBusy().search(message[0]!.snapshot, queries, new CallsWaiting(message))
+  }
+}
+
+/** The calls that queries sent together belong to. */
+class CallsWaiting implements AnswersWaiting {
+  readonly #queries: readonly PendingQuery[]
+
+  constructor(queries: readonly PendingQuery[]) {
+    this.#queries = queries
+  }
+
+  get isOver(): boolean {
+    return this.#queries.every(({ call }) => call.isOver)
+  }
+
+  receive(answers: readonly IndexAnswer[]): void {
+    this.#queries.forEach(({ call, index }, i) => {
+      call.receive(index, answers[i]!)
+    })
+  }
+
+  refuse(error: FreshetError): void {
+    for (const { call } of this.#queries) call.refuse(error)
   }
 }
 

@@ -1,16 +1,19 @@
-import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads'
 import { asFreshetError } from '../../schemas/errors.ts'
 import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { numbersOf } from './answer-numbers.ts'
+import { Bell } from './bell.ts'
 import { collectGarbage } from './collect-garbage.ts'
 import { ExactRun } from './exact-run.ts'
+import { QueryRing } from './query-ring.ts'
 import { QueryRun } from './query-run.ts'
 import type { SearchReply, SearchRequest, SearchThreadData, Snapshot, WireQuery } from './search-messages.ts'
 import { type SearchedSegment, SegmentSearch } from './segment-search.ts'
 import { VectorScratch } from './stored-vectors.ts'
 
-type Search = Extract<SearchRequest, { readonly type: 'search' }>
+/** `inSlot`: it came in a slot of the ring, and if answered at once the answer goes there. */
+type Search = Omit<Extract<SearchRequest, { readonly type: 'search' }>, 'type'> & { readonly inSlot: boolean }
 type LayoutRequest = Extract<SearchRequest, { readonly type: 'layout' }>
 
 interface LaidSegment {
@@ -18,9 +21,9 @@ interface LaidSegment {
   readonly segment: SegmentSearch
 }
 
-/** An exact search that goes on between messages. */
+/** An exact search that goes on between requests. */
 interface ExactTask {
-  /** Of the message it belongs to. */
+  /** Of the request it belongs to. */
   readonly id: number
   readonly run: ExactRun
   cpuMs: number
@@ -29,16 +32,29 @@ interface ExactTask {
 
 /** Rows of one slice: 0.6 ms for who waits for the answer, 0.15 ms for an audit, for which nobody waits. */
 const rowsPerSlice = { exact: 8_192, audit: 2_048 } as const
+/**
+ * The owner is told of an answer when nothing else waits, or this long after it was told of another: being woken costs
+ * it as much as several answers do, and where cores are few it takes one away from a search.
+ */
+const tellEveryMs = 0.5
+/**
+ * Turns of the event loop that it takes to give back what a segment held: garbage is collected in the first, and what
+ * native objects leave behind is released in the second.
+ */
+const turnsToLetGo = 2
 /** Rows in less memory than this may lie about until the garbage collector comes by itself. */
 const collectedFromBytes = 16 * 2 ** 20
 
 /**
- * Entry of a search thread: answers one message after the other from the segments of the layout. Exact searches and
- * audits go on in slices between messages, those with somebody waiting first.
+ * Entry of a search thread: does one request of the ring after the other, with the segments of the layout. Exact
+ * searches and audits go on in slices between them, those with somebody waiting first. Without anything to do the
+ * thread is blocked: waking it up takes a third of the time of an event.
  */
 class SearchThread {
   readonly #port: MessagePort
   readonly #data: SearchThreadData
+  readonly #ring: QueryRing
+  readonly #bell: Bell
   readonly #run: QueryRun
   #scratch: VectorScratch | null = null
   #layout: readonly LaidSegment[] = []
@@ -46,16 +62,44 @@ class SearchThread {
   readonly #opened = new Set<SegmentSearch>()
   #exact: ExactTask[] = []
   #audits: ExactTask[] = []
-  #isGoingOn = false
+  /** Turns of the event loop before the thread may be blocked. */
+  #turnsDue = 0
+  #toldAtMs = 0
+  #isClosed = false
 
   constructor(port: MessagePort, data: SearchThreadData) {
     this.#port = port
     this.#data = data
+    this.#ring = new QueryRing(data.ring)
+    this.#bell = new Bell(data.bell)
     this.#run = new QueryRun(data)
   }
 
+  /** Turn after turn of the event loop, until closed: what waits, then a slice of an exact search. */
   listen(): void {
-    this.#port.on('message', (request: SearchRequest) => this.#handle(request))
+    if (this.#turnsDue > 0) this.#turnsDue--
+    else if (this.#exact.length + this.#audits.length === 0) this.#ring.wait()
+    for (let left = this.#ring.waiting; left > 0 && !this.#isClosed; left--) {
+      this.#next()
+      this.#tell(left === 1)
+    }
+    if (this.#isClosed) return
+    this.#goOn()
+    setImmediate(() => this.listen())
+  }
+
+  #next(): void {
+    const query = this.#ring.next()
+    if (query === null) this.#handle(receiveMessageOnPort(this.#port)!.message as SearchRequest)
+    else this.#orFail(query.id, () => this.#search({ ...query, queries: [query.query], inSlot: true }))
+    this.#ring.end()
+  }
+
+  #tell(isLast: boolean): void {
+    const now = performance.now()
+    if (!isLast && now - this.#toldAtMs < tellEveryMs) return
+    this.#toldAtMs = now
+    this.#bell.ring()
   }
 
   #handle(request: SearchRequest): void {
@@ -64,13 +108,13 @@ class SearchThread {
         this.#orFail(request.id, () => this.#layOut(request))
         break
       case 'search':
-        this.#orFail(request.id, () => this.#search(request))
+        this.#orFail(request.id, () => this.#search({ ...request, inSlot: false }))
         break
       case 'close':
         this.#exact = []
         this.#audits = []
         for (const segment of this.#opened) segment.close()
-        this.#port.close()
+        this.#isClosed = true
         break
     }
   }
@@ -126,8 +170,10 @@ class SearchThread {
       segment.close()
       isMuch ||= segment.graph !== null || segment.memoryBytes >= collectedFromBytes
     }
-    // Later, when the message at hand no longer holds on to anything.
-    if (isMuch) setImmediate(collectGarbage)
+    if (!isMuch) return
+    // Later, when the request at hand no longer holds on to anything.
+    setImmediate(collectGarbage)
+    this.#turnsDue = turnsToLetGo
   }
 
   #search(request: Search): void {
@@ -135,7 +181,10 @@ class SearchThread {
     const segments = this.#segmentsAt(snapshot)
     const answers = queries.map(query => (query.exact ? null : this.#run.answer(segments, snapshot.sequence, query)))
     let missing = answers.reduce((sum, answer) => sum + (answer === null ? 1 : 0), 0)
-    if (missing === 0) this.#answer(request, segments, answers as IndexAnswer[])
+    if (missing === 0) {
+      this.#answer(request, segments, answers as IndexAnswer[])
+      return
+    }
     answers.forEach((answer, i) => {
       if (answer !== null) return
       this.#exact.push({
@@ -144,19 +193,19 @@ class SearchThread {
         cpuMs: 0,
         finish: exact => {
           answers[i] = exact
-          if (--missing === 0) this.#answer(request, segments, answers as IndexAnswer[])
+          if (--missing === 0) this.#answer({ ...request, inSlot: false }, segments, answers as IndexAnswer[])
         },
       })
     })
-    this.#goOn()
   }
 
   #answer(
-    { id, snapshot, queries }: Search,
+    { id, snapshot, queries, inSlot }: Search,
     segments: readonly SearchedSegment[],
     answers: readonly IndexAnswer[],
   ): void {
-    this.#reply({ type: 'answers', id, answers: numbersOf(answers) })
+    const isLeft = inSlot && this.#ring.answer(answers[0]!)
+    if (!isLeft) this.#reply({ type: 'answers', id, answers: numbersOf(answers) })
     queries.forEach((query, i) => {
       if (!query.audit) return
       const task: ExactTask = {
@@ -183,18 +232,11 @@ class SearchThread {
     })
   }
 
-  /** One slice at a time, each after the messages that have come in meanwhile. */
   #goOn(): void {
-    if (this.#isGoingOn) return
-    this.#isGoingOn = true
-    setImmediate(() => {
-      this.#isGoingOn = false
-      const [exact] = this.#exact
-      const [audit] = this.#audits
-      if (exact !== undefined) this.#advance(exact, rowsPerSlice.exact)
-      else if (audit !== undefined) this.#advance(audit, rowsPerSlice.audit)
-      if (this.#exact.length + this.#audits.length > 0) this.#goOn()
-    })
+    const [exact] = this.#exact
+    const [audit] = this.#audits
+    if (exact !== undefined) this.#advance(exact, rowsPerSlice.exact)
+    else if (audit !== undefined) this.#advance(audit, rowsPerSlice.audit)
   }
 
   #advance(task: ExactTask, rows: number): void {
@@ -207,7 +249,7 @@ class SearchThread {
       task.finish(answer)
     } catch (thrown) {
       this.#drop(task)
-      // What else its message waits for is refused with it.
+      // What else its request waits for is refused with it.
       this.#exact = this.#exact.filter(({ id }) => id !== task.id)
       this.#fail(task.id, thrown)
     }
