@@ -284,6 +284,13 @@ const withoutSeries = new Set([
   'freshet_process_restarts',
   'freshet_replica_recall',
   'freshet_replica_checkpoint_timestamp_seconds',
+  'freshet_probe_failed',
+  'freshet_probe_self_first',
+  'freshet_probe_recall',
+  'freshet_probe_norm_deviation',
+  'freshet_probe_wrong_dims',
+  'freshet_probe_recall_divergence',
+  'freshet_probe_timestamp_seconds',
 ])
 
 /** Counters have no series until something is counted: these are known by the source that makes them. */
