@@ -19,6 +19,7 @@ import { ensureGeneration } from './first-generation.ts'
 import { type ImageRole, modelIdentity } from './image-roles.ts'
 import { ModelPools } from './model-pools.ts'
 import { dispatchTableName, newDispatch, newWorkers, openShard, shardDirectory, workDrainMs } from './pipeline-parts.ts'
+import { RebuildThrottle } from './rebuild-throttle.ts'
 import { ControlFollower } from './roles/control-follower.ts'
 import { dispatchAge, dispatchGauges } from './roles/dispatch-metrics.ts'
 import { GenerationParts } from './roles/generation-parts.ts'
@@ -50,6 +51,7 @@ export class GenerationRoles {
   readonly #parts: GenerationParts<EmbeddedGeneration>
   readonly models: ModelPools
   readonly workers: WorkerLoop
+  readonly throttle: RebuildThrottle
   #control: ControlFollower | null = null
 
   /**
@@ -85,6 +87,13 @@ export class GenerationRoles {
       onFailure: (generation, error) => alarms.raise(`generation ${generation}`, error),
       clock: () => performance.now(),
     })
+    this.throttle = new RebuildThrottle({
+      state: () => this.state,
+      dispatchers: () => this.dispatchers(),
+      replicas: () => this.shards(),
+      onTrouble: error => alarms.raise('pace of rebuilds', error),
+      clock: () => performance.now(),
+    })
     const modelOf = (generation: Generation) => this.models.modelOf(generation)
     const isRetired = (generation: Generation) => this.state.generations.get(generation)?.state === 'retired'
     this.workers = newWorkers({ config, ports, images, modelOf, isRetired, log, clock, meter })
@@ -98,6 +107,7 @@ export class GenerationRoles {
       onTrouble: error => alarms.raise('control', error),
     })
     this.#requireOneThatServes()
+    await this.throttle.start()
     this.workers.start()
     const statuses = () => this.dispatchers().map(runner => runner.status())
     observeGauges(meter, [...dispatchGauges, dispatchAge(clock)], statuses)
@@ -158,6 +168,7 @@ export class GenerationRoles {
 
   /** Drains: no more reading or claiming, jobs handed back, checkpoints written. */
   async close(): Promise<void> {
+    await this.throttle.close()
     await this.#control?.close()
     await this.workers.stop(workDrainMs)
     await this.#parts.close()
@@ -165,7 +176,10 @@ export class GenerationRoles {
   }
 
   async #adopt(state: ControlState): Promise<void> {
-    await Promise.all([this.models.adopt(state), this.#parts.adopt(state)])
+    const opened = Promise.all([this.models.adopt(state), this.#parts.adopt(state)])
+    // Those that run need not wait for the ones that are opened.
+    if (this.#control !== null) this.throttle.apply()
+    await opened
   }
 
   /** A server that cannot answer any query does not start. */

@@ -45,6 +45,7 @@ export function newDispatch(options: DispatchPartOptions, status: GenerationStat
         generation,
         acceptance: acceptanceOf(ports, status),
         partitionCount: ports.partitions,
+        priority: status.share > 0 ? 'live' : 'standby',
         backfillUntil,
         bounds: { ...defaultDispatchSettings.bounds, unreadRecords: windowRecords, unreadBytes: windowBytes },
         overdueMs,

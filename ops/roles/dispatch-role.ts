@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { observeGauges } from '../../query-gateway/observed-gauges.ts'
+import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
 import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
 import { mutationTopic } from '../../schemas/topics.ts'
@@ -15,8 +16,10 @@ import { ensureGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
 import { dispatchTableName, newDispatch } from '../pipeline-parts.ts'
+import { RebuildThrottle } from '../rebuild-throttle.ts'
 import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
+import type { ControlFollower } from './control-follower.ts'
 import { dispatchAge, dispatchGauges } from './dispatch-metrics.ts'
 import { GenerationParts } from './generation-parts.ts'
 import { followGenerations, startHeartbeats } from './generation-role.ts'
@@ -51,7 +54,8 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
     clock: () => performance.now(),
   })
   closers.add(() => dispatchers.close())
-  await followGenerations(dispatchers, { context, ports, alarms })
+  const control = await followGenerations(dispatchers, { context, ports, alarms })
+  await startThrottle(context, { ports, alarms, control, dispatchers })
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
   const engagement = newEngagement({ ports, partitions: 'group', onTrouble, meter: context.telemetry.meter })
   engagement.start()
@@ -80,6 +84,29 @@ async function startDispatcher(
   await runner.start()
   log.info({ generation }, 'dispatching')
   return runner
+}
+
+/** By what replicas anywhere say of the load they have. */
+async function startThrottle(
+  { config, closers }: RoleContext,
+  { ports, alarms, control, dispatchers }: DispatchParts & { readonly control: ControlFollower },
+): Promise<void> {
+  const replicas = await ReplicaDirectory.follow({
+    log: ports.log,
+    codec: ports.codecs.heartbeats,
+    settings: { secret: config.internalSecret },
+    onAlarm: error => alarms.raise('replicas', error),
+  })
+  closers.add(() => replicas.close())
+  const throttle = new RebuildThrottle({
+    state: () => control.state,
+    dispatchers: () => dispatchers.all(),
+    replicas: () => replicas.replicas(),
+    onTrouble: error => alarms.raise('pace of rebuilds', error),
+    clock: () => performance.now(),
+  })
+  await throttle.start()
+  closers.add(() => throttle.close())
 }
 
 /** Each dispatcher drops its own table; the topic is dropped by whoever comes first. */

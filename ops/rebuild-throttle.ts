@@ -1,0 +1,168 @@
+import type { FreshetError } from '../schemas/errors.ts'
+import type { Generation } from '../schemas/ids.ts'
+import type { ReplicaStatus, ShardReplica } from '../schemas/shard-api.ts'
+import type { ControlState, GenerationStatus } from '../topologies/control/control-state.ts'
+import type { DispatchRunner, DispatchStatus } from '../topologies/dispatch/runner.ts'
+import {
+  initialPace,
+  type LiveLoad,
+  learnSteady,
+  nextPace,
+  type RebuildPace,
+} from '../topologies/generations/rebuild-pace.ts'
+import { Polled } from './roles/polled.ts'
+
+export interface RebuildThrottleOptions {
+  readonly state: () => ControlState
+  /** Of this process, started. */
+  readonly dispatchers: () => readonly Pick<DispatchRunner, 'status' | 'setPace'>[]
+  /** Known replicas of all generations. */
+  readonly replicas: () => readonly ShardReplica[]
+  readonly onTrouble: (error: FreshetError) => void
+  /** Monotonic ms. */
+  readonly clock: () => number
+}
+
+interface Rebuild {
+  readonly pace: RebuildPace
+  /** Images issued and done since the start, and when that was. */
+  readonly done: number
+  readonly atMs: number
+}
+
+interface SearchSum {
+  readonly count: number
+  readonly sumMs: number
+}
+
+const lookEveryMs = 1_000
+/** Searches of so many looks are told of together, so that a single slow one does not count for much. */
+const lookedBack = 5
+const fewestSearches = 10
+/** Events of a generation being built that may wait for image work: soon done when it is paused or slowed. */
+const buildingImageRecords = 512
+
+/**
+ * Sets the pace of the dispatchers of this process, once a second: what the control log says of each, and for those
+ * that are being built what searches and live events leave them (`rebuild-pace.ts`).
+ */
+export class RebuildThrottle {
+  readonly #options: RebuildThrottleOptions
+  readonly #rebuilds = new Map<Generation, Rebuild>()
+  /** What searches take while nothing is built. */
+  #steady = initialPace
+  readonly #searches = new Map<string, SearchSum>()
+  readonly #recent: SearchSum[] = []
+  #polled: Polled<void> | null = null
+
+  constructor(options: RebuildThrottleOptions) {
+    this.#options = options
+  }
+
+  async start(): Promise<void> {
+    const { onTrouble } = this.#options
+    this.#polled = await Polled.start({ ask: () => this.look(), everyMs: lookEveryMs, onTrouble })
+  }
+
+  async close(): Promise<void> {
+    await this.#polled?.close()
+  }
+
+  /** Why the rebuild of a generation goes slower than it could, as far as this process paces it. */
+  throttledBy(generation: Generation): RebuildPace['throttledBy'] {
+    return this.#rebuilds.get(generation)?.pace.throttledBy ?? null
+  }
+
+  /** Lets the dispatchers go on as the control log says now. */
+  apply(): void {
+    const { state, dispatchers } = this.#options
+    for (const dispatcher of dispatchers()) {
+      const status = dispatcher.status()
+      const generation = state().generations.get(status.generation)
+      if (generation !== undefined) dispatcher.setPace(this.#paceOf(generation, status))
+    }
+  }
+
+  /** One second's look. */
+  async look(): Promise<void> {
+    const { state, dispatchers, clock } = this.#options
+    const load = this.#loadOf(await this.#serving())
+    const building = new Map<Generation, DispatchStatus>()
+    for (const dispatcher of dispatchers()) {
+      const status = dispatcher.status()
+      const generation = state().generations.get(status.generation)
+      if (generation !== undefined && isBuilding(generation, status)) building.set(status.generation, status)
+    }
+    if (building.size === 0) this.#steady = learnSteady(this.#steady, { ...load, imagesPerSecond: 0 })
+    for (const generation of this.#rebuilds.keys()) if (!building.has(generation)) this.#rebuilds.delete(generation)
+    for (const status of building.values()) this.#next(status, load, clock())
+    this.apply()
+  }
+
+  #next(status: DispatchStatus, load: Omit<LiveLoad, 'imagesPerSecond'>, atMs: number): void {
+    const { generation } = status
+    const done = doneBy(status)
+    const before = this.#rebuilds.get(generation)
+    // Of the first second it is not known what was done in it.
+    if (before === undefined) {
+      this.#rebuilds.set(generation, { pace: this.#steady, done, atMs })
+      return
+    }
+    const imagesPerSecond = Math.max(0, (1_000 * (done - before.done)) / Math.max(1, atMs - before.atMs))
+    this.#rebuilds.set(generation, { pace: nextPace(before.pace, { ...load, imagesPerSecond }), done, atMs })
+  }
+
+  #paceOf({ started, share, rebuild }: GenerationStatus, status: DispatchStatus) {
+    // Of dispatchers that share a generation each keeps its part of what an operator allows.
+    const ownShare = status.partitions.length / Math.max(1, started.backfillUntil.length)
+    const allowed = rebuild.imagesPerSecond === 0 ? null : rebuild.imagesPerSecond * ownShare
+    const left = this.#rebuilds.get(started.generation)?.pace.imagesPerSecond ?? null
+    return {
+      priority: share > 0 ? 'live' : 'standby',
+      isPaused: rebuild.phase === 'paused',
+      imagesPerSecond: allowed === null ? left : Math.min(allowed, left ?? allowed),
+      imageRecords: this.#rebuilds.has(started.generation) ? buildingImageRecords : null,
+    } as const
+  }
+
+  /** What the ready replicas of generations that answer queries say; those that do not answer are left out. */
+  async #serving(): Promise<ReadonlyMap<string, ReplicaStatus>> {
+    const { state, replicas } = this.#options
+    const serving = replicas().filter(({ generation }) => (state().generations.get(generation)?.share ?? 0) > 0)
+    const answers = await Promise.allSettled(serving.map(replica => replica.status()))
+    const statuses = new Map<string, ReplicaStatus>()
+    answers.forEach((answer, i) => {
+      if (answer.status === 'fulfilled' && answer.value.state === 'ready')
+        statuses.set(serving[i]!.replica, answer.value)
+    })
+    return statuses
+  }
+
+  #loadOf(statuses: ReadonlyMap<string, ReplicaStatus>): Omit<LiveLoad, 'imagesPerSecond'> {
+    let [count, sumMs] = [0, 0]
+    for (const [replica, { searchMs }] of statuses) {
+      const before = this.#searches.get(replica)
+      this.#searches.set(replica, searchMs)
+      // One that was started again counts anew.
+      if (before === undefined || searchMs.count < before.count) continue
+      count += searchMs.count - before.count
+      sumMs += searchMs.sumMs - before.sumMs
+    }
+    this.#recent.push({ count, sumMs })
+    if (this.#recent.length > lookedBack) this.#recent.shift()
+    const searches = this.#recent.reduce((sum, each) => sum + each.count, 0)
+    const indexAgeMs = Math.max(0, ...Array.from(statuses.values(), status => status.indexAgeMs))
+    if (searches < fewestSearches) return { indexAgeMs, searchMs: null }
+    return { indexAgeMs, searchMs: this.#recent.reduce((sum, each) => sum + each.sumMs, 0) / searches }
+  }
+}
+
+/** It has not caught up with what was in the catalog when it began, as far as this dispatcher sees. */
+export function isBuilding({ started, rebuild }: GenerationStatus, { partitions }: DispatchStatus): boolean {
+  if (rebuild.phase === 'caught-up') return false
+  return partitions.some(({ partition, watermark }) => watermark + 1 < (started.backfillUntil[partition] ?? 0))
+}
+
+function doneBy({ counts, partitions }: DispatchStatus): number {
+  return counts.jobs - partitions.reduce((sum, { pendingImages }) => sum + pendingImages, 0)
+}
