@@ -245,6 +245,26 @@ const options = {
       60_000,
       'How often every replica is probed with vectors whose neighbours are known; 0: never.',
     ),
+    undoMaxAgeMs: option(
+      durationMs(0),
+      5_000,
+      'An undo to a generation whose index is older than this is refused without force.',
+    ),
+    warmMs: option(
+      durationMs(0),
+      dayMs,
+      'How long a generation is kept after it lost its last query; it can be retired before with force.',
+    ),
+    maxFailedItems: option(
+      count(0),
+      0,
+      'Items that may have failed in a new generation and not in the one it replaces, for its certificate to hold.',
+    ),
+    maxFailedPercent: option(
+      count(0, 100),
+      0,
+      'The same as a percentage of the live items; the larger of the two counts.',
+    ),
   },
   checkpointEveryMs: option(durationMs(100), 30_000, 'Time between checkpoints of a shard.'),
   kafka: {

@@ -14,6 +14,7 @@ import { Closers } from './closers.ts'
 import type { Config } from './config.ts'
 import { checkPublicHost } from './config-rules.ts'
 import { demoDirectory } from './demo-catalog.ts'
+import { newDesk } from './desk-parts.ts'
 import { newEngagement } from './engagement-part.ts'
 import { openGatewayAccess } from './gateway-access.ts'
 import { gatewayLimits, pageDirectory, routedGenerations } from './gateway-parts.ts'
@@ -114,16 +115,34 @@ async function listen(
   { log, closers }: { readonly log: Logger; readonly closers: Closers },
 ): Promise<Listening> {
   const { access, allowedHosts, ownKey } = await openGatewayAccess(config, { log, alarms: parts.alarms, closers })
-  const app = await createGateway(gatewayPorts(config, parts), {
-    pageDirectory,
-    ...gatewayLimits(config),
-    ...searchOptions(config),
-    logger: log,
-    meter: parts.telemetry.meter,
-    metricsText: () => parts.telemetry.metricsText(),
-    access,
-    ...(allowedHosts === undefined ? {} : { allowedHosts }),
+  const gateway = gatewayPorts(config, parts)
+  const { storage, images, roles } = parts
+  const desk = newDesk({
+    config,
+    log,
+    stored: storage,
+    gateway,
+    images,
+    replicas: () => roles.shards(),
+    topicEpoch: () => storage.topicEpoch,
+    throttledBy: () => null,
+    isOneMachine: true,
   })
+  desk.start()
+  closers.add(() => desk.close())
+  const app = await createGateway(
+    { ...gateway, generations: desk },
+    {
+      pageDirectory,
+      ...gatewayLimits(config),
+      ...searchOptions(config),
+      logger: log,
+      meter: parts.telemetry.meter,
+      metricsText: () => parts.telemetry.metricsText(),
+      access,
+      ...(allowedHosts === undefined ? {} : { allowedHosts }),
+    },
+  )
   await serveSamples(app, config.demo)
   closers.add(() => app.close())
   return { url: await listenOn(app, config), ownKey }
@@ -144,7 +163,7 @@ async function serveSamples(app: App, isDemo: boolean): Promise<void> {
   await app.register(fastifyStatic, { root, prefix: '/samples/', decorateReply: false, schemaHide: true })
 }
 
-function gatewayPorts(config: Config, parts: Parts): GatewayPorts {
+function gatewayPorts(config: Config, parts: Parts): Omit<GatewayPorts, 'generations'> {
   const { storage, images, roles, recent } = parts
   const { codecs } = storage
   const deadLetters = new DeadLetters({

@@ -8,8 +8,6 @@ import {
   DeadLetterList,
   DeadLetterQuery,
   Dropped,
-  GenerationList,
-  ModelList,
   Redriven,
   SnapshotAnswer,
   SnapshotRequest,
@@ -17,7 +15,6 @@ import {
 import { deadLetterDetail, deadLetterSummary } from './dead-letter-view.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { describeRoute } from './openapi.ts'
-import { generationView } from './system-status.ts'
 
 /** What operators do besides watching. */
 export function adminRoutes(app: GatewayApp, { ports }: GatewayParts): void {
@@ -42,17 +39,6 @@ export function adminRoutes(app: GatewayApp, { ports }: GatewayParts): void {
   app.delete('/v1/admin/dead-letters/:id', { schema: dropSchema }, async (request): Promise<Dropped> => {
     await deadLetters.markHandled(request.params.id, 'dropped')
     return { dropped: request.params.id }
-  })
-
-  app.get('/v1/admin/models', { schema: modelsSchema }, async (): Promise<ModelList> => {
-    const byFingerprint = new Map(
-      ports.routing().map(({ model, fingerprint, dims }) => [fingerprint, { model, fingerprint, dims }]),
-    )
-    return { models: [...byFingerprint.values()] }
-  })
-
-  app.get('/v1/admin/generations', { schema: generationsSchema }, async (): Promise<GenerationList> => {
-    return { generations: ports.routing().map(generationView) }
   })
 
   app.post('/v1/admin/backup', { schema: backupSchema }, async (request): Promise<BackupAnswer> => {
@@ -109,20 +95,6 @@ const dropSchema = describeRoute({
   summary: 'Forget a dead letter',
   params: deadLetterParams,
   response: { 200: Dropped },
-})
-
-const modelsSchema = describeRoute({
-  tag: 'operate',
-  operationId: 'listModels',
-  summary: 'Models of the generations not retired',
-  response: { 200: ModelList },
-})
-
-const generationsSchema = describeRoute({
-  tag: 'operate',
-  operationId: 'listGenerations',
-  summary: 'Generations and their shares of the queries',
-  response: { 200: GenerationList },
 })
 
 const backupSchema = describeRoute({

@@ -18,6 +18,7 @@ import { answerErrors, answerFrameworkError, answerMalformed } from './error-ans
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { defaultGatewayOptions, type GatewayOptions } from './gateway-options.ts'
 import { QualityBook } from './generation-quality.ts'
+import { generationRoutes } from './generation-routes.ts'
 import { bulkRoute, itemRoutes } from './item-routes.ts'
 import { boundConnections } from './load/bound-connections.ts'
 import { guardLoad } from './load/guard-load.ts'
@@ -65,6 +66,7 @@ export async function createGateway(ports: GatewayPorts, given: GivenOptions): P
   pictureRoutes(app, parts)
   engagementRoutes(app, parts)
   adminRoutes(app, parts)
+  generationRoutes(app, parts)
   statusRoutes(app, parts)
   await app.register(async (scope: GatewayApp) => {
     scope.removeAllContentTypeParsers()

@@ -2,6 +2,7 @@ import { KindGuard, type TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import * as generationShapes from '../schemas/http-generations.ts'
 import * as itemShapes from '../schemas/http-items.ts'
 import * as operationShapes from '../schemas/http-operations.ts'
 import * as searchShapes from '../schemas/http-search.ts'
@@ -179,6 +180,7 @@ const exported: readonly (readonly [string, unknown])[] = Object.entries({
   ...itemShapes,
   ...searchShapes,
   ...operationShapes,
+  ...generationShapes,
   ErrorShape,
 })
 const withExamples = exported.flatMap(([name, shape]): (readonly [string, TSchema])[] =>

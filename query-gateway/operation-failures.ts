@@ -43,6 +43,9 @@ const replica: readonly ErrorCode[] = ['bad-item-id', 'item-not-found', 'replica
 const deadLetter: readonly ErrorCode[] = ['dead-letter-not-found']
 const written: readonly ErrorCode[] = ['storage-full', 'storage-failed', 'not-found']
 
+const generation: readonly ErrorCode[] = ['not-found', 'log-unavailable']
+const decision: readonly ErrorCode[] = [...generation, ...withBody, 'step-refused', 'control-conflict', 'storage-full']
+
 /** What an operation may answer besides, by its id. An operation that is not here has the failures of all. */
 const particular: Readonly<Record<string, readonly ErrorCode[]>> = {
   search: [
@@ -69,6 +72,17 @@ const particular: Readonly<Record<string, readonly ErrorCode[]>> = {
   getDeadLetter: deadLetter,
   redriveDeadLetter: deadLetter,
   dropDeadLetter: deadLetter,
+  registerModel: [...decision, 'model-invalid'],
+  getGeneration: generation,
+  getEvidence: generation,
+  buildGeneration: [...decision, 'model-invalid', 'topic-mismatch'],
+  pauseGeneration: decision,
+  resumeGeneration: decision,
+  routeGeneration: decision,
+  rollbackGeneration: decision,
+  retireGeneration: decision,
+  verifyGeneration: [...decision, 'timeout'],
+  canaryGeneration: [...decision, 'timeout', 'config-invalid'],
   backup: [...withBody, ...written],
   snapshot: [...withBody, ...written],
 }

@@ -2,16 +2,15 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { DeadLetter } from '../schemas/dead-letter.ts'
 import type { EmbedJob } from '../schemas/embed-job.ts'
 import { FreshetError } from '../schemas/errors.ts'
+import { GenerationList, ModelList } from '../schemas/http-generations.ts'
 import { EngagementAccepted } from '../schemas/http-items.ts'
 import {
   BackupAnswer,
   DeadLetterDetail,
   DeadLetterList,
   Dropped,
-  GenerationList,
   type GenerationQuality,
   LiveEvent,
-  ModelList,
   Quality,
   Redriven,
   SnapshotAnswer,
@@ -266,13 +265,13 @@ describe('administration', () => {
     const two = await openGateway({ ports: { routing } })
     const generations = await get('/v1/admin/generations', two)
     expectShape(GenerationList, generations)
-    expect(generations.generations.map(({ id, state }) => [id, state])).toEqual([
+    expect(generations.generations.map(({ id, state }: GenerationList['generations'][number]) => [id, state])).toEqual([
       ['g1', 'active'],
       ['g2', 'building'],
     ])
     const models = await get('/v1/admin/models', two)
     expectShape(ModelList, models)
-    expect(models.models).toEqual([{ model: 'v1', fingerprint, dims: 4 }])
+    expect(models.models).toMatchObject([{ model: 'v1', fingerprint, dims: 4 }])
     await two.close()
   })
 

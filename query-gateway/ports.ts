@@ -48,6 +48,7 @@ export interface GatewayPorts {
   readonly fetchImage: (url: string, signal: AbortSignal) => Promise<ImageDigest>
   readonly blobs: GatewayBlobs
   readonly deadLetters: DeadLetterDesk
+  readonly generations: GenerationDesk
   readonly pipeline: () => Promise<PipelineStatus>
   /** Items that became searchable last, newest first, a few dozen at most. */
   readonly recentItems: () => readonly RecentItem[]

@@ -1,5 +1,5 @@
 import { FreshetError } from './errors.ts'
-import type { BulkAnswer, BulkLine } from './http-items.ts'
+import type { BulkLine } from './http-items.ts'
 import type { LiveEvent } from './http-operations.ts'
 
 const bulkChunkBytes = 64 * 1024
@@ -74,8 +74,9 @@ async function isSlow(next: Promise<unknown>): Promise<boolean> {
   return (await Promise.race([next, pausing])) === pause
 }
 
-export async function* decodeLines(body: AsyncIterable<Uint8Array>): AsyncGenerator<BulkAnswer> {
-  for await (const line of textsBetween(body, '\n')) yield JSON.parse(line) as BulkAnswer
+/** Each line of NDJSON. */
+export async function* decodeLines<Line>(body: AsyncIterable<Uint8Array>): AsyncGenerator<Line> {
+  for await (const line of textsBetween(body, '\n')) yield JSON.parse(line) as Line
 }
 
 /** The data of each `status` event of a stream of Server-Sent Events. */

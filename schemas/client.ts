@@ -1,15 +1,30 @@
 import { type BulkLines, decodeEvents, decodeLines, LineSource } from './client-streams.ts'
 import { type Call, type CallOptions, type ClientOptions, ClientTransport } from './client-transport.ts'
 import { FreshetError } from './errors.ts'
+import type {
+  BuildAnswer,
+  BuildRequest,
+  GenerationDetail,
+  GenerationList,
+  ModelList,
+  ModelRequest,
+  ProofLine,
+  ProofRequest,
+  RegisteredModel,
+  ResumeRequest,
+  RetireRequest,
+  RollbackRequest,
+  RouteRequest,
+  StepAnswer,
+  StepRequest,
+} from './http-generations.ts'
 import type { Accepted, BulkAnswer, Engagement, EngagementAccepted, Item, Receipt, StoredBlob } from './http-items.ts'
 import type {
   BackupAnswer,
   DeadLetterDetail,
   DeadLetterList,
   Dropped,
-  GenerationList,
   LiveEvent,
-  ModelList,
   Quality,
   Redriven,
   SnapshotAnswer,
@@ -32,6 +47,9 @@ export interface WaitOptions {
   readonly timeoutMs?: number
   readonly signal?: AbortSignal
 }
+
+/** A line of a run that takes long; an error is thrown instead. */
+export type ProofProgress = Exclude<ProofLine, { readonly error: unknown }>
 
 /** Of calls that wait for the server's own bound: what else they take. */
 const besidesWaitMs = 10_000
@@ -111,7 +129,7 @@ export class FreshetClient {
     let answered = 0
     try {
       const body = await this.#stream('/v1/items', { method: 'POST', body: source.chunks(), headers }, signal)
-      for await (const answer of decodeLines(body)) {
+      for await (const answer of decodeLines<BulkAnswer>(body)) {
         answered++
         yield answer
       }
@@ -203,8 +221,60 @@ export class FreshetClient {
     return this.#transport.json('/v1/admin/models', { options })
   }
 
+  registerModel(request: ModelRequest, options?: CallOptions): Promise<RegisteredModel> {
+    return this.#transport.json('/v1/admin/models', { json: request, repeat: 'refused', options })
+  }
+
   generations(options?: CallOptions): Promise<GenerationList> {
     return this.#transport.json('/v1/admin/generations', { options })
+  }
+
+  generation(id: string, options?: CallOptions): Promise<GenerationDetail> {
+    return this.#transport.json(generationPath(id), { options })
+  }
+
+  /** With `dryRun` only the estimate, for which a picture may be embedded. */
+  buildGeneration(request: BuildRequest, options?: CallOptions): Promise<BuildAnswer> {
+    return this.#transport.json('/v1/admin/generations', { json: request, ...longWrite, options })
+  }
+
+  pauseGeneration(id: string, request: StepRequest, options?: CallOptions): Promise<StepAnswer> {
+    return this.#step(id, 'pause', request, options)
+  }
+
+  resumeGeneration(id: string, request: ResumeRequest, options?: CallOptions): Promise<StepAnswer> {
+    return this.#step(id, 'resume', request, options)
+  }
+
+  routeGeneration(id: string, request: RouteRequest, options?: CallOptions): Promise<StepAnswer> {
+    return this.#step(id, 'route', request, options)
+  }
+
+  rollbackGeneration(id: string, request: RollbackRequest, options?: CallOptions): Promise<StepAnswer> {
+    return this.#step(id, 'rollback', request, options)
+  }
+
+  retireGeneration(id: string, request: RetireRequest, options?: CallOptions): Promise<StepAnswer> {
+    return this.#step(id, 'retire', request, options)
+  }
+
+  /**
+   * Lines of progress and at last the result: a verdict that is no is one too. Takes as long as it takes; given up by the
+   * signal, or by ending the loop, it leaves nothing.
+   */
+  verifyGeneration(id: string, request: ProofRequest, signal?: AbortSignal): AsyncGenerator<ProofProgress, void> {
+    return this.#prove(`${generationPath(id)}/verify`, request, signal)
+  }
+
+  /** As `verifyGeneration`. */
+  canaryGeneration(id: string, request: ProofRequest, signal?: AbortSignal): AsyncGenerator<ProofProgress, void> {
+    return this.#prove(`${generationPath(id)}/canary`, request, signal)
+  }
+
+  /** The evidence as it was recorded: its SHA-256 is the digest. */
+  evidence(id: string, digest: string, options?: CallOptions): Promise<string> {
+    const path = `${generationPath(id)}/evidence/${encodeURIComponent(digest)}`
+    return this.#transport.call(path, { options }, response => response.text())
   }
 
   /** Copies the data directory while serving; `directory` is a path on the server's machine. */
@@ -215,6 +285,28 @@ export class FreshetClient {
   /** Writes a snapshot of every shard, or of one, while serving; `directory` is a path on the server's machine. */
   snapshot(request: SnapshotRequest, options?: CallOptions): Promise<SnapshotAnswer> {
     return this.#transport.json('/v1/admin/snapshots', { json: request, ...longWrite, options })
+  }
+
+  #step(id: string, step: string, request: object, options: CallOptions | undefined): Promise<StepAnswer> {
+    return this.#transport.json(`${generationPath(id)}/${step}`, { json: request, repeat: 'refused', options })
+  }
+
+  async *#prove(
+    path: string,
+    request: ProofRequest,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<ProofProgress, void> {
+    try {
+      for await (const line of decodeLines<ProofLine>(await this.#stream(path, { json: request }, signal))) {
+        if ('error' in line)
+          throw new FreshetError(line.error.code, line.error.message, { details: line.error.details })
+        yield line
+        if ('result' in line) return
+      }
+    } catch (thrown) {
+      throw streamFailure(thrown, signal)
+    }
+    throw new FreshetError('not-ready', 'the server ended the stream without a result')
   }
 
   /** The body as it comes. */
@@ -242,6 +334,8 @@ function streamFailure(thrown: unknown, signal: AbortSignal | undefined): Freshe
 
 const itemPath = (itemId: string): string => `/v1/items/${encodeURIComponent(itemId)}`
 const deadLetterPath = (id: string): string => `/v1/admin/dead-letters/${encodeURIComponent(id)}`
+
+const generationPath = (id: string): string => `/v1/admin/generations/${encodeURIComponent(id)}`
 
 function waiting({ timeoutMs, signal }: WaitOptions): Pick<Call, 'query' | 'timeoutMs' | 'options'> {
   return {

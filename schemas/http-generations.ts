@@ -20,7 +20,18 @@ const Evidence = Type.Object(
     digest,
     summary: Type.String(),
   },
-  { $id: 'Evidence' },
+  {
+    $id: 'Evidence',
+    examples: [
+      {
+        atMs: 1_760_000_000_000,
+        by: 'alice',
+        against: 'g1',
+        digest: exampleEvidence,
+        summary: '820 items are the same in g2 and g1',
+      },
+    ],
+  },
 )
 
 const StepView = Type.Object(
@@ -410,9 +421,20 @@ export type StepAnswer = Static<typeof StepAnswer>
 
 export const StepProgress = Type.Object(
   { done: Type.Integer(), total: Type.Integer(), what: Type.String({ description: 'what is counted, or being done' }) },
-  { $id: 'StepProgress' },
+  { $id: 'StepProgress', examples: [{ done: 3, total: 8, what: 'partitions of g2 like g1' }] },
 )
 export type StepProgress = Static<typeof StepProgress>
+
+const exampleResult = {
+  passed: true,
+  reasons: [],
+  summary: '820 items are the same in g2 and g1',
+  against: 'g1',
+  digest: exampleEvidence,
+  offset: '5',
+  measures: [{ name: 'items.recall@10', of: 'candidate', value: 0.99, bound: 'at least 0.95', met: true }],
+  generation: exampleView,
+}
 
 export const ProofResult = Type.Object(
   {
@@ -434,7 +456,7 @@ export const ProofResult = Type.Object(
     ),
     generation: GenerationView,
   },
-  { $id: 'ProofResult' },
+  { $id: 'ProofResult', examples: [exampleResult] },
 )
 export type ProofResult = Static<typeof ProofResult>
 
@@ -447,21 +469,7 @@ export const ProofLine = Type.Union(
   ],
   {
     $id: 'ProofLine',
-    examples: [
-      { progress: { done: 3, total: 8, what: 'partitions proven' } },
-      {
-        result: {
-          passed: true,
-          reasons: [],
-          summary: '820 items are the same in g1 and g2',
-          against: 'g1',
-          digest: exampleEvidence,
-          offset: '5',
-          measures: [],
-          generation: exampleView,
-        },
-      },
-    ],
+    examples: [{ progress: { done: 3, total: 8, what: 'partitions of g2 like g1' } }, { result: exampleResult }],
   },
 )
 export type ProofLine = Static<typeof ProofLine>

@@ -370,22 +370,6 @@ export type Redriven = Static<typeof Redriven>
 export const Dropped = Type.Object({ dropped: Type.String() }, { $id: 'Dropped', examples: [{ dropped: '3-17' }] })
 export type Dropped = Static<typeof Dropped>
 
-export const GenerationList = Type.Object(
-  { generations: list(GenerationShape) },
-  { $id: 'GenerationList', examples: [{ generations: [exampleGeneration] }] },
-)
-export type GenerationList = Static<typeof GenerationList>
-
-export const ModelList = Type.Object(
-  {
-    models: list(
-      Type.Object({ model: Type.String(), fingerprint: Type.String(), dims: Type.Integer() }, { $id: 'Model' }),
-    ),
-  },
-  { $id: 'ModelList', examples: [{ models: [{ model: 'v1', fingerprint: 'ab'.repeat(32), dims: 256 }] }] },
-)
-export type ModelList = Static<typeof ModelList>
-
 export const BackupRequest = Type.Object(
   {
     directory: Type.String({

@@ -11,6 +11,7 @@ import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
 import { Alarms } from '../alarms.ts'
 import type { Config } from '../config.ts'
 import { checkPublicHost } from '../config-rules.ts'
+import { newDesk } from '../desk-parts.ts'
 import { newFeatureStore, newWorkQueue, openDistributedLog } from '../distributed-storage.ts'
 import { openGatewayAccess } from '../gateway-access.ts'
 import { gatewayLimits, pageDirectory, routedGenerations } from '../gateway-parts.ts'
@@ -36,16 +37,34 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
   checkPublicHost(config)
   const parts = await openParts(context)
   const { access, allowedHosts } = await openGatewayAccess(config, { log, alarms: parts.alarms, closers })
-  const app = await createGateway(gatewayPorts(parts), {
-    pageDirectory,
-    ...gatewayLimits(config),
-    ...searchOptions(config),
-    logger: log,
-    meter: telemetry.meter,
-    metricsText: () => telemetry.metricsText(),
-    access,
-    ...(allowedHosts === undefined ? {} : { allowedHosts }),
+  const gateway = gatewayPorts(parts)
+  const { ports, images, replicas, catalog } = parts
+  const desk = newDesk({
+    config,
+    log,
+    stored: ports,
+    gateway,
+    images,
+    replicas: () => replicas.replicas(),
+    topicEpoch: () => catalog.topicEpoch,
+    throttledBy: () => null,
+    isOneMachine: false,
   })
+  desk.start()
+  closers.add(() => desk.close())
+  const app = await createGateway(
+    { ...gateway, generations: desk },
+    {
+      pageDirectory,
+      ...gatewayLimits(config),
+      ...searchOptions(config),
+      logger: log,
+      meter: telemetry.meter,
+      metricsText: () => telemetry.metricsText(),
+      access,
+      ...(allowedHosts === undefined ? {} : { allowedHosts }),
+    },
+  )
   app.get('/samples/index.json', { schema: { hide: true } }, async () => [])
   closers.add(() => app.close())
   return listenOn(app, config)
@@ -152,7 +171,7 @@ function polled<T>(ask: () => Promise<T>, onTrouble: (error: FreshetError) => vo
   return Polled.start({ ask, everyMs: askEveryMs, onTrouble })
 }
 
-function gatewayPorts(parts: GatewayRoleParts): GatewayPorts {
+function gatewayPorts(parts: GatewayRoleParts): Omit<GatewayPorts, 'generations'> {
   const { ports, models, images, control, replicas, catalog } = parts
   const { log, codecs, partitions } = ports
   return {

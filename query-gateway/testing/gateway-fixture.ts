@@ -29,6 +29,7 @@ import { createGateway } from '../gateway.ts'
 import type { GatewayApp } from '../gateway-app.ts'
 import type { GatewayOptions } from '../gateway-options.ts'
 import type { GatewayPorts, ListedDeadLetter, RedriveOutcome, RoutedGeneration } from '../ports.ts'
+import { RoutedDesk } from './routed-desk.ts'
 import { TableReplica } from './table-replica.ts'
 
 export const partitions = 4
@@ -224,6 +225,7 @@ export async function openGateway({
     fetchImage: async () => (await blobs.put(picture, picture.length)).digest,
     blobs,
     deadLetters: letters,
+    generations: new RoutedDesk(() => (ports.routing ?? (() => [generation]))()),
     pipeline: async () => ({
       rates: { searchable: 12 },
       queue: { waiting: { live: 1, standby: 0, backfill: 5 }, delayed: 2, claimed: 3 },

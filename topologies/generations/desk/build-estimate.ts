@@ -22,8 +22,8 @@ export interface EstimateInput {
   } | null
   /** Null: nothing is embedded, the objects of another generation are copied. */
   readonly cost: ImageCost | null
-  /** Pictures whose vectors of this model are known already. */
-  readonly known: number
+  /** Of the pictures, 0 to 1, those whose vectors of this model are known already. */
+  readonly knownShare: number
   /** Bound on the rebuild; 0: none. */
   readonly imagesPerSecond: number
   readonly diskFreeBytes: number | null
@@ -32,10 +32,10 @@ export interface EstimateInput {
 
 /** What building a generation takes, by what the one that has the queries takes now. */
 export function estimateBuild(input: EstimateInput): BuildEstimate {
-  const { dims, like, cost, known, imagesPerSecond, diskFreeBytes } = input
+  const { dims, like, cost, knownShare, imagesPerSecond, diskFreeBytes } = input
   const shards = like?.shards ?? []
   const items = sum(shards, ({ items: { searchable, pending, failed } }) => searchable + pending + failed)
-  const toEmbed = cost === null ? 0 : Math.max(0, items - known)
+  const toEmbed = cost === null ? 0 : Math.round(items * (1 - knownShare))
   const scale = like === null ? 1 : dims / like.dims
   const vectorBytes = sum(shards, ({ storage }) => storage.vectors.diskBytes) * scale
   const itemBytes = sum(shards, ({ storage }) => storage.items.diskBytes)

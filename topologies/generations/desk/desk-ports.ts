@@ -24,8 +24,8 @@ export interface DeskPorts {
   readonly createTopic: (generation: Generation) => Promise<void>
   /** What a picture takes with a model; runs it when that is not known. @throws FreshetError `model-invalid` */
   readonly imageCost: (model: string) => Promise<ImageCost>
-  /** Pictures whose vectors are kept, by fingerprint of the model. */
-  readonly knownImages: (fingerprint: Fingerprint) => Promise<number>
+  /** Share of the pictures, 0 to 1, whose vectors of a model are kept; of a sample, 0 where that is not known. */
+  readonly knownShare: (fingerprint: Fingerprint) => number
   /** Where shards and log of this process lie; null: they lie elsewhere. */
   readonly diskFreeBytes: () => Promise<number | null>
   /** Why the rebuild of a generation goes slower than it could; null: it does not, or is not known here. */

@@ -194,7 +194,7 @@ export class OperatorDesk {
     { from, imagesPerSecond = 0, generation }: BuildRequest,
     model: KnownModel,
   ): Promise<BuildEstimate> {
-    const { imageCost, knownImages, diskFreeBytes } = this.#ports
+    const { imageCost, knownShare, diskFreeBytes } = this.#ports
     const active = activeOf(state)
     const look = active === null ? undefined : facts.looks.get(active)
     const isCopied = from !== undefined
@@ -203,7 +203,7 @@ export class OperatorDesk {
       dims: model.dims,
       like: active === null || look === undefined ? null : likeOf(state, active, look),
       cost: isCopied ? null : await imageCost(model.model),
-      known: isCopied ? 0 : await knownImages(model.fingerprint),
+      knownShare: knownShare(model.fingerprint),
       imagesPerSecond,
       diskFreeBytes: await diskFreeBytes(),
     })

@@ -196,7 +196,7 @@ export class DeskFixture {
           this.topics.push(generation)
         },
         imageCost: async () => ({ msPerImage: 80, measured: 'recent', workers: 2 }),
-        knownImages: async () => 10,
+        knownShare: () => 0.1,
         diskFreeBytes: async () => this.diskFreeBytes,
         throttledBy: () => null,
         canary: { run: async () => this.canaryReport },
