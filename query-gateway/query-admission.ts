@@ -1,6 +1,7 @@
 import type { Attributes, Meter } from '@opentelemetry/api'
 import type { FreshetError } from '../schemas/errors.ts'
 import type { GatewayOptions } from './gateway-options.ts'
+import { loopTurns } from './load/loop-turns.ts'
 import { QueryLane, type RefusalReason, refusalReasons } from './load/query-lane.ts'
 
 /**
@@ -59,7 +60,11 @@ export class QueryAdmission {
     const chosen = this.#lanes[lane]
     // Who begins at once has its whole time; the search itself sees to that.
     const signal = chosen.hasRoom ? client : AbortSignal.any([client, AbortSignal.timeout(patienceMs)])
-    return chosen.run(() => query(signal), { patienceMs, signal: client })
+    const inTurn = async (): Promise<T> => {
+      await loopTurns.mine()
+      return query(signal)
+    }
+    return chosen.run(inTurn, { patienceMs, signal: client })
   }
 
   /** What a query of one of the lanes would be told; null when one of them would take it. For refusing before reading. */

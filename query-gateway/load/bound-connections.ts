@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { GatewayApp } from '../gateway-app.ts'
 import type { GatewayOptions } from '../gateway-options.ts'
+import { loopTurns } from './loop-turns.ts'
 import { SlowClients, type SlowReason } from './slow-clients.ts'
 
 const streams: ReadonlySet<string> = new Set(['POST /v1/items', 'GET /v1/events'])
@@ -23,7 +24,10 @@ export function boundConnections(app: GatewayApp, options: GatewayOptions): void
     const canBeTold = reason === 'slow-sender' && answering !== null && !answering.headersSent
     cut(socket, reason, canBeTold)
   })
-  server.on('connection', socket => clients.opened(socket))
+  server.on('connection', socket => {
+    loopTurns.connected()
+    clients.opened(socket)
+  })
   app.addHook('onRequest', async (request, reply) => {
     const isStream = streams.has(`${request.method} ${request.routeOptions.url}`)
     if (isStream || hasBody(request.headers)) clients.began(request.raw, reply.raw, isStream)

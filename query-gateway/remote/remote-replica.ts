@@ -31,12 +31,19 @@ import {
 } from '../../schemas/shard-wire.ts'
 import type { WireCodec } from '../../schemas/shard-wire-codec.ts'
 import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
+import { loopTurns } from '../load/loop-turns.ts'
 import {
   defaultRemoteReplicaSettings,
   type RemoteReplicaSettings,
   type ShardCall,
   ShardConnection,
 } from './shard-connection.ts'
+
+interface ReplicaCall extends Omit<ShardCall, 'timeoutMs'> {
+  readonly timeoutMs?: number
+  /** Its answer takes long to decode. */
+  readonly isHeavy?: boolean
+}
 
 /** Which replica it is and where. */
 export interface RemoteReplicaIdentity {
@@ -94,7 +101,7 @@ export class RemoteReplica implements ShardReplica, CutReplica {
   search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
     const body = textOf(request)
     const timeoutMs = this.#settings.searchTimeoutMs
-    return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal, timeoutMs })
+    return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal, timeoutMs, isHeavy: true })
   }
 
   /** As many results, in order, as of one moment. @throws as `search`, when any is refused */
@@ -193,10 +200,12 @@ export class RemoteReplica implements ShardReplica, CutReplica {
     return this.#closing
   }
 
-  async #ask<T>(wire: WireCodec<T>, call: Omit<ShardCall, 'timeoutMs'> & { readonly timeoutMs?: number }): Promise<T> {
+  async #ask<T>(wire: WireCodec<T>, { isHeavy = false, ...call }: ReplicaCall): Promise<T> {
     const { path, timeoutMs = this.#settings.lookupTimeoutMs, signal } = call
     try {
-      return wire.decode(await this.#calls.ask({ ...call, timeoutMs, path: `${this.#path}/${path}` }))
+      const text = await this.#calls.ask({ ...call, timeoutMs, path: `${this.#path}/${path}` })
+      if (isHeavy) await loopTurns.mine()
+      return wire.decode(text)
     } catch (thrown) {
       if (!signal?.aborted || thrown !== signal.reason) throw thrown
       throw new FreshetError('timeout', 'the search was given up', { cause: thrown })
