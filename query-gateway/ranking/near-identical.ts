@@ -1,4 +1,5 @@
 import type { SearchResult } from '../../schemas/http-search.ts'
+import type { Box } from '../../schemas/mutation.ts'
 import type { ShardHit } from '../../schemas/shard-api.ts'
 import type { ScoredHit } from './rank.ts'
 
@@ -35,15 +36,16 @@ export function collapse(
   { k, similarity, isCounted = true }: CollapseOptions,
 ): readonly ShownHit[] {
   const groups: Group[] = []
-  const byPicture = new Map<string, Group>()
+  const byPicture = new Map<string, Group[]>()
   const byName = new Map<string, Group[]>()
   for (const hit of hits) {
     if (!isCounted && groups.length === k) break
     const name = nameOf(hit.hit)
     const picture = pictureOf(hit.hit)
-    const namesakes = name === null ? [] : (byName.get(name) ?? [])
+    const pictured = picture === undefined ? none : (byPicture.get(picture) ?? none)
+    const namesakes = name === null ? none : (byName.get(name) ?? none)
     const group =
-      (picture === null ? undefined : byPicture.get(picture)) ??
+      pictured.find(({ shown }) => isSameBox(shown.hit.object.box, hit.hit.object.box)) ??
       namesakes.find(({ shown }) => Math.abs(shown.hit.similarity - hit.hit.similarity) <= similarity)
     if (group !== undefined) {
       group.count++
@@ -53,7 +55,7 @@ export function collapse(
     if (groups.length >= k) continue
     const fresh: Group = { shown: hit, others: [], count: 0 }
     groups.push(fresh)
-    if (picture !== null) byPicture.set(picture, fresh)
+    if (picture !== undefined) byPicture.set(picture, [...pictured, fresh])
     if (name !== null) byName.set(name, [...namesakes, fresh])
   }
   return groups.map(({ shown, others, count }) =>
@@ -61,12 +63,16 @@ export function collapse(
   )
 }
 
-/** Digest of the picture that was found, with the place in it: two things in one picture are two products. */
-function pictureOf({ item, object }: ShardHit): string | null {
-  const digest = item.imageDigests[object.image]
-  if (digest === undefined) return null
-  const [x0, y0, x1, y1] = object.box
-  return `${digest} ${x0} ${y0} ${x1} ${y1}`
+const none: readonly Group[] = []
+
+/** Digest of the picture that was found. */
+function pictureOf({ item, object }: ShardHit): string | undefined {
+  return item.imageDigests[object.image]
+}
+
+/** Two things in one picture are two products. */
+function isSameBox(one: Box, other: Box): boolean {
+  return one.every((edge, at) => edge === other[at])
 }
 
 /** Most titles: nothing in them has to be made equal but the case. */
