@@ -3,6 +3,7 @@ import { askForKeyWith } from './api-key.js'
 import { Arrivals } from './arrivals.js'
 import { ConnectionBanner } from './connection-banner.js'
 import { pageElement } from './element.js'
+import { GenerationsView } from './generations-view.js'
 import { promptForKey } from './key-dialog.js'
 import { Landing } from './landing.js'
 import { LiveFeed } from './live-feed.js'
@@ -23,7 +24,10 @@ const views = {
   landing: pageElement('landing', HTMLElement),
   search: pageElement('search', HTMLElement),
   publish: pageElement('publish', HTMLElement),
+  generations: pageElement('generations', HTMLElement),
 }
+/** Views with an address of their own: `/?publish`. */
+const openers = { publish: showPublish, generations: showGenerations }
 const arrivalsSection = pageElement('arrivals', HTMLElement)
 const emptyIndex = pageElement('empty-index', HTMLElement)
 
@@ -56,20 +60,22 @@ const publish = new PublishView({
   accepted: ({ itemId }) => own.add(itemId),
   find: photo => search.openPhoto(photo),
 })
+const generations = new GenerationsView()
 new PhotoIntake(
   photo => (views.publish.hidden ? search.openPhoto(photo) : publish.takePhoto(photo)),
   () => (views.publish.hidden ? 'Drop the photo to search with it' : 'Drop the photo of your product'),
 )
 
 pageElement('back', HTMLButtonElement).addEventListener('click', () => history.back())
-for (const link of document.querySelectorAll('a[href="/?publish"]'))
-  link.addEventListener('click', event => {
-    if (isMeantForTheBrowser(event)) return
-    event.preventDefault()
-    if (!views.publish.hidden) return
-    history.pushState({ view: 'publish' }, '', '/?publish')
-    showPublish()
-  })
+for (const view of viewNames())
+  for (const link of document.querySelectorAll(`a[href="/?${view}"]`))
+    link.addEventListener('click', event => {
+      if (isMeantForTheBrowser(event)) return
+      event.preventDefault()
+      if (!views[view].hidden) return
+      history.pushState({ view }, '', `/?${view}`)
+      openers[view]()
+    })
 pageElement('skip', HTMLAnchorElement).addEventListener('click', event => {
   // following the link would be a step in the history, which here means another search
   event.preventDefault()
@@ -96,6 +102,7 @@ function remember(entry) {
 /** @param {keyof typeof views} view */
 function show(view) {
   for (const [name, section] of Object.entries(views)) section.hidden = name !== view
+  if (view !== 'generations') generations.close()
   main.focus({ preventScroll: true })
   scrollTo({ top: 0 })
 }
@@ -107,6 +114,14 @@ function showPublish() {
   show('publish')
 }
 
+function showGenerations() {
+  search.close()
+  landing.clearProblem()
+  pageElement('live', HTMLElement).hidePopover()
+  show('generations')
+  generations.open()
+}
+
 function showLanding() {
   search.close()
   show('landing')
@@ -114,19 +129,29 @@ function showLanding() {
 
 function showWhereHistoryIs() {
   const entry = entries.get(history.state?.entry)
+  const view = addressedView()
   if (entry !== undefined) search.restore(entry)
-  else if (new URLSearchParams(location.search).has('publish')) showPublish()
+  else if (view !== undefined) openers[view]()
   else showLanding()
 }
 
+function addressedView() {
+  const query = new URLSearchParams(location.search)
+  return viewNames().find(view => query.has(view))
+}
+
+function viewNames() {
+  return /** @type {(keyof typeof openers)[]} */ (Object.keys(openers))
+}
+
 /**
- * `/?item=ID` opens on what looks like that product, so that such a search can be shared and reloaded; `/?publish` on
- * the form.
+ * `/?item=ID` opens on what looks like that product, so that such a search can be shared and reloaded; `/?publish` and
+ * `/?generations` on their views.
  */
 async function openAddress() {
-  const query = new URLSearchParams(location.search)
-  if (query.has('publish')) return showPublish()
-  const itemId = query.get('item')
+  const view = addressedView()
+  if (view !== undefined) return openers[view]()
+  const itemId = new URLSearchParams(location.search).get('item')
   if (itemId === null) return
   try {
     const { title, blobs } = await item(itemId)

@@ -184,7 +184,31 @@ export class SearchSession {
    * @param {{ readonly filter: Filter | undefined, readonly signal: AbortSignal }} options
    * @returns {Promise<SearchAnswer>}
    */
-  async #answer(subject, selection, { filter, signal }) {
+  async #answer(subject, selection, options) {
+    try {
+      return await this.#ask(subject, selection, options)
+    } catch (error) {
+      const isRefused = error instanceof ApiError && error.code === 'bad-request'
+      const before = subject.kind === 'photo' ? subject.detection : null
+      if (!isRefused || subject.kind !== 'photo' || before === null) throw error
+      // the generation whose objects are shown was retired: another looks at the photo
+      const detection = await detect(subject.photo.upload, options.signal)
+      if (detection.generation === before.generation) throw error
+      subject.detection = detection
+      this.#listener.detected(detection)
+      const same = asBox(selection, before)
+      if (this.#entry !== null) this.#entry.selection = same
+      return this.#ask(subject, same, options)
+    }
+  }
+
+  /**
+   * @param {Subject} subject
+   * @param {Selection} selection
+   * @param {{ readonly filter: Filter | undefined, readonly signal: AbortSignal }} options
+   * @returns {Promise<SearchAnswer>}
+   */
+  async #ask(subject, selection, { filter, signal }) {
     const query = { k: this.#k, facets: true, ...(filter && { filter }) }
     if (subject.kind === 'product') {
       const { itemId } = subject.product
@@ -212,6 +236,17 @@ export class SearchSession {
 function aboutOf(subject, { searched }) {
   const whole = subject.kind === 'photo' ? subject.photo.address : subject.product.itemId
   return `${whole} ${searched.box?.join(' ') ?? ''}`
+}
+
+/**
+ * What was chosen, whoever looks at the photo.
+ * @param {Selection} selection
+ * @param {DetectAnswer} detection that it was chosen from
+ * @returns {Selection}
+ */
+function asBox(selection, { objects }) {
+  const box = selection.kind === 'object' ? objects[selection.object]?.box : undefined
+  return box === undefined ? selection : { kind: 'box', box }
 }
 
 /**

@@ -61,13 +61,15 @@ const degradedWording = new Map([
 ])
 /** Codes of answers that have all products, in another order than they should. */
 const unranked = new Set(['features-unavailable'])
+/** Of answers that are whole, but of another generation than that of the session. */
+const moved = 'generation-not-held'
 
 /**
  * What an answer lacks, for people; empty when it lacks nothing.
  * @param {{ coverage: { readonly answered: number, readonly total: number }, degraded: readonly string[] }} answer
  */
 export function shortcomings({ coverage, degraded }) {
-  const missing = [...new Set(degraded)].filter(code => !unranked.has(code)).map(degradation)
+  const missing = [...new Set(degraded)].filter(code => !unranked.has(code) && code !== moved).map(degradation)
   const isPart = coverage.answered < coverage.total
   const extent = isPart
     ? `Answered by ${coverage.answered} of ${counted(coverage.total, 'shard')}`
@@ -77,6 +79,9 @@ export function shortcomings({ coverage, degraded }) {
       ? `${[extent, missing.join(', ')].filter(part => part !== '').join(': ')}. Some products may be missing.`
       : '',
     degraded.some(code => unranked.has(code)) ? 'Ordered by looks alone: what people chose is not known just now.' : '',
+    degraded.includes(moved)
+      ? 'Answered by another model than the last search: this server does not have that one.'
+      : '',
   ]
   return sentences.filter(sentence => sentence !== '').join(' ')
 }
@@ -106,6 +111,9 @@ const advice = new Map([
   ['storage-full', 'Whoever runs it has to make room on the disk.'],
   ['bad-item-id', 'Choose another item id.'],
   ['timeout', 'Try again.'],
+  ['step-refused', 'What it lacks has to be there first.'],
+  ['control-conflict', 'Look at the generations as they are now, then decide again.'],
+  ['model-invalid', 'Mend the model, or choose another one.'],
 ])
 
 /** Said instead of the server's own words, which are about its insides. */

@@ -29,6 +29,12 @@ describe('what an answer lacks', () => {
     ).toBe(`Answered by 1 of 2 shards: part of the index failed. Some products may be missing. ${said}`)
   })
 
+  test('the model of the session: all products are there', () => {
+    expect(shortcomings({ coverage: whole, degraded: ['generation-not-held'] })).toBe(
+      'Answered by another model than the last search: this server does not have that one.',
+    )
+  })
+
   test('a reason that this page does not know yet is said in its own words', () => {
     expect(shortcomings({ coverage: whole, degraded: ['moon-too-full'] })).toContain('moon too full')
   })
