@@ -10,6 +10,7 @@ import { DeadLetters } from '../topologies/dead-letters.ts'
 import { openDataDirectory } from '../topologies/embedded/data-directory.ts'
 import { Alarms } from './alarms.ts'
 import { backUp } from './backup.ts'
+import { startCanaryWatch } from './canary-parts.ts'
 import { Closers } from './closers.ts'
 import type { Config } from './config.ts'
 import { checkPublicHost } from './config-rules.ts'
@@ -125,11 +126,14 @@ async function listen(
     images,
     replicas: () => roles.shards(),
     topicEpoch: () => storage.topicEpoch,
-    throttledBy: () => null,
+    throttledBy: generation => roles.throttle.throttledBy(generation),
     isOneMachine: true,
   })
   desk.start()
   closers.add(() => desk.close())
+  const { alarms, telemetry } = parts
+  const watch = startCanaryWatch({ config, search: gateway, stored: storage, meter: telemetry.meter, alarms })
+  closers.add(() => watch.stop())
   const app = await createGateway(
     { ...gateway, generations: desk },
     {

@@ -1,9 +1,11 @@
 import { resolve } from 'node:path'
 import { Command } from 'commander'
+import { asFreshetError } from '../../schemas/errors.ts'
 import type { GoldenResult } from '../../workers/golden-check.ts'
 import type { VerifiedModel } from '../model-check.ts'
-import { answering, type CommandContext } from './command-context.ts'
+import { answering, type CommandContext, clientFor } from './command-context.ts'
 import { type ConfigFlags, configFrom, configured } from './config-options.ts'
+import { userName } from './decided-by.ts'
 import { type ProgressBar, startProgressBar } from './progress-bar.ts'
 import { renderTable } from './table.ts'
 
@@ -37,8 +39,9 @@ function addCommand(context: CommandContext): Command {
   const command = new Command('add')
     .summary('add a model set from a directory or an address')
     .description(
-      'Fetches a model set, verifies its files, runs it against its golden vectors and keeps it. Nothing is kept of ' +
-        'one that is not what its manifest says. What broke off while it was fetched goes on with the next call.',
+      'Fetches a model set, verifies its files, runs it against its golden vectors, keeps it, and registers it with the ' +
+        'server where one answers. Nothing is kept of one that is not what its manifest says. What broke off while it ' +
+        'was fetched goes on with the next call.',
     )
     .argument('<source>', 'a directory with manifest.json, or the http(s) address of a manifest.json')
     .option('--name <set>', 'which set, where the manifest has several')
@@ -56,13 +59,35 @@ function addCommand(context: CommandContext): Command {
       onProgress: ({ file, bytes, totalBytes }) => progress.update(file, bytes, totalBytes),
     }).finally(() => progress.stop())
     const { name: model, fingerprint, dims } = set
+    const registered = await register(context, { model, source })
     if (options.json) {
-      terminal.print(JSON.stringify({ model, fingerprint, dims, isNew, goldens: trial.goldens, norms: trial.norms }))
+      const { goldens, norms } = trial
+      terminal.print(JSON.stringify({ model, fingerprint, dims, isNew, registered, goldens, norms }))
       return
     }
     terminal.print(`model ${model} ${isNew ? 'added' : 'was there already'}: ${dims} dimensions, ${fingerprint}`)
     for (const line of goldenLines(model, trial.goldens, terminal.columns)) terminal.print(line)
   })
+}
+
+/** How long a server that may not run is waited for. */
+const serverMs = 3_000
+
+/** With the server, where one answers: building a generation does it too. */
+async function register(
+  context: CommandContext,
+  { model, source }: { readonly model: string; readonly source: string },
+): Promise<boolean> {
+  try {
+    const by = userName(context.environment)
+    const request = { model, by, reason: `added from ${source}` }
+    await clientFor(context, {}).registerModel(request, { attempts: 1, timeoutMs: serverMs })
+    return true
+  } catch (thrown) {
+    const { message } = asFreshetError(thrown)
+    context.terminal.note(`not registered with a server, which the first generation of it will do: ${message}`)
+    return false
+  }
 }
 
 /** A bar in MiB for each file that is fetched. */

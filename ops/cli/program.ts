@@ -8,6 +8,7 @@ import { deleteCommand } from './delete.ts'
 import { doctorCommand } from './doctor.ts'
 import { evalCommand } from './eval.ts'
 import { printFailure } from './failure.ts'
+import { generationCommand } from './generation.ts'
 import { keyCommand } from './key.ts'
 import { modelCommand } from './model.ts'
 import { publishCommand } from './publish.ts'
@@ -63,6 +64,7 @@ export function buildProgram(context: CommandContext, version: string): Command 
     backupCommand,
     restoreCommand,
     modelCommand,
+    generationCommand,
     topicsCommand,
     schemasCommand,
     keyCommand,
