@@ -1,4 +1,4 @@
-import { median, quantile } from '../figures.ts'
+import { median } from '../figures.ts'
 import { hardware, measure, type Report } from '../report.ts'
 import { note } from '../scratch.ts'
 import { inTurn, medianRatio } from '../shard/search-load.ts'
@@ -12,6 +12,7 @@ import {
   withGatewayScene,
 } from './gateway-scene.ts'
 import { SearchClient } from './search-client.ts'
+import type { OwnTime } from './shards-child.ts'
 
 const pairs = 5
 const inFlight = 16
@@ -54,6 +55,12 @@ export async function gatewayOverheadBench(options: GatewayBenchOptions): Promis
             atMost: 1.5,
           }),
           measure('bare libraries p50 − slowest shard’s own p50', median1(alone.second, 'overMs'), 'ms'),
+          measure(
+            'a query beyond the slowest search made for it, gateway, one client, p50',
+            median1(alone.first, 'overOwnMs'),
+            'ms',
+          ),
+          measure('the same, bare libraries', median1(alone.second, 'overOwnMs'), 'ms'),
           measure('gateway p50, one client', median1(alone.first, 'p50'), 'ms'),
           measure('bare libraries p50, one client', median1(alone.second, 'p50'), 'ms'),
           measure('slowest shard’s own p50', median1(alone.first, 'shardMs'), 'ms'),
@@ -90,11 +97,37 @@ async function answersOf(client: SearchClient, { queries }: GatewayScene): Promi
 }
 
 async function overheadOf({ replicas }: GatewayScene, client: SearchClient, ms: number) {
-  const { latenciesMs } = await client.window(ms, 1)
+  for (const { calls } of replicas) await calls.takeOwnTimes()
+  const spans = await oneByOne(client, ms)
   const p50s = await Promise.all(replicas.map(({ calls }) => calls.p50s()))
+  const owns = (await Promise.all(replicas.map(({ calls }) => calls.takeOwnTimes()))).flat()
   const shardMs = Math.max(...p50s.flat())
-  const p50 = quantile(latenciesMs, 0.5)
-  return { p50, shardMs, overMs: p50 - shardMs }
+  const p50 = median(spans.map(({ tookMs }) => tookMs))
+  return { p50, shardMs, overMs: p50 - shardMs, overOwnMs: median(beyondOwnShards(spans, owns)) }
+}
+
+interface Span {
+  readonly beganAtMs: number
+  readonly tookMs: number
+}
+
+async function oneByOne(client: SearchClient, ms: number): Promise<readonly Span[]> {
+  const spans: Span[] = []
+  await client.window(ms, 1, span => spans.push(span))
+  return spans
+}
+
+/** Of each query, what it took beyond the slowest of the searches that were made for it. */
+function beyondOwnShards(spans: readonly Span[], owns: readonly OwnTime[]): readonly number[] {
+  const inOrder = [...owns].sort((a, b) => a.beganAtMs - b.beganAtMs)
+  let at = 0
+  return spans.map(({ beganAtMs, tookMs }) => {
+    let slowestMs = 0
+    // One query at a time: what began before the next one was sent is of this one.
+    for (; at < inOrder.length && inOrder[at]!.beganAtMs < beganAtMs + tookMs; at++)
+      slowestMs = Math.max(slowestMs, inOrder[at]!.tookMs)
+    return tookMs - slowestMs
+  })
 }
 
 interface CpuClock {

@@ -70,11 +70,20 @@ export class SearchClient {
     return text
   }
 
-  /** Closed loop, see `searchWindow`. */
-  window(ms: number, inFlight: number): Promise<SearchWindow> {
+  /** Closed loop, see `searchWindow`. `onAnswer` hears of each search: when it began, ms since 1970, and how long it took. */
+  window(
+    ms: number,
+    inFlight: number,
+    onAnswer?: (search: { readonly beganAtMs: number; readonly tookMs: number }) => void,
+  ): Promise<SearchWindow> {
     // The vectors are in the bodies.
     const queries = { vectors: new Float32Array(0), dims: 0, count: 1 }
-    return searchWindow(() => this.search(this.#next++), queries, { ms, inFlight })
+    const search = async (): Promise<void> => {
+      const beganAt = performance.now()
+      await this.search(this.#next++)
+      onAnswer?.({ beganAtMs: performance.timeOrigin + beganAt, tookMs: performance.now() - beganAt })
+    }
+    return searchWindow(search, queries, { ms, inFlight })
   }
 
   close(): Promise<void> {

@@ -33,6 +33,14 @@ export interface Delays {
   readonly ms: number
 }
 
+/** One search of one shard as the shard itself sees it: without HTTP, and without what its answer is written as. */
+export interface OwnTime {
+  readonly shard: number
+  /** Ms since 1970, of a clock that does not jump. */
+  readonly beganAtMs: number
+  readonly tookMs: number
+}
+
 const partitionCount = 2 * shardCount
 const topic = mutationTopic(generation)
 const itemsPerAppend = 250
@@ -47,6 +55,7 @@ class ShardsProcess {
   #random: () => number = () => 0
   #searches = 0
   #latestK = 0
+  #ownTimes: OwnTime[] = []
 
   /** Resolves with its address once all rows are searched. */
   async open({ directory, replica, rows }: ShardsOptions): Promise<string> {
@@ -58,7 +67,7 @@ class ShardsProcess {
       Array.from({ length: shardCount }, (_, shard) => this.#openNode(directory, shard, `${replica}-${shard}`)),
     )
     await this.#caughtUp()
-    const replicas = this.#nodes.map(node => this.#served(node))
+    const replicas = this.#nodes.map((node, shard) => this.#served(node, shard))
     this.#server = createShardServer({ replicas: () => replicas, failure: () => null, secret: null })
     return this.#server.listen({ host: '127.0.0.1', port: 0 })
   }
@@ -95,6 +104,11 @@ class ShardsProcess {
   /** Results that were asked for last. */
   latestK(): number {
     return this.#latestK
+  }
+
+  /** Of the searches since the last call. */
+  takeOwnTimes(): readonly OwnTime[] {
+    return this.#ownTimes.splice(0)
   }
 
   /** Of each shard, of its latest searches, ms. */
@@ -172,13 +186,17 @@ class ShardsProcess {
   }
 
   /** The node, with answers that are sometimes held back. */
-  #served(node: ShardNode): ServedReplica {
+  #served(node: ShardNode, shard: number): ServedReplica {
     const search = async (request: ShardSearchRequest, signal?: AbortSignal) => {
       this.#searches++
       this.#latestK = request.k
       const { share, ms } = this.#delays
       if (share > 0 && this.#random() / 2 ** 32 < share) await pause(ms, undefined, signal ? { signal } : {})
-      return node.search(request, signal)
+      const beganAt = performance.now()
+      const answer = await node.search(request, signal)
+      const tookMs = performance.now() - beganAt
+      this.#ownTimes.push({ shard, beganAtMs: performance.timeOrigin + beganAt, tookMs })
+      return answer
     }
     return new Proxy(node, {
       get: (_, name) => {
