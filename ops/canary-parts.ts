@@ -1,9 +1,10 @@
 import { randomInt } from 'node:crypto'
+import type { Meter } from '@opentelemetry/api'
 import { PinnedSearch } from '../query-gateway/canary/pinned-search.ts'
 import { defaultGatewayOptions } from '../query-gateway/gateway-options.ts'
 import type { GatewayPorts } from '../query-gateway/ports.ts'
 import type { SearchPorts } from '../query-gateway/visual-search.ts'
-import type { Generation } from '../schemas/ids.ts'
+import type { Generation, ItemId } from '../schemas/ids.ts'
 import { catalogTopic } from '../schemas/topics.ts'
 import { readBounds } from '../topologies/generations/canary/canary-bounds.ts'
 import type { CanaryGate } from '../topologies/generations/canary/canary-gate.ts'
@@ -11,7 +12,9 @@ import { CanaryRun } from '../topologies/generations/canary/canary-run.ts'
 import { readEngagements } from '../topologies/generations/canary/engagement-history.ts'
 import { sampleItems } from '../topologies/generations/canary/item-sample.ts'
 import { seededRandom } from '../topologies/generations/canary/seeded-random.ts'
+import type { Alarms } from './alarms.ts'
 import { readLabelledSet } from './canary-labels.ts'
+import { CanaryWatch } from './canary-watch.ts'
 import type { Config } from './config.ts'
 import { gatewayLimits } from './gateway-parts.ts'
 import { searchOptions } from './search-options.ts'
@@ -40,14 +43,13 @@ export function newCanaryGate({ config, search, stored, seed }: CanaryParts): Ca
         search: (question, signal) => pinned.search(question, signal),
         replicas: search.replicas,
         generation: name => routeOf(search, name),
-        itemIds: (count, seed, signal) =>
-          sampleItems(stored.log, { topic: catalogTopic, count, random: seededRandom(seed), signal }),
+        itemIds: (count, seed, signal) => drawnItems(stored, { count, seed, signal }),
         partitions: stored.partitions,
         labelledSet: () => readLabelledSet(generations.goldenSet),
         engagements: (count, signal) =>
           readEngagements({ log: stored.log, codec: stored.codecs.engagement }, count, signal),
         bounds: () => (generations.canaryBounds === null ? readBounds() : readBounds(generations.canaryBounds)),
-        seed: seed ?? randomInt(2 ** 32),
+        seed: seed ?? randomInt(maxSeed),
         clock: search.clock,
         monotonicMs: () => performance.now(),
       })
@@ -58,4 +60,34 @@ export function newCanaryGate({ config, search, stored, seed }: CanaryParts): Ca
 
 function routeOf({ routing }: Pick<GatewayPorts, 'routing'>, name: Generation) {
   return routing().find(({ generation }) => generation === name)
+}
+
+export interface WatchParts extends Omit<CanaryParts, 'seed'> {
+  readonly meter: Meter
+  readonly alarms: Pick<Alarms, 'raise'>
+}
+
+/** Probes of a process that has a gateway; begun, but where they are turned off. */
+export function startCanaryWatch({ config, search, stored, meter, alarms }: WatchParts): CanaryWatch {
+  const watch = new CanaryWatch({
+    ports: search,
+    itemIds: (count, signal) => drawnItems(stored, { count, seed: randomInt(maxSeed), signal }),
+    everyMs: config.generations.probeEveryMs,
+    meter,
+    onTrouble: error => alarms.raise('probes', error),
+  })
+  watch.start()
+  return watch
+}
+
+const maxSeed = 2 ** 32
+
+interface Draw {
+  readonly count: number
+  readonly seed: number
+  readonly signal: AbortSignal
+}
+
+function drawnItems({ log }: CanaryParts['stored'], { count, seed, signal }: Draw): Promise<readonly ItemId[]> {
+  return sampleItems(log, { topic: catalogTopic, count, random: seededRandom(seed), signal })
 }

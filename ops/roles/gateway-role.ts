@@ -9,6 +9,7 @@ import { DeadLetters } from '../../topologies/dead-letters.ts'
 import type { FeatureStore } from '../../topologies/feature-store.ts'
 import type { QueueDepth, WorkQueue } from '../../topologies/work-queue.ts'
 import { Alarms } from '../alarms.ts'
+import { startCanaryWatch } from '../canary-parts.ts'
 import type { Config } from '../config.ts'
 import { checkPublicHost } from '../config-rules.ts'
 import { newDesk } from '../desk-parts.ts'
@@ -52,6 +53,9 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
   })
   desk.start()
   closers.add(() => desk.close())
+  const watching = { config, search: gateway, stored: ports, meter: telemetry.meter, alarms: parts.alarms }
+  const watch = startCanaryWatch(watching)
+  closers.add(() => watch.stop())
   const app = await createGateway(
     { ...gateway, generations: desk },
     {
