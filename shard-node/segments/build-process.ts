@@ -1,9 +1,9 @@
-import { constants, setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { asFreshetError } from '../../schemas/errors.ts'
 import type { OnDiskStep } from '../files/disk-steps.ts'
 import { ShardFiles } from '../files/shard-files.ts'
 import type { BuildReply, BuildRequest } from './build-messages.ts'
+import { setBuildPriority } from './build-priority.ts'
 import { buildSegment } from './segment-build.ts'
 
 /**
@@ -16,7 +16,7 @@ export function answerBuild(onStep?: OnDiskStep): void {
 }
 
 async function answer(request: BuildRequest, onStep?: OnDiskStep): Promise<void> {
-  if (!request.isUrgent) setPriority(constants.priority.PRIORITY_LOW)
+  if (!request.isUrgent) await setBuildPriority(process.pid, 'lowest')
   try {
     const files = new ShardFiles(request.directory, onStep)
     const segment = await buildSegment(files, request, (rows, of) => reply({ type: 'progress', rows, of }))

@@ -1,10 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { stat } from 'node:fs/promises'
-import { setPriority } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import type { BuildReply, BuildRequest } from './build-messages.ts'
+import { setBuildPriority } from './build-priority.ts'
 import { graphFileName } from './graph-file.ts'
 import { rowsFileName } from './rows-file.ts'
 import type { SavedFile, SavedSegment } from './segment.ts'
@@ -19,6 +19,16 @@ export interface BuilderOptions {
   readonly silenceMs?: number
 }
 
+interface Run {
+  readonly child: ChildProcess
+  readonly done: Promise<SavedSegment>
+  /** It has told of progress, so it has given itself the priority to begin with. */
+  hasBegun: boolean
+  isHurried: boolean
+  /** It would have to be raised, or the others on this machine leave it nothing. */
+  isStarved: boolean
+}
+
 const buildProcess = { path: fileURLToPath(new URL('build-process.ts', import.meta.url)), args: [] }
 const stderrTailLength = 2_000
 
@@ -30,7 +40,7 @@ export class Builder {
   readonly #files: ShardFiles
   readonly #program: Required<BuilderOptions>['program']
   readonly #silenceMs: number
-  #run: { readonly child: ChildProcess; readonly done: Promise<unknown> } | null = null
+  #run: Run | null = null
   #isClosed = false
 
   constructor({ files, program = buildProcess, silenceMs = 300_000 }: BuilderOptions) {
@@ -46,12 +56,39 @@ export class Builder {
 
   /**
    * The segment's files are durable once this resolves. Inputs must stay until it settles. Not while another build runs.
+   * A build that is starved at the lowest priority begins anew at the normal one.
    * Rejects with FreshetError: what the build met (`checkpoint-corrupt`: an input; `storage-full`; `storage-failed`),
    * `internal` when the process died or fell silent, `not-ready` once closed.
    */
   async build(request: Omit<BuildRequest, 'directory'>, onProgress: OnBuildProgress = () => {}): Promise<SavedSegment> {
     if (this.#isClosed) throw closedError()
     if (this.#run !== null) throw new FreshetError('internal', 'a segment is being built already')
+    const run = this.#start({ ...request, directory: this.#files.directory }, onProgress)
+    try {
+      return await run.done
+    } catch (thrown) {
+      if (!run.isStarved || request.isUrgent || this.#isClosed) throw thrown
+    } finally {
+      this.#run = null
+    }
+    return this.build({ ...request, isUrgent: true }, onProgress)
+  }
+
+  /** A running build goes on at normal priority; where this process may not raise it, it begins anew. */
+  hurry(): void {
+    if (this.#run === null || this.#run.isHurried) return
+    this.#run.isHurried = true
+    if (this.#run.hasBegun) void this.#raise(this.#run)
+  }
+
+  /** Ends a running build, which rejects; resolves when its process is gone and its files are removed. */
+  async close(): Promise<void> {
+    this.#isClosed = true
+    this.#run?.child.kill('SIGKILL')
+    await this.#run?.done.catch(() => undefined)
+  }
+
+  #start(request: BuildRequest, onProgress: OnBuildProgress): Run {
     const { path, args } = this.#program
     const child = fork(path, [...args], {
       serialization: 'advanced',
@@ -59,35 +96,32 @@ export class Builder {
       execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
-    const done = this.#settled(child, { ...request, directory: this.#files.directory }, onProgress)
-    this.#run = { child, done: done.catch(() => {}) }
-    try {
-      return await done
-    } finally {
-      this.#run = null
-    }
+    const done = this.#settled(child, request, (rows, of) => {
+      this.#noteBegun()
+      onProgress(rows, of)
+    })
+    this.#run = { child, done, hasBegun: false, isHurried: false, isStarved: false }
+    return this.#run
   }
 
-  /** Raises a running build to normal priority, where the operating system lets this process do so: root as a rule. */
-  hurry(): void {
-    if (this.pid === null) return
-    try {
-      setPriority(this.pid, 0)
-    } catch {
-      // Not allowed, or the build has just ended: the next urgent one begins at that priority.
-    }
+  #noteBegun(): void {
+    if (this.#run === null || this.#run.hasBegun) return
+    this.#run.hasBegun = true
+    if (this.#run.isHurried) void this.#raise(this.#run)
   }
 
-  /** Ends a running build, which rejects; resolves when its process is gone and its files are removed. */
-  async close(): Promise<void> {
-    this.#isClosed = true
-    this.#run?.child.kill('SIGKILL')
-    await this.#run?.done
+  async #raise(run: Run): Promise<void> {
+    if (run.child.pid === undefined || (await setBuildPriority(run.child.pid, 'normal'))) return
+    run.isStarved = true
+    run.child.kill('SIGKILL')
   }
 
   async #settled(child: ChildProcess, request: BuildRequest, onProgress: OnBuildProgress): Promise<SavedSegment> {
     try {
-      const segment = await resultOf(child, { request, onProgress, silenceMs: this.#silenceMs })
+      const onSilence = (): void => {
+        if (this.#run !== null) this.#run.isStarved = true
+      }
+      const segment = await resultOf(child, { request, onProgress, onSilence, silenceMs: this.#silenceMs })
       for (const saved of [segment.rows, segment.graph]) if (saved !== null) await this.#refuseMissing(saved)
       return segment
     } catch (thrown) {
@@ -116,7 +150,12 @@ function closedError(): FreshetError {
 /** Sends the request to a new process and waits for its end, which follows its answer. */
 function resultOf(
   child: ChildProcess,
-  options: { readonly request: BuildRequest; readonly onProgress: OnBuildProgress; readonly silenceMs: number },
+  options: {
+    readonly request: BuildRequest
+    readonly onProgress: OnBuildProgress
+    readonly onSilence: () => void
+    readonly silenceMs: number
+  },
 ): Promise<SavedSegment> {
   const { promise, resolve, reject } = Promise.withResolvers<SavedSegment>()
   let result: Exclude<BuildReply, { type: 'progress' }> | null = null
@@ -124,6 +163,7 @@ function resultOf(
   let isSilent = false
   const silence = setTimeout(() => {
     isSilent = true
+    options.onSilence()
     child.kill('SIGKILL')
   }, options.silenceMs)
   child.stderr?.on('data', (chunk: Buffer) => {
