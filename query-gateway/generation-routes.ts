@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream'
 import type { TSchema } from '@sinclair/typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyReply } from 'fastify'
 import {
   BuildAnswer,
   BuildRequest,
@@ -90,11 +90,11 @@ export function generationRoutes(app: GatewayApp, { ports, draining }: GatewayPa
 
   app.post(`${one}/verify`, { schema: verifySchema }, async (request, reply) => {
     const generation = parseGeneration(request.params.generation)
-    return sendProof(request, reply, draining, watch => desk.verify(generation, decided(request), watch))
+    return sendProof(reply, draining, watch => desk.verify(generation, decided(request), watch))
   })
   app.post(`${one}/canary`, { schema: canarySchema }, async (request, reply) => {
     const generation = parseGeneration(request.params.generation)
-    return sendProof(request, reply, draining, watch => desk.canary(generation, decided(request), watch))
+    return sendProof(reply, draining, watch => desk.canary(generation, decided(request), watch))
   })
 }
 
@@ -112,12 +112,14 @@ function decided<Body extends { readonly by?: string }>({ apiKey, body }: Asked<
 
 /** As lines while it runs; what fails before it began fails as everywhere. A caller who goes away ends it. */
 async function sendProof(
-  request: Pick<FastifyRequest, 'signal'>,
   reply: FastifyReply,
   draining: AbortSignal,
   run: (watch: ProofWatch) => Promise<ProofResult>,
 ): Promise<FastifyReply> {
-  const signal = AbortSignal.any([request.signal, draining])
+  const gone = new AbortController()
+  // The request's own signal is of its body, which has come.
+  reply.raw.once('close', () => gone.abort())
+  const signal = AbortSignal.any([gone.signal, draining])
   const lines = proofLines(onProgress => run({ signal, onProgress }))
   const first = await lines.next()
   return reply
