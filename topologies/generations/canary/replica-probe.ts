@@ -33,13 +33,20 @@ export async function probeReplica(
   const recalls: number[] = []
   for (const probe of probes) {
     const request = { generation: replica.generation, fingerprint, vector: probe.vector, k }
+    const before = await replica.search({ ...request, exact: true }, signal)
     const { hits } = await replica.search(request, signal)
-    const { hits: exact } = await replica.search({ ...request, exact: true }, signal)
-    recalls.push(recallOf(hits, exact))
+    const after = await replica.search({ ...request, exact: true }, signal)
+    recalls.push(recallOf(hits, lasting(before.hits, after.hits)))
     if (isFirst(hits, probe.itemId)) selfFirst.push(1)
     else if (await isStillHeld(replica, probe)) selfFirst.push(0)
   }
   return { asked: probes.length, selfFirst: meanOf(selfFirst), recall: meanOf(recalls) }
+}
+
+/** What was there before the search and after it: events go on, and what they changed in between is no fault of the index. */
+function lasting(before: readonly ShardHit[], after: readonly ShardHit[]): readonly ShardHit[] {
+  const similarities = new Map(after.map(({ itemId, similarity }) => [itemId, similarity]))
+  return before.filter(({ itemId, similarity }) => similarities.get(itemId) === similarity)
 }
 
 /** An item that has a new picture, or is gone, was looked for in vain with reason. */
@@ -57,10 +64,11 @@ function isFirst(hits: readonly ShardHit[], itemId: ItemId): boolean {
   return own !== undefined && own.similarity >= hits[0]!.similarity - tie
 }
 
-/** What is as near as the last true neighbour is as true. */
+/** A true neighbour that is no nearer than the last hit was not missed: another one, as near, took its place. */
 export function recallOf(hits: readonly ShardHit[], exact: readonly ShardHit[]): number {
   if (exact.length === 0) return 1
-  const least = exact.at(-1)!.similarity - tie
-  const found = hits.slice(0, exact.length).filter(({ similarity }) => similarity >= least)
-  return found.length / exact.length
+  const found = new Set(hits.map(({ itemId }) => itemId))
+  const last = hits.at(-1)?.similarity ?? -1
+  const missed = exact.filter(({ itemId, similarity }) => !found.has(itemId) && similarity > last + tie)
+  return 1 - missed.length / exact.length
 }
