@@ -23,6 +23,7 @@ import {
   type FailureContent,
   fold,
   type ItemStanding,
+  isStale,
   type ObjectsContent,
   unwritten,
 } from './registers.ts'
@@ -195,8 +196,16 @@ export class DiskItemStore implements ItemStore {
   }
 
   objectsOf(item: number): ObjectsContent | null {
-    const objects = this.#currentObjects(this.at(item))
-    return objects === null ? null : this.#contents.read(objects)
+    const { columns } = this.#table
+    this.#requireUsed(item)
+    if (!columns.hasObjects(item)) return null
+    return this.#contents.read({ at: columns.objectsAt[item]!, bytes: columns.objectsBytes[item]! })
+  }
+
+  isStale(item: number): boolean {
+    this.#requireUsed(item)
+    // Most items never failed: a look at one map.
+    return this.#table.failureOf(item) !== null && isStale(this.#table.registersOf(item))
   }
 
   failureOf(item: number): FailureContent | null {

@@ -96,10 +96,9 @@ const answered = new WeakMap<AttributesContent, ItemAnswer>()
 
 /** The very objects that were answered before, where nothing has changed: what is made of them can be kept by them. */
 function answerOf(item: number, { items, attributes, objects }: ItemContent): ItemAnswer {
-  const row = items.at(item)
   const known = answered.get(attributes)
-  if (known !== undefined && known.objects === objects && known.snapshot.stale === isStale(row)) return known
-  const snapshot = snapshotOf(items.idOf(item), row, { attributes, objects })
+  if (known !== undefined && known.objects === objects && known.snapshot.stale === items.isStale(item)) return known
+  const snapshot = snapshotOf(items.idOf(item), items.at(item), { attributes, objects })
   const places = objects.objects.map(({ box, label, image }) => ({ box, label, image }))
   const answer = { objects, snapshot, places }
   answered.set(attributes, answer)

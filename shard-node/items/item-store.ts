@@ -73,6 +73,8 @@ export interface ItemStore {
   attributesOf(item: number): AttributesContent | null
   objectsOf(item: number): ObjectsContent | null
   failureOf(item: number): FailureContent | null
+  /** Newer image work failed while older objects are shown. */
+  isStale(item: number): boolean
   /** Kept up to date for the filters used last; a new one is evaluated in slices between other work. */
   allowed(filter: SearchFilter): Promise<AllowedBits>
   /** The filter itself, of the content: bits may say yes to an item in a billion that does not pass. */
