@@ -36,6 +36,9 @@ test('this machine can run a server, and nothing is left behind', async () => {
   const failed = Object.values(findings).filter(({ outcome }) => outcome === 'fail')
   expect(failed).toEqual([])
   expect(findings.packages?.found).toBe('lmdb, sharp, onnxruntime-node, usearch load')
+  expect(findings.vectors?.found).toMatch(
+    /^v1: \d golden results, both routes alike; v2: \d golden results, both routes alike$/,
+  )
   expect(findings['data directory']?.found).toContain('a server fills it')
   expect(readdirSync(dataDir)).toEqual([])
 })

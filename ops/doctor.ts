@@ -4,12 +4,13 @@ import { access, mkdtemp, open, rm, statfs } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { availableMemory } from 'node:process'
+import { pino } from 'pino'
 import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import { dataFormat, openDataDirectory } from '../topologies/embedded/data-directory.ts'
 import { findChromium } from './chromium.mjs'
 import type { Config } from './config.ts'
-import { openModelStore } from './image-roles.ts'
-import { verifiedModels } from './model-check.ts'
+import { openModel, openModelStore } from './image-roles.ts'
+import { goldenResults, verifiedModels } from './model-check.ts'
 
 export interface Finding {
   readonly name: string
@@ -45,6 +46,7 @@ const checks: Readonly<Record<string, Check>> = {
   node: checkNode,
   packages: checkPackages,
   models: checkModels,
+  vectors: checkVectors,
   cores: checkCores,
   memory: checkMemory,
   disk: checkDisk,
@@ -53,6 +55,8 @@ const checks: Readonly<Record<string, Check>> = {
   port: checkPort,
   browser: checkBrowser,
 }
+
+const silent = pino({ level: 'silent' })
 
 const ok = (found: string): Look => ({ outcome: 'ok', found, advice: '' })
 const warn = (found: string, advice: string): Look => ({ outcome: 'warn', found, advice })
@@ -95,6 +99,20 @@ async function checkModels({ config }: Patient): Promise<Look> {
   const found = models.map(({ model, fingerprint }) => `${model} ${fingerprint.slice(0, 12)}`).join(', ')
   if (models.some(({ model }) => model === config.model)) return ok(`digests fit: ${found}`)
   return fail(found, `The option model names ${config.model}, which is none of them.`)
+}
+
+/** Runs every model: its golden vectors, pictures and all, and a picture by both routes, indexing and query. */
+async function checkVectors({ config }: Patient): Promise<Look> {
+  const store = openModelStore(config)
+  const found: string[] = []
+  for (const model of await store.names()) {
+    const goldens = await goldenResults(store, model)
+    // Opening one checks that a query gets the vectors that indexing gives.
+    const role = await openModel({ ...config, stubModel: false, processes: 1 }, silent, model)
+    await role.close()
+    found.push(`${model}: ${goldens.length} golden results, both routes alike`)
+  }
+  return ok(found.join('; '))
 }
 
 function checkCores({ cores }: Patient): Look {

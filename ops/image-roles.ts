@@ -10,6 +10,7 @@ import { ModelPool } from '../workers/model-pool.ts'
 import { ModelStore } from '../workers/model-store.ts'
 import type { Config } from './config.ts'
 import type { ModelIdentity } from './first-generation.ts'
+import { checkRoutes } from './route-check.ts'
 import type { LocalStores } from './storage.ts'
 import { isStubName, StubModel, stubName } from './stub-model.ts'
 
@@ -30,7 +31,7 @@ export interface ModelRole {
 /** What is configured of models. */
 export type ModelConfig = Pick<Config, 'dataDir' | 'modelsDir' | 'stubModel' | 'model' | 'processes' | 'limits'>
 
-/** @throws FreshetError `model-invalid` */
+/** The model running, and shown to do for queries what it does in indexing. @throws FreshetError `model-invalid` */
 export async function openModel(config: ModelConfig, log: Logger, name: string): Promise<ModelRole> {
   if (config.stubModel) return { model: new StubModel(name), processes: () => [], close: async () => {} }
   const pool = await ModelPool.open({
@@ -40,6 +41,10 @@ export async function openModel(config: ModelConfig, log: Logger, name: string):
     clock: () => performance.now(),
     log,
     maxPixels: config.limits.pixels,
+  })
+  await checkRoutes(pool).catch(async thrown => {
+    await pool.close()
+    throw thrown
   })
   return {
     model: pool,
