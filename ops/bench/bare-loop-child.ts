@@ -14,7 +14,8 @@ export interface BareAnswer {
   readonly tookMs: number
 }
 
-const pipeline = await BarePipeline.open(await openModelSet(bundledModels, 'v1'), onnxRuntime)
+const [, , model = 'v1'] = process.argv
+const pipeline = await BarePipeline.open(await openModelSet(bundledModels, model), onnxRuntime)
 
 process.on('message', async (request: BareRequest) => {
   const began = performance.now()

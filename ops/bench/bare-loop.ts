@@ -15,8 +15,9 @@ export class BareLoop {
     this.#children = children
   }
 
-  static async open(processes: number): Promise<BareLoop> {
-    const children = Array.from({ length: processes }, () => fork(entry, { serialization: 'advanced' }))
+  /** `model`: name of a bundled set. */
+  static async open(processes: number, model = 'v1'): Promise<BareLoop> {
+    const children = Array.from({ length: processes }, () => fork(entry, [model], { serialization: 'advanced' }))
     await Promise.all(children.map(child => answerOf(child)))
     return new BareLoop(children)
   }

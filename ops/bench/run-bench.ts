@@ -124,6 +124,16 @@ export const benches: Readonly<Record<string, Bench>> = {
     takes: 'length',
     load: async () => (await import('./gateway/overload.bench.ts')).overloadBench,
   },
+  'model-change': {
+    description: 'searches by photo while a second generation is built and while queries are switched to it',
+    takes: 'length',
+    load: async () => (await import('./generations/model-change.bench.ts')).modelChangeBench,
+  },
+  rebuild: {
+    description: 'pictures/s of a rebuild with nothing else to do, against the bare model loop',
+    takes: 'length',
+    load: async () => (await import('./generations/rebuild.bench.ts')).rebuildBench,
+  },
   'photo-search': {
     description: 'searches by photo at 0.7 of the measured maximum, stage by stage',
     takes: 'length',
