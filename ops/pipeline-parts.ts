@@ -34,7 +34,7 @@ export const dispatchTableName = (generation: Generation): string => `items-${ge
 /** The dispatcher of a generation, as configured; not started. */
 export function newDispatch(options: DispatchPartOptions, status: GenerationStatus): DispatchRunner {
   const { config, ports, clock, partitions, onFailure } = options
-  const { generation, backfillUntil } = status.started
+  const { generation, backfillUntil, from: copiedFrom } = status.started
   const { windowRecords, windowBytes, overdueMs, tombstoneRetentionMs, acceptMissedRemovals } = config.dispatch
   const { log, queue, features, codecs } = ports
   return new DispatchRunner(
@@ -51,6 +51,7 @@ export function newDispatch(options: DispatchPartOptions, status: GenerationStat
         overdueMs,
         tombstoneRetentionMs,
         acceptMissedRemovals,
+        copiedFrom,
       },
       partitions,
       onFailure,

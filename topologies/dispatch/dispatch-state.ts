@@ -30,6 +30,8 @@ export interface DispatchSettings {
   readonly tombstoneRetentionMs: number
   /** Go on also where dispatchers were away for longer than that, and may have missed removals. */
   readonly acceptMissedRemovals: boolean
+  /** The generation whose objects are copied before a partition is dispatched first; null: none are. */
+  readonly copiedFrom: Generation | null
   /** A watermark is written at least so often. */
   readonly watermarkIntervalMs: number
   /** And at most so often, when there is progress. */
@@ -53,6 +55,7 @@ export const defaultDispatchSettings = {
   refusalRetries: 3,
   tombstoneRetentionMs: 7 * 24 * 3_600_000,
   acceptMissedRemovals: false,
+  copiedFrom: null,
   watermarkIntervalMs: 1_000,
   watermarkGapMs: 100,
 } as const satisfies Partial<DispatchSettings>
@@ -177,7 +180,7 @@ export interface PartitionState {
   readonly partition: Partition
   readonly window: PartitionWindow
   mutationPosition: Offset
-  /** Highest event of which a mutation was read; -1 for none. */
+  /** Highest event of which a mutation was read that is no copy: a dispatcher has read so far; -1 for none. */
   highestVersion: Offset
   end: Offset
   expectMarker: boolean
@@ -203,8 +206,8 @@ export interface DispatchState {
   nowMs: number
   paused: boolean
   stopped: boolean
-  /** `jobs` counts what was enqueued, also again. */
-  readonly counts: { deadLetters: number; refused: number; jobs: number; events: number }
+  /** `jobs` counts what was enqueued, also again; `copied` the items whose objects were copied before. */
+  readonly counts: { deadLetters: number; refused: number; jobs: number; events: number; copied: number }
 }
 
 export function newDispatchState(
@@ -219,7 +222,7 @@ export function newDispatchState(
     nowMs: 0,
     paused: false,
     stopped: false,
-    counts: { deadLetters: 0, refused: 0, jobs: 0, events: 0 },
+    counts: { deadLetters: 0, refused: 0, jobs: 0, events: 0, copied: 0 },
   }
 }
 

@@ -30,6 +30,8 @@ export interface IntakeOptions {
   readonly table: ItemTable
   /** Null where this process has all partitions. */
   readonly pruning: TablePruning | null
+  /** Before a partition arrives that nobody has dispatched yet. Null where there is nothing to be done then. */
+  readonly copy: ((partition: Partition, isOver: () => boolean) => Promise<void>) | null
   readonly signal: AbortSignal
   readonly pauses: Pauses
   /** Resolves when more effects can be taken. */
@@ -46,7 +48,9 @@ const pollWaitMs = 1_000
 /**
  * The reading side of a dispatcher: catalog and mutation log of the partitions that are assigned to it. A partition is
  *
- * - **arriving** from the moment the group has given it: its offsets, epoch marker and table are looked at;
+ * - **arriving** from the moment the group has given it: its offsets, epoch marker and table are looked at. One of
+ *   which nothing was ever committed is copied into before (`copy`), one after the other while others flow; cut short
+ *   by a crash or a new assignment, it is copied again as a whole;
  * - **catching up** from the `assignment` input on: its mutation log is read to where it ended then;
  * - **flowing**: both logs are read;
  * - lost, at any time: forgotten with what was read of it, and arriving again should it come back.
@@ -71,6 +75,8 @@ export class Intake {
   #assigned: ReadonlySet<Partition> = new Set()
   /** Where the mutation log ended at the assignment. */
   readonly #catchingUp = new Map<Partition, Offset>()
+  /** Assigned, and copied into first; where the catalog ended when that was seen. */
+  readonly #copying = new Map<Partition, Offset>()
   #changed = Promise.withResolvers<void>()
   readonly #running = new Set<Promise<void>>()
   /** Of loops that are pausing, each under its turn. */
@@ -95,6 +101,11 @@ export class Intake {
     return this.#catchingUp.has(partition)
   }
 
+  /** Partitions that are copied into before they arrive, with the end of the catalog's. */
+  get copying(): ReadonlyMap<Partition, Offset> {
+    return this.#copying
+  }
+
   /** Takes in what is assigned at once, begins to read. @throws FreshetError `topic-epoch` | `topic-mismatch` | `topic-missing` | `offset-out-of-range` | storage codes */
   async open(): Promise<void> {
     const { log } = this.#ports
@@ -110,7 +121,7 @@ export class Intake {
       from: 'committed',
     })
     this.#notice(this.#catalog)
-    await this.#follow()
+    await this.#follow('without copies')
     this.#track(this.#followCatalog(this.#catalog))
     this.#track(this.#followAssignment())
   }
@@ -173,6 +184,7 @@ export class Intake {
     if (epoch === this.#noticedEpoch) return
     this.#noticedEpoch = epoch
     this.#assigned = new Set(partitions)
+    this.#copying.clear()
     this.#options.pruning?.own(this.#assigned, this.#ports.clock())
     this.#lose([...this.#options.state.partitions.keys()].filter(partition => !this.#assigned.has(partition)))
     this.control()
@@ -205,7 +217,7 @@ export class Intake {
   }
 
   /** Lets what stays flow again, then takes in what arrives; ends when there is a newer assignment. */
-  async #follow(): Promise<void> {
+  async #follow(mode: 'without copies' | 'all' = 'all'): Promise<void> {
     const epoch = this.#noticedEpoch
     const isOver = () => epoch !== this.#noticedEpoch || this.#options.signal.aborted
     const { state } = this.#options
@@ -223,8 +235,22 @@ export class Intake {
     this.#assign({ committed })
     this.#letFlow()
     const arriving = [...this.#assigned].filter(partition => !state.partitions.has(partition))
-    if (arriving.length > 0) await this.#takeIn(arriving, offsets, isOver)
+    const isCopied = (partition: Partition) => this.#options.copy === null || isCommitted(offsets, partition)
+    const ready = arriving.filter(isCopied)
+    if (ready.length > 0) await this.#takeIn(ready, offsets, isOver)
+    if (isOver()) return
+    const copying = arriving.filter(partition => !isCopied(partition))
+    for (const partition of copying) this.#copying.set(partition, offsets.get(partition)?.end ?? asOffset(0))
+    if (mode === 'all') for (const partition of copying) await this.#copyAndTakeIn(partition, isOver)
+    else if (copying.length > 0) return
     if (!isOver()) this.#changed = Promise.withResolvers()
+  }
+
+  async #copyAndTakeIn(partition: Partition, isOver: () => boolean): Promise<void> {
+    await this.#options.copy?.(partition, isOver)
+    if (isOver()) return
+    await this.#takeIn([partition], await catalogOffsets(this.#ports.log, this.#options.state.settings), isOver)
+    if (!isOver()) this.#copying.delete(partition)
   }
 
   async #takeIn(
@@ -326,6 +352,10 @@ export class Intake {
         )
     }
   }
+}
+
+function isCommitted(offsets: ReadonlyMap<Partition, CatalogOffsets>, partition: Partition): boolean {
+  return (offsets.get(partition)?.committed ?? null) !== null
 }
 
 /** Next catalog offset to read for an owner who has read nothing yet. */

@@ -53,7 +53,9 @@ function onAccepted(
   const { window } = partition
   const { itemId } = mutation
   const { offset } = mutation.version
-  if (offset > partition.highestVersion) partition.highestVersion = offset
+  // Copies are of events that no dispatcher of this generation may have read.
+  const mayBeCopy = mutation.type !== 'AttributesPut' && step.state.settings.copiedFrom !== null
+  if (!mayBeCopy && offset > partition.highestVersion) partition.highestVersion = offset
   const before = entryOf(step, itemId) ?? emptyEntry
   const readBack = afterReadBack(before, mutation, step.state.nowMs)
   const keys = beatenKeys(itemId, { before, after: readBack, read: [registerOf(mutation), offset] })

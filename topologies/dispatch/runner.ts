@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { CatalogEvent } from '../../schemas/catalog-event.ts'
 import type { DeadLetter } from '../../schemas/dead-letter.ts'
 import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
-import type { Generation, ItemId, Offset, Partition } from '../../schemas/ids.ts'
+import { asOffset, type Generation, type ItemId, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
+import { copyObjects } from '../generations/object-copy.ts'
 import {
   type DispatchInput,
   type DispatchSettings,
@@ -12,11 +13,12 @@ import {
   type Effects,
   newDispatchState,
   newEffects,
+  type PartitionState,
   type RedriveOutcome,
 } from './dispatch-state.ts'
 import { traceRecords } from './dispatch-trace.ts'
 import { type EffectPorts, EffectWriter } from './effect-writer.ts'
-import { Intake } from './intake.ts'
+import { Intake, type IntakeOptions } from './intake.ts'
 import { ItemTable } from './item-table.ts'
 import type { DispatchPace } from './pace.ts'
 import { isPassing, Pauses } from './passing-failure.ts'
@@ -48,7 +50,7 @@ export interface DispatchRunnerOptions {
 
 export interface DispatchPartitionStatus {
   readonly partition: Partition
-  /** The mutation log is read to where it ended at the assignment; no event of the partition is read before that is done. */
+  /** The mutation log is copied into, or read to where it ended at the assignment; no event of the partition is read before that is done. */
   readonly catchingUp: boolean
   /** Catalog offset up to which everything is applied, inclusive; -1 before the first. */
   readonly watermark: Offset
@@ -78,6 +80,8 @@ export interface DispatchStatus {
     readonly jobs: number
     readonly deadLetters: number
     readonly refused: number
+    /** Items whose objects were copied from another generation. */
+    readonly copied: number
   }
 }
 
@@ -137,6 +141,7 @@ export class DispatchRunner {
       state: this.#state,
       table: this.#table,
       pruning: this.#pruning,
+      copy: this.#newCopy(),
       signal: this.#stopping.signal,
       pauses,
       room: () => this.#writer.room(),
@@ -204,18 +209,37 @@ export class DispatchRunner {
       paused,
       pace: this.#state.pacing.pace,
       assignmentEpoch: this.#intake.epoch,
-      partitions: Array.from(partitions.values(), partition => ({
-        partition: partition.partition,
-        catchingUp: this.#intake.isCatchingUp(partition.partition),
-        watermark: partition.window.watermark,
-        position: partition.window.position,
-        endOffset: partition.end,
-        lagRecords: Math.max(0, partition.end - partition.window.position),
-        pendingImages: partition.window.imageRecords,
-        oldestPendingTimeMs: oldestPendingOf(partition),
-      })),
+      partitions: [
+        ...Array.from(partitions.values(), partition => this.#statusOf(partition)),
+        ...[...this.#intake.copying].filter(([one]) => !partitions.has(one)).map(copyingStatus),
+      ],
       counts: { ...counts },
     }
+  }
+
+  #statusOf(partition: PartitionState): DispatchPartitionStatus {
+    return {
+      partition: partition.partition,
+      catchingUp: this.#intake.isCatchingUp(partition.partition),
+      watermark: partition.window.watermark,
+      position: partition.window.position,
+      endOffset: partition.end,
+      lagRecords: Math.max(0, partition.end - partition.window.position),
+      pendingImages: partition.window.imageRecords,
+      oldestPendingTimeMs: oldestPendingOf(partition),
+    }
+  }
+
+  /** Of what stands in the log of the generation that this one's objects are taken from. */
+  #newCopy(): IntakeOptions['copy'] {
+    const { generation: to, acceptance, copiedFrom: from } = this.#options.settings
+    if (from === null) return null
+    const ports = { log: this.#ports.log, mutations: this.#ports.codecs.mutations }
+    const isPaused = () => this.#state.pacing.pace.isPaused
+    const onCopied = (items: number) => {
+      this.#state.counts.copied += items
+    }
+    return (partition, isOver) => copyObjects(ports, partition, { from, to, acceptance, isOver, isPaused, onCopied })
   }
 
   #newPruning(): TablePruning {
@@ -287,5 +311,19 @@ export class DispatchRunner {
     // Others of the group get its partitions now, not when this process ends.
     void this.#intake.close()
     this.#options.onFailure(error)
+  }
+}
+
+/** Of a partition that is copied into: nothing of its catalog is read yet. */
+function copyingStatus([partition, endOffset]: readonly [Partition, Offset]): DispatchPartitionStatus {
+  return {
+    partition,
+    catchingUp: true,
+    watermark: asOffset(-1),
+    position: asOffset(0),
+    endOffset,
+    lagRecords: endOffset,
+    pendingImages: 0,
+    oldestPendingTimeMs: null,
   }
 }
