@@ -36,3 +36,11 @@ test('queries that cut a picture a little differently are found out', async () =
     message: expect.stringContaining('another vector in a query than in indexing'),
   })
 })
+
+test('a pool that refuses pictures of that size can be opened all the same', async () => {
+  const log = pino({ level: 'silent' })
+  const small = { modelSet: 'v1', processes: 1, clock: () => performance.now(), log, maxPixels: 10_000 }
+  const strict = await ModelPool.open(small)
+  expect(await checkRoutes(strict)).toEqual({ leastCosine: null })
+  await strict.close()
+})

@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { FreshetError } from '../schemas/errors.ts'
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import type { ImageDigest } from '../schemas/ids.ts'
 import type { AnalysedImage, ImageModel } from '../schemas/image-analysis.ts'
 import { decodeF16, dot, norm } from '../schemas/unit-vector.ts'
@@ -17,13 +17,18 @@ const objectsCompared = 3
 /**
  * Puts one picture through both routes, indexing and query, as a running pool does: each object must get the same
  * vector by both, or nothing published would be found by its own picture. Also for models that others have added.
+ * Null, and nothing is known, where pictures of 614,400 pixels are refused.
  * @throws FreshetError `model-invalid` when they differ; image-* and decoder-* codes
  */
-export async function checkRoutes(model: ImageModel): Promise<{ readonly leastCosine: number }> {
+export async function checkRoutes(model: ImageModel): Promise<{ readonly leastCosine: number | null }> {
   const bytes = await readFile(scene)
-  const { objects } = await model.index({ bytes }, hash('sha256', bytes) as ImageDigest)
+  const indexed = await model.index({ bytes }, hash('sha256', bytes) as ImageDigest).catch(thrown => {
+    if (asFreshetError(thrown).code === 'image-too-many-pixels') return null
+    throw thrown
+  })
+  if (indexed === null) return { leastCosine: null }
   const cosines = await Promise.all(
-    objects.slice(0, objectsCompared).map(async ({ box, vector }) => {
+    indexed.objects.slice(0, objectsCompared).map(async ({ box, vector }) => {
       return cosine(decodeF16(vector), await model.analyse({ bytes }, { box }))
     }),
   )
