@@ -25,8 +25,10 @@ export async function backUp(source: BackupSource, directory: string): Promise<{
       await node.exportTo(join(directory, 'shards', basename(from)))
     await source.storage.copyTo(logDirectory(directory))
     await copyTree(join(source.dataDir, 'blobs'), join(directory, 'blobs'))
-    const models = join(source.dataDir, 'models')
-    if (existsSync(models)) await copyTree(models, join(directory, 'models'))
+    for (const name of ['models', 'evidence']) {
+      const from = join(source.dataDir, name)
+      if (existsSync(from)) await copyTree(from, join(directory, name))
+    }
     await copyFile(join(source.dataDir, formatFile), join(directory, formatFile))
   } catch (thrown) {
     throw copyFailure(thrown, directory)

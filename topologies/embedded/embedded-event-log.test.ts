@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { FreshetError } from '../../schemas/errors.ts'
 import { asOffset, asPartition } from '../../schemas/ids.ts'
 import { EmbeddedEventLog } from './embedded-event-log.ts'
-import type { EmbeddedEnvironment } from './environment.ts'
+import type { EmbeddedEnvironment, TableName } from './environment.ts'
 import { TemporaryEnvironment } from './testing/temporary-environment.ts'
 
 const p0 = asPartition(0)
@@ -136,4 +137,48 @@ test('a caller that only polls and never waits leaves the event loop free', asyn
   while ((await reader.poll(1, 0)).length > 0);
   clearImmediate(immediate)
   expect(ticks).toBeGreaterThan(400)
+})
+
+test.each([1, 2, 3])(
+  'a deletion that is cut short after %i writes is finished by the next one, and no row is left',
+  async writes => {
+    const group = { topic: 't', partitions: [p0], group: 'g', from: new Map() }
+    await log.append(
+      't',
+      Array.from({ length: 1_200 }, (_, n) => ({ ...record, key: Buffer.from(`k${n % 700}`) })),
+    )
+    await log.ensureTopic({ ...spec, name: 'other' })
+    await log.append('other', [record])
+    const reader = await log.openReader(group)
+    await reader.commit(new Map([[p0, asOffset(3)]]))
+    const write = environment.write.bind(environment)
+    let left = writes
+    environment.write = (operations, options) =>
+      left-- > 0
+        ? write(operations, options)
+        : Promise.reject(new FreshetError('storage-failed', 'the process is gone'))
+    await expect(log.deleteTopic('t')).rejects.toMatchObject({ code: 'storage-failed' })
+
+    environment = await temporary.open()
+    log = new EmbeddedEventLog(environment)
+    expect(await log.topicSpec('t')).toBeNull()
+    await log.deleteTopic('t')
+    const all = { start: Buffer.from([0]), end: Buffer.from([0xff]) }
+    const rowsOf = (table: TableName) => [...environment.range(table, all)].length
+    expect([rowsOf('records'), rowsOf('groupOffsets'), rowsOf('lastOffsets'), rowsOf('partitions')]).toEqual([
+      1, 0, 0, 0,
+    ])
+    await log.ensureTopic(spec)
+    expect((await log.append('t', [record]))[0]!.offset).toBe(0)
+    expect((await log.offsets('other')).get(p0)).toEqual({ start: 0, end: 1 })
+  },
+)
+
+test('a deletion that cannot begin leaves the topic as it was', async () => {
+  await log.append('t', [record])
+  const write = environment.write.bind(environment)
+  environment.write = () => Promise.reject(new FreshetError('storage-full', 'the disk is full'))
+  await expect(log.deleteTopic('t')).rejects.toMatchObject({ code: 'storage-full' })
+  environment.write = write
+  expect((await log.append('t', [record]))[0]!.offset).toBe(1)
 })
