@@ -46,7 +46,11 @@ export function collapse(
     const namesakes = name === null ? none : (byName.get(name) ?? none)
     const group =
       pictured.find(({ shown }) => isSameBox(shown.hit.object.box, hit.hit.object.box)) ??
-      namesakes.find(({ shown }) => Math.abs(shown.hit.similarity - hit.hit.similarity) <= similarity)
+      namesakes.find(
+        ({ shown: { hit: other } }) =>
+          other.item.category === hit.hit.item.category &&
+          Math.abs(other.similarity - hit.hit.similarity) <= similarity,
+      )
     if (group !== undefined) {
       group.count++
       if (group.others.length < maxAlikeIds) group.others.push(hit.hit.itemId)
@@ -78,10 +82,10 @@ function isSameBox(one: Box, other: Box): boolean {
 /** Most titles: nothing in them has to be made equal but the case. */
 const plainTitle = /^[!-~]+(?: [!-~]+)*$/
 
-/** Null for a product without a title: that says nothing. */
+/** The title but for its spelling; null for a product without one: that says nothing. */
 function nameOf({ item }: ShardHit): string | null {
   const lower = plainTitle.test(item.title)
     ? item.title.toLowerCase()
     : item.title.normalize('NFKC').toLowerCase().replace(/\s+/gu, ' ').trim()
-  return lower === '' ? null : `${item.category}\n${lower}`
+  return lower === '' ? null : lower
 }

@@ -23,6 +23,7 @@ export interface ScoredHit extends RankedHit {
   readonly score: number
 }
 
+const rateParts = ['clickRate', 'saveRate', 'relevance'] as const
 const softParts = rankingParts.filter((part): part is SoftPart => part !== 'similarity')
 
 /**
@@ -31,7 +32,8 @@ const softParts = rankingParts.filter((part): part is SoftPart => part !== 'simi
  * bound stays above it, whatever speaks for the other. Ties by similarity, then by item id.
  */
 export function rank(hits: readonly RankedHit[], context: RankingContext): readonly ScoredHit[] {
-  return hits.map(hit => ({ ...hit, score: hit.hit.similarity + bonus(hit, context) })).sort(byScore)
+  const unknown = ratesOfUnknown(context.weights)
+  return hits.map(hit => ({ ...hit, score: hit.hit.similarity + bonus(hit, context, unknown) })).sort(byScore)
 }
 
 /** The order of the shards: by similarity alone. */
@@ -64,10 +66,21 @@ export function explainRanking(hit: RankedHit, context: RankingContext): Explain
   })
 }
 
-function bonus(hit: RankedHit, context: RankingContext): number {
+/** Values of the parts that say the same of every item of which nothing is known. */
+type UnknownRates = ReadonlyMap<SoftPart, number>
+
+function ratesOfUnknown(weights: RankingWeights): UnknownRates {
+  return new Map(rateParts.map(part => [part, rateValue(part, noEngagement, weights)]))
+}
+
+function bonus(hit: RankedHit, context: RankingContext, unknown: UnknownRates): number {
   const { bound, parts } = context.weights
+  const isKnown = context.engagement.has(hit.hit.itemId)
   let sum = 0
-  for (const part of softParts) sum += partValue(part, hit, context) * parts[part]
+  for (const part of softParts) {
+    const value = (isKnown ? undefined : unknown.get(part)) ?? partValue(part, hit, context)
+    sum += value * parts[part]
+  }
   return Math.min(sum, bound)
 }
 
@@ -102,7 +115,7 @@ function priceCloseness({ price, currency }: ItemSnapshot, { price: wish }: Rank
  * of the part, twice and half of it two and one thirds.
  */
 function rateValue(
-  part: 'clickRate' | 'saveRate' | 'relevance',
+  part: (typeof rateParts)[number],
   { looks, clicks, saves, rejections }: ItemEngagement,
   { priors }: RankingWeights,
 ): number {
