@@ -73,6 +73,7 @@ export async function arrive(
     assigned: {
       partition,
       catalogFrom,
+      tailFrom: tailFromOf(settings, { partition, catalogFrom, end }),
       mutationsFrom: table.storedPosition(partition) ?? { ...unread, next: startOf(partition) },
       catalogEnd: end,
       isShared,
@@ -80,6 +81,24 @@ export async function arrive(
     },
     mutationsEnd: mutationOffsets.get(partition)?.end ?? asOffset(0),
   }))
+}
+
+/**
+ * Live events, those above what the catalog held when the generation began, are read beside a backlog and not behind it.
+ * A log that ends before them is another than the generation's; its marker will tell.
+ */
+export function tailFromOf(
+  { backfillUntil, copiedFrom }: Pick<DispatchSettings, 'backfillUntil' | 'copiedFrom'>,
+  {
+    partition,
+    catalogFrom,
+    end,
+  }: { readonly partition: Partition; readonly catalogFrom: Offset; readonly end: Offset },
+): Offset | null {
+  // What was copied is known to its events in order; beside a backlog they would count as after a gap.
+  if (copiedFrom !== null) return null
+  const from = backfillUntil[partition]
+  return from !== undefined && from > catalogFrom && from <= end ? from : null
 }
 
 const unread = { appendTimeMs: 0, highestVersion: asOffset(-1) }

@@ -23,12 +23,15 @@ import type { ImageWait, Waiting } from './window.ts'
  * | image.version > v: a newer image or delete is known      | superseded | –   | yes, the newer one gives it |
  * | image.version = v, max(o,f,x) >= v (replay)              | finished   | –   | is so already               |
  * | image.version = v (replay, or crash before the enqueue)  | again      | yes | yes                         |
- * | I, no `refresh`, below what is missing: `noteMissing`    | changed    | yes | yes                         |
+ * | I, no `refresh`, from before a gap: `firstKnown`         | changed    | yes | yes                         |
  * | I, no `refresh`, embedded                                | unchanged  | –   | no                          |
  * | I, no `refresh`, pending with its event in the window    | unchanged  | –   | no, that event does         |
  * | anything else: new, failed, pending but unknown, removed | changed    | yes | yes                         |
  *
  * Only images and deletes supersede, never attributes: a price change at 9 leaves the vectors of 8 good.
+ *
+ * Events of the tail (`PartitionWindow`) come before older ones of their items. For them those are a gap as log
+ * compaction leaves it, and for those, when they are read, a newer image or delete is known, as in a replay.
  */
 export function onCatalogRecord(
   step: StepInProgress,
@@ -36,10 +39,11 @@ export function onCatalogRecord(
   { record, content }: CatalogRecord,
 ): void {
   const { window } = partition
-  // A reader may deliver again what it delivered before a rebalance; the window knows it already.
-  if (record.offset < window.position) return
+  // A reader may deliver again what it delivered before a rebalance, or what another has; the window knows it already.
+  if (record.offset < window.nextOf(record.offset)) return
   noteMissing(partition, record.offset)
-  if (partition.expectMarker || (content.kind === 'event' && content.event.type === 'TopicEpoch')) {
+  const isFirst = partition.expectMarker && window.tailOf(record.offset) === null
+  if (isFirst || (content.kind === 'event' && content.event.type === 'TopicEpoch')) {
     onMarker(step, partition, { record, content })
     return
   }
@@ -78,8 +82,9 @@ export function onCatalogRecord(
  */
 function noteMissing(partition: PartitionState, offset: Offset): void {
   const { window, highestVersion } = partition
-  if (partition.isShared && offset > window.position && highestVersion >= window.position)
-    partition.lastMissing = asOffset(Math.min(offset - 1, highestVersion))
+  const next = window.nextOf(offset)
+  if (!partition.isShared || offset <= next || highestVersion < next) return
+  partition.lastMissing = asOffset(Math.max(partition.lastMissing, Math.min(offset - 1, highestVersion)))
 }
 
 function onMarker(step: StepInProgress, partition: PartitionState, { record, content }: CatalogRecord): void {
@@ -100,12 +105,15 @@ function onMarker(step: StepInProgress, partition: PartitionState, { record, con
 function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRecord, event: ItemUpserted): void {
   const { offset } = record
   const { itemId } = event
+  const { window } = partition
   const entry = entryOf(step, itemId) ?? emptyEntry
   const waiting = newWaiting(record, itemId)
   if (entry.a < offset && entry.x < offset)
     appendAndAwait(step, record, { waiting, mutation: attributesOf(step, record, event) })
   const identity = imageIdentity(event)
   const decision = decideImage(entry, { offset, identity, refresh: event.refresh }, partition)
+  // What is not read yet between the item's image and this event may have asked for the bytes to be fetched again.
+  const refresh = event.refresh || window.tailOf(offset) !== null
   switch (decision) {
     case 'superseded':
       if (imageDoneAt(entry) < offset) awaitImage(waiting, record, { hasJob: false, refresh: false })
@@ -114,7 +122,7 @@ function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRe
     case 'unchanged':
       break
     case 'again':
-      awaitImage(waiting, record, { hasJob: true, refresh: event.refresh })
+      awaitImage(waiting, record, { hasJob: true, refresh })
       issueJob(step, partition, { waiting, image: entry.image })
       break
     case 'changed': {
@@ -123,11 +131,11 @@ function onUpsert(step: StepInProgress, partition: PartitionState, record: LogRe
       const image: ImagePart = { state: 'pending', version: offset, identity, pendingSinceMs }
       supersede(step, partition, { itemId, entry, offset })
       step.effects.table.set(itemId, { ...entry, image })
-      awaitImage(waiting, record, { hasJob: true, refresh: event.refresh })
+      awaitImage(waiting, record, { hasJob: true, refresh })
       issueJob(step, partition, { waiting, image })
     }
   }
-  partition.window.read(offset, waiting)
+  window.read(offset, waiting)
 }
 
 function awaitImage(waiting: Waiting, record: LogRecord, job: Pick<ImageWait, 'hasJob' | 'refresh'>): void {
@@ -147,9 +155,14 @@ function decideImage(
   if (image.version > upsert.offset) return 'superseded'
   if (image.version === upsert.offset) return imageDoneAt(entry) >= upsert.offset ? 'finished' : 'again'
   if (image.identity !== upsert.identity || upsert.refresh) return 'changed'
-  if (image.version <= partition.lastMissing) return 'changed'
+  if (image.version < firstKnown(partition, upsert.offset)) return 'changed'
   if (image.state === 'embedded') return 'unchanged'
   return image.state === 'pending' && partition.window.knowsJob(image.version) ? 'unchanged' : 'changed'
+}
+
+/** All events of the partition from there up to this one are known. */
+function firstKnown({ window, lastMissing }: PartitionState, offset: Offset): Offset {
+  return asOffset(Math.max(lastMissing + 1, window.tailOf(offset) ?? 0))
 }
 
 function onDelete(step: StepInProgress, partition: PartitionState, record: LogRecord, itemId: ItemId): void {

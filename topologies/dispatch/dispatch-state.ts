@@ -82,6 +82,8 @@ export interface AssignedPartition {
   readonly partition: Partition
   /** Next catalog offset to read. */
   readonly catalogFrom: Offset
+  /** Where live events begin, which are read beside the backlog before them; null where there is none. */
+  readonly tailFrom: Offset | null
   readonly mutationsFrom: MutationPosition
   readonly catalogEnd: Offset
   /** Other processes may have read the partition since this one's table was stored. */
@@ -102,7 +104,8 @@ export type DispatchInput = { readonly nowMs: number } /**
       readonly gained: readonly AssignedPartition[]
       readonly committed: ReadonlyMap<Partition, Offset>
     }
-  | { readonly type: 'catalog'; readonly records: readonly CatalogRecord[] }
+  /** `isTail`: of the reader that begins at the tails. The other one reaches a tail when all before it is delivered. */
+  | { readonly type: 'catalog'; readonly records: readonly CatalogRecord[]; readonly isTail?: boolean }
   | { readonly type: 'mutations'; readonly records: readonly MutationRecord[] }
   /** At least as often as a watermark may be written. */
   | { readonly type: 'tick' }
@@ -244,7 +247,7 @@ export function newEffects(): Effects {
 export function newPartitionState(assigned: AssignedPartition): PartitionState {
   return {
     partition: assigned.partition,
-    window: new PartitionWindow(assigned.catalogFrom),
+    window: new PartitionWindow(assigned.catalogFrom, assigned.tailFrom),
     mutationPosition: assigned.mutationsFrom.next,
     highestVersion: assigned.mutationsFrom.highestVersion,
     end: assigned.catalogEnd,

@@ -7,7 +7,7 @@ import { catalogTopic, mutationTopic } from '../../schemas/topics.ts'
 import type { EventLog, LogReader } from '../event-log.ts'
 import { type Arrived, arrive, catalogOffsets } from './arrival.ts'
 import { type CatalogOffsets, requireCommitsInLog } from './check-markers.ts'
-import type { DispatchInput, DispatchState } from './dispatch-state.ts'
+import type { CatalogRecord, DispatchInput, DispatchState } from './dispatch-state.ts'
 import { dispatchGroup } from './group.ts'
 import type { ItemTable } from './item-table.ts'
 import { isPassing, type Pauses } from './passing-failure.ts'
@@ -55,7 +55,10 @@ const pollWaitMs = 1_000
  * - **flowing**: both logs are read;
  * - lost, at any time: forgotten with what was read of it, and arriving again should it come back.
  *
- * Only flowing partitions are not paused in the catalog reader, from the moment an assignment is noticed. The catalog
+ * Live events are read beside a backlog that lies before them, by a reader of their own that begins at the tails, until
+ * the other one has come as far (ops/decisions/0021).
+ *
+ * Only flowing partitions are not paused in the catalog readers, from the moment an assignment is noticed. The catalog
  * loop alone notices one, right after the poll in which it came, so the records in its hand are never of an ownership
  * that ended in between. `#follow` runs beside it: what stays is read meanwhile.
  *
@@ -69,6 +72,8 @@ export class Intake {
   readonly #options: IntakeOptions
   #catalog: LogReader | null = null
   #mutations: LogReader | null = null
+  /** Of the catalog's tails; null where there is no backlog before them. */
+  #tails: LogReader | null = null
   /** Epochs of the catalog reader's assignment. */
   #noticedEpoch = 0
   #followedEpoch = 0
@@ -129,7 +134,7 @@ export class Intake {
   /** Leaves the group, resolves when reading has ended; the signal was given before. Repeatable. */
   async close(): Promise<void> {
     this.#changed.resolve()
-    await Promise.allSettled([this.#catalog?.close(), this.#mutations?.close()])
+    await Promise.allSettled([this.#catalog?.close(), this.#mutations?.close(), this.#tails?.close()])
     await Promise.all(this.#running)
   }
 
@@ -141,8 +146,10 @@ export class Intake {
     for (const partition of this.#assigned)
       if (!state.paused && this.#isFlowing(partition)) flowing.push(partition)
       else others.push(partition)
-    this.#catalog?.pause(others)
-    this.#catalog?.resume(flowing)
+    for (const reader of [this.#catalog, this.#tails]) {
+      reader?.pause(others)
+      reader?.resume(flowing)
+    }
   }
 
   /** @throws FreshetError `not-ready` while the group assigns anew: what was decided before may be another's by now; log codes */
@@ -166,9 +173,11 @@ export class Intake {
         this.#notice(reader)
         // What stays is delivered from its commit on with each assignment: most of that the step has.
         const unread = records.filter(one => one.offset >= this.#positionOf(one.partition))
-        if (unread.length === 0) return
-        const decoded = await decodeCatalog(unread, this.#ports.codecs.catalog, pauses)
-        feed({ type: 'catalog', records: decoded, nowMs: this.#ports.clock() })
+        if (unread.length > 0) {
+          const decoded = await decodeCatalog(unread, this.#ports.codecs.catalog, pauses)
+          feed({ type: 'catalog', records: decoded, nowMs: this.#ports.clock() })
+        }
+        this.#endTails(reader)
       },
       () => signal.aborted,
     )
@@ -195,6 +204,7 @@ export class Intake {
     if (lost.length === 0) return
     for (const partition of lost) this.#catchingUp.delete(partition)
     this.#mutations?.pause(lost)
+    this.#tails?.pause(lost)
     this.#options.forget(lost)
     this.#assign({ lost })
   }
@@ -270,15 +280,66 @@ export class Intake {
       pauses,
       nowMs: clock(),
     })
-    const reader = await this.#openMutations(arrived)
-    if (isOver()) return reader.close()
-    const former = this.#mutations
+    const tails = await this.#openTails(arrived)
+    const reader = await this.#openMutations(arrived).catch(async thrown => {
+      await tails?.close()
+      throw thrown
+    })
+    if (isOver()) return void (await Promise.all([tails?.close(), reader.close()]))
+    const former = [this.#mutations, this.#tails]
     this.#mutations = reader
+    this.#tails = tails
     for (const { assigned, mutationsEnd } of arrived) this.#catchingUp.set(assigned.partition, mutationsEnd)
     this.#assign({ gained: arrived.map(({ assigned }) => assigned) })
     this.#letFlow()
     this.#track(this.#followMutations(reader))
-    if (former) this.#track(former.close().catch(() => undefined))
+    if (tails !== null) this.#track(this.#followTails(tails))
+    for (const one of former) if (one !== null) this.#track(one.close().catch(() => undefined))
+  }
+
+  /** From where each tail is, as those of the mutation log below. */
+  async #openTails(arrived: readonly Arrived[]): Promise<LogReader | null> {
+    const from = new Map<Partition, Offset>()
+    for (const { partition, window } of this.#options.state.partitions.values())
+      if (window.tailPosition !== null) from.set(partition, window.tailPosition)
+    for (const { assigned } of arrived) if (assigned.tailFrom !== null) from.set(assigned.partition, assigned.tailFrom)
+    if (from.size === 0) return null
+    return this.#ports.log.openReader({ topic: catalogTopic, partitions: [...from.keys()], from })
+  }
+
+  async #followTails(reader: LogReader): Promise<void> {
+    const { batchRecords, feed, pauses, room, signal, state } = this.#options
+    // Of a partition that was lost and came back, a former reader may hold records above those to be read next.
+    const isOver = () => signal.aborted || reader !== this.#tails
+    let held: readonly CatalogRecord[] = []
+    await this.#repeat(async () => {
+      await room()
+      const records = await reader.poll(batchRecords, pollWaitMs)
+      const unread = records.filter(one => {
+        const { window } = state.partitions.get(one.partition) ?? {}
+        return window !== undefined && one.offset >= window.nextOf(one.offset)
+      })
+      const decoded = await decodeCatalog(unread, this.#ports.codecs.catalog, pauses)
+      if (isOver()) return
+      // An assignment may have been noticed meanwhile, after which a partition catches up before it is read on.
+      const inHand = Map.groupBy([...held, ...decoded], ({ record }) => this.#isFlowing(record.partition))
+      held = inHand.get(false) ?? []
+      const flowing = inHand.get(true) ?? []
+      if (flowing.length > 0) feed({ type: 'catalog', records: flowing, isTail: true, nowMs: this.#ports.clock() })
+    }, isOver)
+  }
+
+  /** Once what it has just read is as far in every partition, one reader is enough. */
+  #endTails(catalog: LogReader): void {
+    const tails = this.#tails
+    if (tails === null) return
+    const isBehind = (partition: Partition) => {
+      const { window } = this.#options.state.partitions.get(partition) ?? {}
+      return window !== undefined && (window.tailPosition !== null || catalog.position(partition) < window.position)
+    }
+    if (tails.assignment().partitions.some(isBehind)) return
+    this.#tails = null
+    this.#track(tails.close().catch(() => undefined))
   }
 
   /** From where each partition is: a little of what stays is read twice, and known by its offsets. */

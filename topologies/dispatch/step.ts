@@ -2,7 +2,6 @@ import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { mutationKey } from '../../schemas/mutation.ts'
 import { onCatalogRecord } from './catalog-step.ts'
 import {
-  type CatalogRecord,
   type DispatchInput,
   type DispatchState,
   type Effects,
@@ -44,7 +43,7 @@ function apply(inProgress: StepInProgress, input: DispatchInput): void {
       assign(inProgress, input)
       return
     case 'catalog':
-      readCatalog(inProgress, input.records)
+      readCatalog(inProgress, input)
       return
     case 'mutations':
       readMutations(inProgress, input.records)
@@ -81,7 +80,13 @@ function assign(inProgress: StepInProgress, assignment: Extract<DispatchInput, {
   for (const partition of lost) partitions.delete(partition)
   for (const [number, offset] of committed) {
     const partition = partitions.get(number)
-    if (partition) partition.committed = offset
+    if (partition === undefined) continue
+    partition.committed = offset
+    if (offset <= partition.window.position) continue
+    // Another had it meanwhile: it has found the marker, and completed what is below.
+    partition.expectMarker = false
+    partition.window.passTo(offset)
+    noteEnd(inProgress, partition, null)
   }
   for (const one of gained) {
     const partition = newPartitionState(one)
@@ -91,14 +96,20 @@ function assign(inProgress: StepInProgress, assignment: Extract<DispatchInput, {
 }
 
 /** Records of a partition that is not, or no longer, assigned are another instance's. */
-function readCatalog(inProgress: StepInProgress, records: readonly CatalogRecord[]): void {
+function readCatalog(
+  inProgress: StepInProgress,
+  { records, isTail = false }: Extract<DispatchInput, { type: 'catalog' }>,
+): void {
   const { state } = inProgress
   for (const one of records) {
+    const { offset, appendTimeMs } = one.record
     const partition = state.partitions.get(one.record.partition)
     if (partition === undefined) continue
+    if (!isTail && partition.window.tailOf(offset) !== null) partition.window.join()
     onCatalogRecord(inProgress, partition, one)
     if (state.stopped) return
-    noteEnd(inProgress, partition, one.record.appendTimeMs)
+    // What waits to be read is older than the tail.
+    noteEnd(inProgress, partition, partition.window.tailOf(offset) === null ? appendTimeMs : null)
   }
 }
 

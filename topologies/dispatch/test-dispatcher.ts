@@ -1,4 +1,5 @@
 import { asOffset, type ItemId, type Offset, type Partition } from '../../schemas/ids.ts'
+import { tailFromOf } from './arrival.ts'
 import {
   type AssignedPartition,
   type DispatchInput,
@@ -35,6 +36,7 @@ export class TestDispatcher {
   readonly #commits = new Map<Partition, Offset>()
   #changes = new Map<ItemId, ItemEntry | null>()
   readonly #catalogRead = new Map<Partition, Offset>()
+  readonly #tailRead = new Map<Partition, Offset>()
   readonly #mutationsRead = new Map<Partition, Offset>()
   readonly #catchingUp = new Map<Partition, Offset>()
 
@@ -81,6 +83,19 @@ export class TestDispatcher {
       return read
     })
     this.feed({ type: 'catalog', records, nowMs: this.#world.nowMs })
+  }
+
+  /** Reads up to `count` records of each tail; as long as the assignment lasts, also when all before it is read. */
+  readTail(count = Number.POSITIVE_INFINITY): void {
+    if (this.paused) return
+    const flowing = [...this.#tailRead].filter(([partition]) => !this.#catchingUp.has(partition))
+    const records = flowing.flatMap(([partition, from]) => {
+      const read = this.#world.catalogFrom(partition, from, count)
+      const last = read.at(-1)
+      if (last) this.#tailRead.set(partition, asOffset(last.record.offset + 1))
+      return read
+    })
+    this.feed({ type: 'catalog', records, isTail: true, nowMs: this.#world.nowMs })
   }
 
   /** Reads up to `count` records of each mutation partition. */
@@ -136,6 +151,7 @@ export class TestDispatcher {
     this.#commits.clear()
     this.#changes = new Map()
     this.#catchingUp.clear()
+    this.#tailRead.clear()
     this.paused = false
     this.#state = newDispatchState(this.#world.settings, itemId => this.entry(itemId))
     this.#epoch = this.#world.epoch
@@ -172,8 +188,10 @@ export class TestDispatcher {
       .partitionsOf(this.#number)
       .filter(partition => !this.#state.partitions.has(partition))
       .map(partition => this.#arrived(partition))
-    for (const { partition, catalogFrom, mutationsFrom } of gained) {
+    for (const partition of lost) this.#tailRead.delete(partition)
+    for (const { partition, catalogFrom, tailFrom, mutationsFrom } of gained) {
       this.#catalogRead.set(partition, catalogFrom)
+      if (tailFrom !== null) this.#tailRead.set(partition, tailFrom)
       this.#mutationsRead.set(partition, mutationsFrom.next)
       this.#catchUp(partition)
     }
@@ -194,15 +212,17 @@ export class TestDispatcher {
         nowMs - stored.appendTimeMs > settings.tombstoneRetentionMs / 2)
     if (isOld) this.#discard(partition)
     const catalogFrom = durable.commits.get(partition) ?? asOffset(0)
+    const catalogEnd = catalogEnds.get(partition)!
     return {
       partition,
       catalogFrom,
+      tailFrom: tailFromOf(settings, { partition, catalogFrom, end: catalogEnd }),
       mutationsFrom: this.positions.get(partition) ?? {
         next: asOffset(0),
         appendTimeMs: 0,
         highestVersion: asOffset(-1),
       },
-      catalogEnd: catalogEnds.get(partition)!,
+      catalogEnd,
       isShared: true,
       expectMarker: catalogFrom === 0,
     }

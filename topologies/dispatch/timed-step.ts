@@ -1,4 +1,4 @@
-import { asOffset, type ItemId } from '../../schemas/ids.ts'
+import type { ItemId } from '../../schemas/ids.ts'
 import { mutationKey, registerKey, type Watermark } from '../../schemas/mutation.ts'
 import { partitionOf } from '../../schemas/partition.ts'
 import { entryOf, type PartitionState, type StepInProgress } from './dispatch-state.ts'
@@ -98,8 +98,10 @@ function isCollectable({ state }: StepInProgress, { window }: PartitionState, en
 
 /** Bounds how far the unread-since time is from the truth: see `PartitionState`. */
 export function noteEnd(step: StepInProgress, partition: PartitionState, readAppendTimeMs: number | null): void {
-  if (partition.window.position > partition.end) partition.end = asOffset(partition.window.position)
-  if (partition.window.position >= partition.end) partition.unreadSinceMs = null
+  const { position, tailPosition } = partition.window
+  const readTo = tailPosition ?? position
+  if (readTo > partition.end) partition.end = readTo
+  if (position >= partition.end) partition.unreadSinceMs = null
   else if (readAppendTimeMs !== null) partition.unreadSinceMs = readAppendTimeMs
   else partition.unreadSinceMs ??= step.state.nowMs
 }

@@ -33,8 +33,30 @@ export interface ImageWait {
   refusals: number
 }
 
+/** What is read of a partition in one piece, in order. */
+interface Piece {
+  /** Next offset to read. */
+  position: Offset
+  /** Offsets in reading order; those without a `#waiting` entry are complete. */
+  order: Offset[]
+  /** For each in `order`, the record read before it. */
+  readBefore: Offset[]
+}
+
+/** Read beside what lies before it, until that is read as well. */
+interface Tail extends Piece {
+  readonly from: Offset
+  /** So long may `order` get before what is complete is taken out. */
+  prunedAt: number
+}
+
 /**
  * The events of one catalog partition between the low-water mark and the read position.
+ *
+ * They are read in order, in one piece, or in two while there is a backlog: live events, which begin at an offset that
+ * is given, are a *tail* that is read beside it. Of which piece a record is, its offset says. Once the backlog is read
+ * the pieces are joined. Until then all below is of the backlog's piece alone: nothing of the tail is committed, or
+ * under the watermark, before everything below it is.
  *
  * Position arithmetic:
  * | quantity  | meaning                                                    | nothing waits  | something waits               |
@@ -48,12 +70,10 @@ export interface ImageWait {
  * Redriven events lie below the low-water mark: they are known here, and hold nothing back.
  */
 export class PartitionWindow {
-  #position: Offset
+  readonly #main: Piece
+  #tail: Tail | null
   readonly #waiting = new Map<Offset, Waiting>()
-  /** Offsets in reading order from `#head`; those without a `#waiting` entry are complete. */
-  #order: Offset[] = []
-  /** For each in `#order`, the record read before it. */
-  #readBefore: Offset[] = []
+  /** Of the main piece: what is before it in `order` has been passed. */
   #head = 0
   #cursor = 0
   readonly #redriven = new Set<Offset>()
@@ -64,12 +84,30 @@ export class PartitionWindow {
   #imageRecords = 0
   #imageBytes = 0
 
-  constructor(position: Offset) {
-    this.#position = position
+  /** `tailFrom`: where live events begin, should others lie before them that are not read yet. */
+  constructor(position: Offset, tailFrom: Offset | null = null) {
+    this.#main = { position, order: [], readBefore: [] }
+    const from = tailFrom !== null && tailFrom > position ? tailFrom : null
+    this.#tail = from === null ? null : { from, position: from, order: [], readBefore: [], prunedAt: leastPruned }
   }
 
   get position(): Offset {
-    return this.#position
+    return this.#main.position
+  }
+
+  /** Next offset of the tail; null when reading is in one piece. */
+  get tailPosition(): Offset | null {
+    return this.#tail?.position ?? null
+  }
+
+  /** Next offset to read of the piece that this one is of. */
+  nextOf(offset: Offset): Offset {
+    return this.#pieceOf(offset).position
+  }
+
+  /** Where the tail begins, if this offset is of it; null for others. */
+  tailOf(offset: Offset): Offset | null {
+    return this.#tail !== null && offset >= this.#tail.from ? this.#tail.from : null
   }
 
   get unreadRecords(): number {
@@ -93,7 +131,7 @@ export class PartitionWindow {
   }
 
   get watermark(): Offset {
-    return this.#first() ? this.#readBefore[this.#head]! : asOffset(this.#position - 1)
+    return this.#first() ? this.#main.readBefore[this.#head]! : asOffset(this.#main.position - 1)
   }
 
   /** Append time of the oldest event that is not complete; null when none waits. */
@@ -103,12 +141,39 @@ export class PartitionWindow {
 
   /** A record was read. Without anything to wait for it is complete. */
   read(offset: Offset, waiting: Waiting | null): void {
-    const readBefore = asOffset(this.#position - 1)
-    this.#position = asOffset(offset + 1)
-    if (waiting === null || isComplete(waiting)) return
-    this.#order.push(offset)
-    this.#readBefore.push(readBefore)
-    this.#track(waiting)
+    const piece = this.#pieceOf(offset)
+    const readBefore = asOffset(piece.position - 1)
+    piece.position = asOffset(offset + 1)
+    if (waiting !== null && !isComplete(waiting)) {
+      piece.order.push(offset)
+      piece.readBefore.push(readBefore)
+      this.#track(waiting)
+    }
+    if (this.#tail === null) return
+    if (this.#main.position >= this.#tail.from) this.join()
+    else if (this.#tail.order.length >= this.#tail.prunedAt) this.#prune(this.#tail)
+  }
+
+  /** Another owner has read everything below and completed it. What waits here completes as it is read back. */
+  passTo(offset: Offset): void {
+    if (this.tailOf(offset) !== null) this.join()
+    if (offset > this.#main.position) this.#main.position = offset
+  }
+
+  /** Everything before the tail is read. */
+  join(): void {
+    const tail = this.#tail
+    if (tail === null) return
+    this.#tail = null
+    const main = this.#main
+    const lastRead = asOffset(main.position - 1)
+    for (const [i, offset] of tail.order.entries()) {
+      main.order.push(offset)
+      const readBefore = tail.readBefore[i]!
+      main.readBefore.push(readBefore < tail.from ? lastRead : readBefore)
+    }
+    // Where nothing of the tail was read, what lies between may be gone.
+    if (tail.position > tail.from) main.position = tail.position
   }
 
   /** A dead letter of this event is tried again. Ignored when the event still waits. */
@@ -171,13 +236,28 @@ export class PartitionWindow {
   slice(limit: number): readonly Waiting[] {
     const events: Waiting[] = []
     for (const offset of this.#redriven) events.push(this.#waiting.get(offset)!)
-    if (this.#cursor < this.#head || this.#cursor >= this.#order.length) this.#cursor = this.#head
-    const end = Math.min(this.#cursor + limit, this.#order.length)
+    const { order } = this.#main
+    const length = order.length + (this.#tail?.order.length ?? 0)
+    if (this.#cursor < this.#head || this.#cursor >= length) this.#cursor = this.#head
+    const end = Math.min(this.#cursor + limit, length)
     for (; this.#cursor < end; this.#cursor++) {
-      const waiting = this.#waiting.get(this.#order[this.#cursor]!)
+      const offset = order[this.#cursor] ?? this.#tail!.order[this.#cursor - order.length]!
+      const waiting = this.#waiting.get(offset)
       if (waiting) events.push(waiting)
     }
     return events
+  }
+
+  #pieceOf(offset: Offset): Piece {
+    return this.#tail !== null && offset >= this.#tail.from ? this.#tail : this.#main
+  }
+
+  /** Amortised: as much is taken out, or was put in, as is kept. */
+  #prune(tail: Tail): void {
+    const kept = [...tail.order.keys()].filter(i => this.#waiting.has(tail.order[i]!))
+    tail.readBefore = kept.map(i => tail.readBefore[i]!)
+    tail.order = kept.map(i => tail.order[i]!)
+    tail.prunedAt = Math.max(leastPruned, 2 * kept.length)
   }
 
   #track(waiting: Waiting): void {
@@ -207,12 +287,13 @@ export class PartitionWindow {
   }
 
   #first(): Waiting | undefined {
-    while (this.#head < this.#order.length) {
-      const offset = this.#order[this.#head]!
+    const main = this.#main
+    while (this.#head < main.order.length) {
+      const offset = main.order[this.#head]!
       const waiting = this.#waiting.get(offset)
       if (waiting && !this.#redriven.has(offset)) return waiting
       this.#head++
-      if (this.#head >= 1024 && this.#head * 2 >= this.#order.length) this.#forgetPassed()
+      if (this.#head >= 1024 && this.#head * 2 >= main.order.length) this.#forgetPassed()
     }
     this.#forgetPassed()
     return undefined
@@ -220,12 +301,14 @@ export class PartitionWindow {
 
   /** Amortised: what is copied is at most as much as what is forgotten. */
   #forgetPassed(): void {
-    this.#order = this.#order.slice(this.#head)
-    this.#readBefore = this.#readBefore.slice(this.#head)
+    this.#main.order = this.#main.order.slice(this.#head)
+    this.#main.readBefore = this.#main.readBefore.slice(this.#head)
     this.#cursor = Math.max(0, this.#cursor - this.#head)
     this.#head = 0
   }
 }
+
+const leastPruned = 1_024
 
 function isComplete(waiting: Waiting): boolean {
   return waiting.unread === null && waiting.image === null && !waiting.letter

@@ -2,14 +2,18 @@ import { mutationTopic } from '../../../schemas/topics.ts'
 import type { EventLog, LogReader, ReaderOptions } from '../../event-log.ts'
 import { testGeneration } from '../test-records.ts'
 
-/** A log whose mutation readers deliver nothing while the gate is closed. */
+const readsMutations = ({ topic }: ReaderOptions): boolean => topic === mutationTopic(testGeneration)
+
+/** A log of which some readers, those of mutations where nothing is said, deliver nothing while the gate is closed. */
 export class GatedMutations {
   readonly log: EventLog
+  /** Readers that are open. */
+  readonly readers = new Set<ReaderOptions>()
   /** Polls of other readers that have begun. */
   otherPolls = 0
   #gate = Promise.withResolvers<void>()
 
-  constructor(inner: EventLog) {
+  constructor(inner: EventLog, isGated: (options: ReaderOptions) => boolean = readsMutations) {
     this.#gate.resolve()
     this.log = {
       ensureTopic: spec => inner.ensureTopic(spec),
@@ -18,7 +22,7 @@ export class GatedMutations {
       partitionCount: topic => inner.partitionCount(topic),
       append: (topic, records) => inner.append(topic, records),
       offsets: topic => inner.offsets(topic),
-      openReader: async options => this.#watched(await inner.openReader(options), options),
+      openReader: async options => this.#watched(await inner.openReader(options), options, isGated(options)),
       committed: (group, topic) => inner.committed(group, topic),
       close: () => inner.close(),
     }
@@ -33,8 +37,8 @@ export class GatedMutations {
     this.#gate.resolve()
   }
 
-  #watched(reader: LogReader, { topic }: ReaderOptions): LogReader {
-    const isGated = topic === mutationTopic(testGeneration)
+  #watched(reader: LogReader, options: ReaderOptions, isGated: boolean): LogReader {
+    this.readers.add(options)
     return {
       poll: async (maxRecords, waitMs) => {
         if (isGated) await this.#gate.promise
@@ -46,7 +50,10 @@ export class GatedMutations {
       resume: partitions => reader.resume(partitions),
       position: partition => reader.position(partition),
       commit: offsets => reader.commit(offsets),
-      close: () => reader.close(),
+      close: () => {
+        this.readers.delete(options)
+        return reader.close()
+      },
     }
   }
 }
