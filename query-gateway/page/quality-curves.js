@@ -21,7 +21,7 @@ const searches = point => point.searches
 /** @type {readonly Figure[]} */
 const shown = [
   {
-    title: '95 in 100 searches took at most',
+    title: '95 % took at most',
     of: point => point.p95Ms,
     weight: searches,
     say: ms => `${Math.round(ms)} ms`,
@@ -32,7 +32,7 @@ const shown = [
     of: point => point.similarity,
     weight: point => point.searches - point.withoutResults,
     say: value => value.toFixed(2),
-    leastTop: 1,
+    leastTop: 0.05,
   },
   {
     title: 'Without results',
@@ -59,8 +59,21 @@ export function qualityCurves({ generations }) {
   const told = generations.filter(({ points }) => points.some(point => point.searches > 0)).slice(-mostLines)
   const times = told.flatMap(({ points }) => points.map(({ atMs }) => atMs))
   if (times.length === 0) return []
-  const span = { from: Math.min(...times), to: Math.max(...times) }
-  return [legend(told), element('div', { class: 'curves' }, ...shown.map(figure => chart(figure, told, span)))]
+  const span = { from: Math.min(...times), to: Math.max(...times), compared: comparedFrom(told) }
+  const charts = element('div', { class: 'curves' }, ...shown.map(figure => chart(figure, told, span)))
+  if (told.length < 2) return [legend(told), charts]
+  const since = new Date(span.compared).toLocaleTimeString()
+  return [
+    legend(told),
+    charts,
+    element('p', { class: 'quiet', text: `Figures: since ${since}, when all had searches` }),
+  ]
+}
+
+/** The mornings of one are not to be held against the evenings of another. @param {readonly GenerationQuality[]} told */
+function comparedFrom(told) {
+  const firsts = told.map(({ points }) => points.find(point => point.searches > 0)?.atMs ?? 0)
+  return Math.max(...firsts)
 }
 
 /** @param {readonly GenerationQuality[]} told */
@@ -79,12 +92,15 @@ function legend(told) {
 /**
  * @param {Figure} figure
  * @param {readonly GenerationQuality[]} told
- * @param {{ readonly from: number, readonly to: number }} span
+ * @param {{ readonly from: number, readonly to: number, readonly compared: number }} span
  */
 function chart(figure, told, span) {
-  const lines = told.map(({ id, points }) => ({ id, mean: meanOf(figure, points), dots: dotsOf(figure, points) }))
+  const lines = told.map(({ id, points }) => {
+    const compared = points.filter(({ atMs }) => atMs >= span.compared)
+    return { id, mean: meanOf(figure, compared), dots: dotsOf(figure, points) }
+  })
   const top = Math.max(figure.leastTop, ...lines.flatMap(({ dots }) => dots.map(({ value }) => value)))
-  const said = lines.map(({ id, mean }) => `${id} ${mean === null ? 'unknown' : figure.say(mean)}`).join(', ')
+  const said = lines.map(({ id, mean }) => `${id} ${mean === null ? 'none' : figure.say(mean)}`).join(', ')
   const svg = drawing(width, height, `${figure.title}: ${said}`)
   for (const [at, { dots }] of lines.entries()) svg.append(polyline(pathOf(dots, span, top), at))
   return element(
