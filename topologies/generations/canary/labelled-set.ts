@@ -1,4 +1,4 @@
-import { dirname, join } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { isBox } from '../../../schemas/accept-mutation.ts'
@@ -24,7 +24,7 @@ export interface LabelledQuestion {
   readonly kind: 'picture' | 'box'
   /** As the file has it. */
   readonly image: string
-  /** Where it lies: beside the file. */
+  /** Where it lies: beside the file, unless it is named absolutely. */
   readonly path: string
   readonly box: Box
   /** 2 or more: the item wanted; 1: one that is like it. */
@@ -78,7 +78,7 @@ function questionsOf(line: string, directory: string): readonly LabelledQuestion
 
 function asQuestions(given: Static<typeof AnyQuestion>, directory: string): readonly LabelledQuestion[] {
   const { image } = given
-  const path = join(directory, image)
+  const path = resolve(directory, image)
   if ('relevant' in given) {
     const grades = new Map(given.relevant.map(({ id, grade }) => [id, grade]))
     return [{ kind: 'picture', image, path, box: wholePicture, grades, categories: [] }]
