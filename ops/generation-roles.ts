@@ -91,6 +91,7 @@ export class GenerationRoles {
       state: () => this.state,
       dispatchers: () => this.dispatchers(),
       replicas: () => this.shards(),
+      queries: () => this.models.queries,
       onTrouble: error => alarms.raise('pace of rebuilds', error),
       clock: () => performance.now(),
     })

@@ -4,6 +4,7 @@ import type { Fingerprint, Generation } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
 import type { ControlState, GenerationStatus } from '../topologies/control/control-state.ts'
 import { type ModelConfig, type ModelProcess, type ModelRole, openModel } from './image-roles.ts'
+import type { DurationSum } from './rebuild-throttle.ts'
 
 export interface ModelPoolsOptions {
   readonly config: ModelConfig
@@ -31,6 +32,7 @@ export class ModelPools {
   readonly #held = new Map<Fingerprint, Held>()
   #generations: readonly GenerationStatus[] = []
   #isClosed = false
+  readonly #queries = { count: 0, sumMs: 0 }
 
   constructor(options: ModelPoolsOptions) {
     this.#options = options
@@ -84,6 +86,11 @@ export class ModelPools {
     return this.whyNotHeld() === null && this.processes().every(({ state }) => state !== 'stopped')
   }
 
+  /** What queries of all models took, and waited for them, since the start. */
+  get queries(): DurationSum {
+    return { ...this.#queries }
+  }
+
   processes(): readonly ModelProcess[] {
     return this.#roles().flatMap(({ role }) => role.processes())
   }
@@ -113,13 +120,30 @@ export class ModelPools {
     const { config, log, onAlarm, clock } = this.#options
     try {
       const role = await openAs(fingerprint, () => openModel(config, log, name))
-      this.#held.set(fingerprint, { type: 'open', role })
+      this.#held.set(fingerprint, { type: 'open', role: { ...role, model: this.#timed(role.model) } })
       log.info({ model: name, fingerprint }, 'model is held')
       if (this.#isClosed) await this.#close(fingerprint)
     } catch (thrown) {
       const error = explained(asFreshetError(thrown), name)
       if (!this.#held.has(fingerprint)) onAlarm(error)
       this.#held.set(fingerprint, { type: 'failed', error, atMs: clock() })
+    }
+  }
+
+  #timed(model: ImageModel): ImageModel {
+    const { model: name, fingerprint, dims } = model
+    return {
+      model: name,
+      fingerprint,
+      dims,
+      index: (image, digest, signal) => model.index(image, digest, signal),
+      analyse: async (image, selection, signal) => {
+        const startedMs = this.#options.clock()
+        const analysed = await model.analyse(image, selection, signal)
+        this.#queries.count++
+        this.#queries.sumMs += this.#options.clock() - startedMs
+        return analysed
+      },
     }
   }
 

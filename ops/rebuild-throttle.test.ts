@@ -48,18 +48,21 @@ function setUp(dispatchers: readonly FakeDispatcher[], ...generations: ReturnTyp
       replica: `${of}-0-a`,
       status: async () => structuredClone(answer) as unknown as ReplicaStatus,
     }) as ShardReplica
+  const queries = { count: 0, sumMs: 0 }
   let nowMs = 0
   const known: { state: ControlState } = { state: { ...initialControlState, generations: new Map(generations) } }
   const throttle = new RebuildThrottle({
     state: () => known.state,
     dispatchers: () => dispatchers,
     replicas: () => [replica('g1'), replica('g2')],
+    queries: () => ({ ...queries }),
     onTrouble: error => {
       throw error
     },
     clock: () => nowMs,
   })
   return {
+    queries,
     known,
     throttle,
     answer,
@@ -143,4 +146,24 @@ test('a rebuild gives way when searches take longer than they did before it', as
   expect(await slow(5)).toBeNull()
   expect(await slow(9)).toBe('search-latency')
   expect(rebuild.pace!.imagesPerSecond).toBeLessThan(40)
+})
+
+test('a rebuild gives way when models take longer for queries, whatever searches of shards do', async () => {
+  const rebuild = new FakeDispatcher('g2')
+  rebuild.watermark = 500
+  const world = setUp([rebuild], serving, generation('g2', {}))
+  const seconds = async (count: number, ms: number) => {
+    for (let second = 0; second < count; second++) {
+      world.searches(20, 4)
+      world.queries.count += 5
+      world.queries.sumMs += 5 * ms
+      rebuild.jobs += 40
+      await world.second()
+    }
+    return world.throttle.throttledBy('g2' as Generation)
+  }
+  await seconds(10, 80)
+  rebuild.watermark = 0
+  expect(await seconds(6, 90)).toBeNull()
+  expect(await seconds(6, 160)).toBe('search-latency')
 })

@@ -18,6 +18,8 @@ export interface RebuildThrottleOptions {
   readonly dispatchers: () => readonly Pick<DispatchRunner, 'status' | 'setPace'>[]
   /** Known replicas of all generations. */
   readonly replicas: () => readonly ShardReplica[]
+  /** What models took for queries, where this process runs both: rebuilds take the same processors. */
+  readonly queries?: () => DurationSum
   readonly onTrouble: (error: FreshetError) => void
   /** Monotonic ms. */
   readonly clock: () => number
@@ -30,7 +32,8 @@ interface Rebuild {
   readonly atMs: number
 }
 
-interface SearchSum {
+/** Since the start. */
+export interface DurationSum {
   readonly count: number
   readonly sumMs: number
 }
@@ -49,10 +52,8 @@ const buildingImageRecords = 512
 export class RebuildThrottle {
   readonly #options: RebuildThrottleOptions
   readonly #rebuilds = new Map<Generation, Rebuild>()
-  /** What searches take while nothing is built. */
-  #steady = initialPace
-  readonly #searches = new Map<string, SearchSum>()
-  readonly #recent: SearchSum[] = []
+  readonly #searches = new RecentDurations()
+  readonly #queries = new RecentDurations()
   #polled: Polled<void> | null = null
 
   constructor(options: RebuildThrottleOptions) {
@@ -93,7 +94,7 @@ export class RebuildThrottle {
       const generation = state().generations.get(status.generation)
       if (generation !== undefined && isBuilding(generation, status)) building.set(status.generation, status)
     }
-    if (building.size === 0) this.#steady = learnSteady(this.#steady, { ...load, imagesPerSecond: 0 })
+    if (building.size === 0) for (const durations of [this.#searches, this.#queries]) durations.learn()
     for (const generation of this.#rebuilds.keys()) if (!building.has(generation)) this.#rebuilds.delete(generation)
     for (const status of building.values()) this.#next(status, load, clock())
     this.apply()
@@ -105,7 +106,7 @@ export class RebuildThrottle {
     const before = this.#rebuilds.get(generation)
     // Of the first second it is not known what was done in it.
     if (before === undefined) {
-      this.#rebuilds.set(generation, { pace: this.#steady, done, atMs })
+      this.#rebuilds.set(generation, { pace: { ...initialPace, steadySearchMs: 1 }, done, atMs })
       return
     }
     const imagesPerSecond = Math.max(0, (1_000 * (done - before.done)) / Math.max(1, atMs - before.atMs))
@@ -138,22 +139,51 @@ export class RebuildThrottle {
     return statuses
   }
 
+  /** Searches in units of what they take while nothing is built: those of shards and models differ in kind. */
   #loadOf(statuses: ReadonlyMap<string, ReplicaStatus>): Omit<LiveLoad, 'imagesPerSecond'> {
+    this.#searches.add(Array.from(statuses, ([replica, { searchMs }]) => [replica, searchMs] as const))
+    this.#queries.add([['models', this.#options.queries?.() ?? { count: 0, sumMs: 0 }]])
+    const ratios = [this.#searches, this.#queries].flatMap(durations => durations.ratio ?? [])
+    const indexAgeMs = Math.max(0, ...Array.from(statuses.values(), status => status.indexAgeMs))
+    return { indexAgeMs, searchMs: ratios.length === 0 ? null : Math.max(...ratios) }
+  }
+}
+
+/** What something took in the last seconds, and what it takes while nothing is built. */
+class RecentDurations {
+  readonly #last = new Map<string, DurationSum>()
+  readonly #recent: DurationSum[] = []
+  #steady = initialPace
+
+  /** Sums by where they are from, once a look. */
+  add(sums: readonly (readonly [string, DurationSum])[]): void {
     let [count, sumMs] = [0, 0]
-    for (const [replica, { searchMs }] of statuses) {
-      const before = this.#searches.get(replica)
-      this.#searches.set(replica, searchMs)
+    for (const [from, sum] of sums) {
+      const before = this.#last.get(from)
+      this.#last.set(from, sum)
       // One that was started again counts anew.
-      if (before === undefined || searchMs.count < before.count) continue
-      count += searchMs.count - before.count
-      sumMs += searchMs.sumMs - before.sumMs
+      if (before === undefined || sum.count < before.count) continue
+      count += sum.count - before.count
+      sumMs += sum.sumMs - before.sumMs
     }
     this.#recent.push({ count, sumMs })
     if (this.#recent.length > lookedBack) this.#recent.shift()
-    const searches = this.#recent.reduce((sum, each) => sum + each.count, 0)
-    const indexAgeMs = Math.max(0, ...Array.from(statuses.values(), status => status.indexAgeMs))
-    if (searches < fewestSearches) return { indexAgeMs, searchMs: null }
-    return { indexAgeMs, searchMs: this.#recent.reduce((sum, each) => sum + each.sumMs, 0) / searches }
+  }
+
+  learn(): void {
+    this.#steady = learnSteady(this.#steady, { indexAgeMs: 0, searchMs: this.#meanMs, imagesPerSecond: 0 })
+  }
+
+  /** To what it takes in steady state; null when there are too few to tell, now or then. */
+  get ratio(): number | null {
+    const { steadySearchMs } = this.#steady
+    const meanMs = this.#meanMs
+    return meanMs === null || steadySearchMs === null ? null : meanMs / steadySearchMs
+  }
+
+  get #meanMs(): number | null {
+    const count = this.#recent.reduce((sum, each) => sum + each.count, 0)
+    return count < fewestSearches ? null : this.#recent.reduce((sum, each) => sum + each.sumMs, 0) / count
   }
 }
 

@@ -5,7 +5,7 @@ import type { FreshetError } from '../../schemas/errors.ts'
 import { asShardId, type ReplicaId } from '../../schemas/ids.ts'
 import { mutationTopic } from '../../schemas/topics.ts'
 import type { BeatingReplica } from '../../shard-node/http/heartbeat-writer.ts'
-import type { GenerationStatus } from '../../topologies/control/control-state.ts'
+import { type GenerationStatus, initialControlState } from '../../topologies/control/control-state.ts'
 import type { DispatchRunner, DispatchStatus } from '../../topologies/dispatch/runner.ts'
 import type { KafkaEventLog } from '../../topologies/kafka/kafka-event-log.ts'
 import { Alarms } from '../alarms.ts'
@@ -16,10 +16,9 @@ import { ensureGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
 import { dispatchTableName, newDispatch } from '../pipeline-parts.ts'
-import { RebuildThrottle } from '../rebuild-throttle.ts'
+import { RebuildThrottle, type RebuildThrottleOptions } from '../rebuild-throttle.ts'
 import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
-import type { ControlFollower } from './control-follower.ts'
 import { dispatchAge, dispatchGauges } from './dispatch-metrics.ts'
 import { GenerationParts } from './generation-parts.ts'
 import { followGenerations, startHeartbeats } from './generation-role.ts'
@@ -54,8 +53,14 @@ export async function startDispatchRole(context: RoleContext): Promise<string> {
     clock: () => performance.now(),
   })
   closers.add(() => dispatchers.close())
-  const control = await followGenerations(dispatchers, { context, ports, alarms })
-  await startThrottle(context, { ports, alarms, control, dispatchers })
+  const followed = { state: initialControlState }
+  const throttle = await newThrottle(context, { ports, alarms, dispatchers, state: () => followed.state })
+  await followGenerations(dispatchers, { context, ports, alarms }, state => {
+    followed.state = state
+    throttle.apply()
+  })
+  await throttle.start()
+  closers.add(() => throttle.close())
   const onTrouble = (error: FreshetError) => alarms.raise('engagement', error)
   const engagement = newEngagement({ ports, partitions: 'group', onTrouble, meter: context.telemetry.meter })
   engagement.start()
@@ -86,11 +91,11 @@ async function startDispatcher(
   return runner
 }
 
-/** By what replicas anywhere say of the load they have. */
-async function startThrottle(
+/** Paces rebuilds by what replicas anywhere say of their load; not started. */
+async function newThrottle(
   { config, closers }: RoleContext,
-  { ports, alarms, control, dispatchers }: DispatchParts & { readonly control: ControlFollower },
-): Promise<void> {
+  { ports, alarms, dispatchers, state }: DispatchParts & Pick<RebuildThrottleOptions, 'state'>,
+): Promise<RebuildThrottle> {
   const replicas = await ReplicaDirectory.follow({
     log: ports.log,
     codec: ports.codecs.heartbeats,
@@ -98,15 +103,13 @@ async function startThrottle(
     onAlarm: error => alarms.raise('replicas', error),
   })
   closers.add(() => replicas.close())
-  const throttle = new RebuildThrottle({
-    state: () => control.state,
+  return new RebuildThrottle({
+    state,
     dispatchers: () => dispatchers.all(),
     replicas: () => replicas.replicas(),
     onTrouble: error => alarms.raise('pace of rebuilds', error),
     clock: () => performance.now(),
   })
-  await throttle.start()
-  closers.add(() => throttle.close())
 }
 
 /** Each dispatcher drops its own table; the topic is dropped by whoever comes first. */

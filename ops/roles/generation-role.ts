@@ -1,5 +1,6 @@
 import type { FreshetError } from '../../schemas/errors.ts'
 import { HeartbeatWriter, type HeartbeatWriterOptions } from '../../shard-node/http/heartbeat-writer.ts'
+import type { ControlState } from '../../topologies/control/control-state.ts'
 import type { Alarms } from '../alarms.ts'
 import { advertisedOrigin } from '../listen.ts'
 import type { LogPorts } from '../storage.ts'
@@ -15,21 +16,24 @@ export interface GenerationRole {
 }
 
 /**
- * Opens and closes parts as the control log says, while the process runs. Resolves when those there are were opened.
+ * Opens and closes parts as the control log says, while the process runs; `onState` is told of each state first. Resolves when those there are were opened.
  * @throws FreshetError why one that answers queries cannot be opened, or the control log not be followed
  */
 export async function followGenerations<Part>(
   parts: GenerationParts<Part>,
   { context, ports, alarms }: GenerationRole,
-): Promise<ControlFollower> {
+  onState: (state: ControlState) => void = () => {},
+): Promise<void> {
   const control = await ControlFollower.start({
     ports,
-    onState: state => parts.adopt(state),
+    onState: state => {
+      onState(state)
+      return parts.adopt(state)
+    },
     onTrouble: error => alarms.raise('control', error),
   })
   context.closers.add(() => control.close())
   if (parts.failure !== null) throw parts.failure
-  return control
 }
 
 /** Tells gateways where the process listens and how its parts are, until it drains. */
