@@ -18,14 +18,14 @@ interface Kept {
  * taken, the hand goes on to the next one that was not read since it went there last, which goes.
  */
 export class ItemContents {
-  readonly #log: ItemLog
+  readonly #log: Pick<ItemLog, 'read'>
   readonly #limit: number
   /** By place. */
   readonly #kept = new Map<number, Kept>()
   #hand = this.#kept.entries()
   #keptBytes = 0
 
-  constructor(log: ItemLog, limit: number) {
+  constructor(log: Pick<ItemLog, 'read'>, limit: number) {
     this.#log = log
     this.#limit = limit
   }
