@@ -63,18 +63,14 @@ export function writeAnswer({ hits, complete, plan }: IndexAnswer, numbers: Floa
 
 /** What `writeAnswer` wrote from there on. */
 export function readAnswer(numbers: Float64Array, from: number): IndexAnswer {
+  const hits = new Array<IndexHit>(numbers[from]!)
+  const segments = new Array<SegmentPlan>(numbers[from + 1]!)
   const complete = numbers[from + 2] === 1
   const kind = planKinds[numbers[from + 3]!]!
-  const selectivity = numbers[from + 4]!
-  const effort = numbers[from + 5]!
-  const segmentsAt = from + headLength
-  const hitsAt = segmentsAt + partLength * numbers[from + 1]!
-  const end = hitsAt + partLength * numbers[from]!
-  const segments: SegmentPlan[] = []
-  for (let at = segmentsAt; at < hitsAt; at += partLength)
-    segments.push({ rows: numbers[at]!, by: segmentKinds[numbers[at + 1]!]!, scored: numbers[at + 2]! })
-  const hits: IndexHit[] = []
-  for (let at = hitsAt; at < end; at += partLength)
-    hits.push({ item: numbers[at]!, object: numbers[at + 1]!, score: numbers[at + 2]! })
-  return { hits, complete, plan: { kind, selectivity, effort, segments } }
+  let at = from + headLength
+  for (let i = 0; i < segments.length; i++, at += partLength)
+    segments[i] = { rows: numbers[at]!, by: segmentKinds[numbers[at + 1]!]!, scored: numbers[at + 2]! }
+  for (let i = 0; i < hits.length; i++, at += partLength)
+    hits[i] = { item: numbers[at]!, object: numbers[at + 1]!, score: numbers[at + 2]! }
+  return { hits, complete, plan: { kind, selectivity: numbers[from + 4]!, effort: numbers[from + 5]!, segments } }
 }

@@ -20,6 +20,8 @@ export class BestObjects {
   #scores = new Float32Array(keptAtLeast)
   /** Hash table, open addressing: place of the item above, plus 1; 0: free. Twice as long, so that probes are short. */
   #places = new Uint32Array(keptAtLeast * 2)
+  /** Places of the best k items, as a heap with the worst at its root; valid right after `#gather`. */
+  #heap = new Uint32Array(keptAtLeast)
 
   /** `ties` by item number. */
   constructor(ties: Uint32Array) {
@@ -33,6 +35,7 @@ export class BestObjects {
       this.#objects = new Uint8Array(kept)
       this.#scores = new Float32Array(kept)
       this.#places = new Uint32Array(kept * 2)
+      this.#heap = new Uint32Array(kept)
     } else {
       this.#places.fill(0)
     }
@@ -76,14 +79,20 @@ export class BestObjects {
   /** Score of the last of the k items, -Infinity while there are fewer: rows of less do not change the answer. */
   kthScore(): number {
     if (!this.isFull) return Number.NEGATIVE_INFINITY
-    return this.#scores[this.#best()[0]!]!
+    this.#gather()
+    return this.#scores[this.#heap[0]!]!
   }
 
   /** The best k items, best first. */
   top(): IndexHit[] {
-    return this.#best()
-      .sort((a, b) => (this.#isWorse(a, b) ? 1 : -1))
-      .map(place => ({ item: this.#items[place]!, object: this.#objects[place]!, score: this.#scores[place]! }))
+    const heap = this.#heap
+    const hits = new Array<IndexHit>(this.#gather())
+    for (let last = hits.length - 1; last >= 0; last--) {
+      const place = heap[0]!
+      hits[last] = { item: this.#items[place]!, object: this.#objects[place]!, score: this.#scores[place]! }
+      this.#sink(heap[last]!, last)
+    }
+    return hits
   }
 
   #replace(place: number, object: number, score: number): void {
@@ -103,14 +112,14 @@ export class BestObjects {
     this.#floor = best.at(-1)?.score ?? Number.NEGATIVE_INFINITY
   }
 
-  /** Places of the best k items, as a heap with the worst at its root. */
-  #best(): number[] {
-    const heap: number[] = []
-    for (let place = 0; place < this.#count; place++) {
-      if (heap.length < this.#k) this.#rise(heap, place)
-      else if (this.#isWorse(heap[0]!, place)) this.#replaceRoot(heap, place)
-    }
-    return heap
+  /** Makes the heap; returns how many there are in it. */
+  #gather(): number {
+    const heap = this.#heap
+    const size = Math.min(this.#k, this.#count)
+    for (let place = 0; place < size; place++) this.#rise(place, place)
+    for (let place = size; place < this.#count; place++)
+      if (size > 0 && this.#isWorse(heap[0]!, place)) this.#sink(place, size)
+    return size
   }
 
   #isWorse(a: number, b: number): boolean {
@@ -124,8 +133,10 @@ export class BestObjects {
     return tieA === tieB ? itemA > itemB : tieA > tieB
   }
 
-  #rise(heap: number[], place: number): void {
-    let at = heap.push(place) - 1
+  /** From this position, which is free, towards the root. */
+  #rise(place: number, from: number): void {
+    const heap = this.#heap
+    let at = from
     while (at > 0) {
       const parent = (at - 1) >> 1
       if (!this.#isWorse(place, heap[parent]!)) break
@@ -135,12 +146,14 @@ export class BestObjects {
     heap[at] = place
   }
 
-  #replaceRoot(heap: number[], place: number): void {
+  /** From the root of the first `size`, in whose place it comes. */
+  #sink(place: number, size: number): void {
+    const heap = this.#heap
     let at = 0
     for (;;) {
       let child = 2 * at + 1
-      if (child >= heap.length) break
-      if (child + 1 < heap.length && this.#isWorse(heap[child + 1]!, heap[child]!)) child++
+      if (child >= size) break
+      if (child + 1 < size && this.#isWorse(heap[child + 1]!, heap[child]!)) child++
       if (!this.#isWorse(heap[child]!, place)) break
       heap[at] = heap[child]!
       at = child

@@ -60,7 +60,7 @@ export class SearchLink {
   constructor({ program = searchThread, bell, ...options }: SearchLinkOptions, events: SearchLinkEvents) {
     this.#events = events
     this.#ring = QueryRing.create(options.dims)
-    const workerData: SearchThreadData = { ...options, ring: this.#ring.memory, bell: bell.words }
+    const workerData: SearchThreadData = { ...options, ring: this.#ring.memory, bell: bell.memory }
     this.#worker = new Worker(program, { workerData })
     this.#worker.on('message', (reply: SearchReply) => this.#receive(reply))
     this.#worker.on('error', cause => this.#fail(new FreshetError('internal', 'a search thread failed', { cause })))

@@ -10,8 +10,8 @@ export interface SearchThreadData {
   /** Tie keys by item number, over a growable SharedArrayBuffer. */
   readonly ties: Uint32Array
   readonly ring: RingMemory
-  /** See `Bell`. */
-  readonly bell: Int32Array
+  /** Memory of the `Bell`. */
+  readonly bell: SharedArrayBuffer
 }
 
 /** What a query sees: the moment it was sent. */

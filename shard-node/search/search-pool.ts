@@ -39,7 +39,7 @@ export class SearchPool {
    */
   readonly failed: Promise<FreshetError>
   readonly #links: readonly SearchLink[]
-  readonly #bell = Bell.create()
+  readonly #bell = new Bell()
   #pending: PendingQuery[] = []
   #failure: FreshetError | null = null
   #isClosed = false

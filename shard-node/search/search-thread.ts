@@ -33,8 +33,8 @@ interface ExactTask {
 /** Rows of one slice: 0.6 ms for who waits for the answer, 0.15 ms for an audit, for which nobody waits. */
 const rowsPerSlice = { exact: 8_192, audit: 2_048 } as const
 /**
- * The owner is told of an answer when nothing else waits, or this long after it was told of another: being woken costs
- * it as much as several answers do, and where cores are few it takes one away from a search.
+ * The owner is told of an answer when nothing else waits here, or this long after it was told of another: being woken
+ * costs it as much as several answers do, and where cores are few it takes one away from a search.
  */
 const tellEveryMs = 0.5
 /**
@@ -64,7 +64,6 @@ class SearchThread {
   #audits: ExactTask[] = []
   /** Turns of the event loop before the thread may be blocked. */
   #turnsDue = 0
-  #toldAtMs = 0
   #isClosed = false
 
   constructor(port: MessagePort, data: SearchThreadData) {
@@ -81,7 +80,8 @@ class SearchThread {
     else if (this.#exact.length + this.#audits.length === 0) this.#ring.wait()
     for (let left = this.#ring.waiting; left > 0 && !this.#isClosed; left--) {
       this.#next()
-      this.#tell(left === 1)
+      if (left === 1) this.#bell.ring()
+      else this.#bell.ringIfQuietFor(tellEveryMs)
     }
     if (this.#isClosed) return
     this.#goOn()
@@ -93,13 +93,6 @@ class SearchThread {
     if (query === null) this.#handle(receiveMessageOnPort(this.#port)!.message as SearchRequest)
     else this.#orFail(query.id, () => this.#search({ ...query, queries: [query.query], inSlot: true }))
     this.#ring.end()
-  }
-
-  #tell(isLast: boolean): void {
-    const now = performance.now()
-    if (!isLast && now - this.#toldAtMs < tellEveryMs) return
-    this.#toldAtMs = now
-    this.#bell.ring()
   }
 
   #handle(request: SearchRequest): void {
