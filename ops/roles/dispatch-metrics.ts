@@ -39,7 +39,7 @@ export const dispatchGauges: readonly ObservedGauge<Known>[] = [
   },
   {
     name: 'freshet.dispatch.since_start',
-    description: 'Events read, jobs enqueued, dead letters written and results refused since the start',
+    description: 'Events read, jobs enqueued, items copied, dead letters written and results refused since the start',
     read: sinceStart,
   },
 ]
@@ -76,6 +76,6 @@ function perGeneration(measure: (status: DispatchStatus) => number) {
 
 function* sinceStart(statuses: Known): Generator<Reading> {
   for (const { generation, counts } of statuses)
-    for (const kind of ['events', 'jobs', 'deadLetters', 'refused'] as const)
+    for (const kind of ['events', 'jobs', 'copied', 'deadLetters', 'refused'] as const)
       yield [counts[kind], { generation, of: kind }]
 }
