@@ -81,9 +81,9 @@ export class ModelPools {
     return without === undefined ? null : `no process of model ${without.role.model.model} is running`
   }
 
-  /** All that queries need is held, and none of its processes has ended for good. */
-  get isReady(): boolean {
-    return this.whyNotHeld() === null && this.processes().every(({ state }) => state !== 'stopped')
+  /** None of the processes has ended for good. */
+  get isWhole(): boolean {
+    return this.processes().every(({ state }) => state !== 'stopped')
   }
 
   /** What queries of all models took, and waited for them, since the start. */

@@ -194,7 +194,7 @@ function gatewayPorts(config: Config, parts: Parts): Omit<GatewayPorts, 'generat
     recentItems: () => recentOf(roles, recent).items,
     backup: directory => backUp(backupSource(config, parts), directory),
     snapshot: request => writeSnapshots(shardSources(config, parts), request),
-    ready: () => roles.failure() === null && roles.models.isReady,
+    ready: () => roles.failure() === null && roles.models.isWhole,
     clock,
     newId: randomUUID,
   }

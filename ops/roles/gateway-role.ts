@@ -199,7 +199,7 @@ function gatewayPorts(parts: GatewayRoleParts): Omit<GatewayPorts, 'generations'
     recentItems: () => parts.recent.value?.items ?? [],
     backup: () => Promise.reject(noBackup()),
     snapshot: request => snapshotRemotely(replicas.replicas(), request),
-    ready: () => models.isReady,
+    ready: () => models.isWhole,
     clock,
     newId: randomUUID,
   }
