@@ -27,7 +27,6 @@ export function generationTable(generations: readonly GenerationView[], { column
       { name: 'replicas', of: row => `${row.replicas.ready}/${row.replicas.total}`, align: 'right' },
       { name: 'certificate', of: row => row.certificate?.against ?? '–' },
       { name: 'canary', of: row => (row.canary === null ? '–' : 'passed') },
-      { name: 'may', of: row => allowed(row).join(' '), flexible: true },
     ],
     columns,
   )
@@ -92,18 +91,32 @@ export function proofText(result: ProofResult, { columns, colors }: Width): read
   ]
 }
 
-function measureTable(measures: ProofResult['measures'], columns: number): readonly string[] {
+type Measure = ProofResult['measures'][number]
+
+/** A line for each measure, its sides beside each other. */
+function measureTable(measures: readonly Measure[], columns: number): readonly string[] {
+  const byName = [...Map.groupBy(measures, ({ name }) => name)]
+  const told = (of: readonly Measure[], side: Measure['of']): string => {
+    const value = of.find(each => each.of === side)?.value
+    return value === undefined || value === null ? '' : String(Number(value.toFixed(4)))
+  }
   return renderTable(
-    measures,
+    byName,
     [
-      { name: 'measure', of: row => row.name, flexible: true },
-      { name: 'of', of: row => row.of },
-      { name: 'value', of: row => (row.value === null ? '–' : String(Number(row.value.toFixed(4)))), align: 'right' },
-      { name: 'bound', of: row => row.bound ?? '' },
-      { name: '', of: row => (row.met === null ? '' : row.met ? 'met' : 'NOT MET') },
+      { name: 'measure', of: ([name]) => name },
+      { name: 'candidate', of: ([, of]) => told(of, 'candidate'), align: 'right' },
+      { name: 'reference', of: ([, of]) => told(of, 'reference'), align: 'right' },
+      { name: 'ratio', of: ([, of]) => told(of, 'ratio'), align: 'right' },
+      { name: '', of: ([, of]) => verdictOf(of) },
+      { name: 'bound', of: ([, of]) => of.flatMap(({ bound }) => bound ?? []).join(' and '), flexible: true },
     ],
     columns,
   )
+}
+
+function verdictOf(measures: readonly Measure[]): string {
+  if (measures.some(({ met }) => met === false)) return 'NOT MET'
+  return measures.some(({ met }) => met === true) ? 'met' : ''
 }
 
 function historyTable(history: readonly HistoryEntry[], { columns }: Width): readonly string[] {
