@@ -130,3 +130,19 @@ test('what a retired generation left is removed once, after a while; cut short, 
   await parts.adopt(state)
   expect(removed).toEqual(['g0', 'g1'])
 })
+
+test('a part that is opened while the process drains is closed', async () => {
+  const opened = Promise.withResolvers<string>()
+  const closed: string[] = []
+  const parts = new GenerationParts<string>({
+    open: () => opened.promise,
+    close: async part => void closed.push(part),
+    onFailure: () => {},
+    clock: () => 0,
+  })
+  const adopted = parts.adopt(stateOf(['g1', 'active']))
+  await parts.close()
+  opened.resolve('g1')
+  await adopted
+  expect([closed, parts.all()]).toEqual([['g1'], []])
+})

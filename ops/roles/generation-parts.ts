@@ -35,6 +35,7 @@ export class GenerationParts<Part> {
   /** When what ran here of a retired generation was closed; Infinity once that is removed, too. */
   readonly #retired = new Map<Generation, number>()
   #generations: ControlState['generations'] = new Map()
+  #isClosed = false
 
   constructor(options: GenerationPartsOptions<Part>) {
     this.#options = options
@@ -78,8 +79,9 @@ export class GenerationParts<Part> {
     if (failed !== undefined) throw failed.reason
   }
 
-  /** After the last `adopt` has ended. */
+  /** What is still being opened is closed when it is. */
   async close(): Promise<void> {
+    this.#isClosed = true
     await Promise.all(this.all().map(part => this.#options.close(part)))
   }
 
@@ -114,6 +116,7 @@ export class GenerationParts<Part> {
     }
     this.#held.set(generation, held)
     for (const error of failures) this.#fail(status, held, error)
+    if (this.#isClosed) await this.#close(generation)
   }
 
   /** The first failure is told: the others follow from it. */
