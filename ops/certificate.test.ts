@@ -4,6 +4,8 @@ import { parseGeneration, parseItemId, type TopicEpoch } from '../schemas/ids.ts
 import type { RegisterMutation } from '../schemas/mutation.ts'
 import { createShardServer } from '../shard-node/http/shard-server.ts'
 import type { ShardNode } from '../shard-node/shard-node.ts'
+import { seededRandom } from '../shard-node/testing/seeded-random.ts'
+import { attributesPut } from '../shard-node/testing/shard-on-log.ts'
 import {
   type CertifiableReplica,
   type Certificate,
@@ -156,6 +158,40 @@ test.each<[string, string, string, (mutation: RegisterMutation) => readonly Regi
     ['cutBucket', [bucketOfItem(parseItemId(item))]],
     ['cutBucket', [bucketOfItem(parseItemId(item))]],
   ])
+})
+
+test('a generation of a compacted log, where pictures were superseded and results came late, holds the same', async () => {
+  const random = seededRandom(20261122)
+  const oneOf = <T>(values: readonly T[]): T => values[Math.floor(random() * values.length)]!
+  const names = Array.from({ length: 60 }, (_, n) => `item-${n}`)
+  const history = Array.from({ length: 900 }, () => {
+    const [item, picture] = [oneOf(names), oneOf(['red', 'red', 'blue', null])]
+    return { item, picture, ...world.publish(item, picture) }
+  })
+  const introduced = new Map<string, string>()
+  const ours = history.flatMap(({ item, picture, itemId, offset, mutations }, at) => {
+    const isChanged = picture !== null && introduced.get(item) !== picture
+    if (picture === null) introduced.delete(item)
+    else introduced.set(item, picture)
+    const isSuperseded = history.slice(at + 1).some(later => later.itemId === itemId && later.picture !== picture)
+    const hasObjects = isChanged && !(isSuperseded && random() < 0.5)
+    return picture === null || hasObjects ? mutations : [attributesPut(item, offset)]
+  })
+  // Of most items the log holds the last event only: then that one is what introduces the picture.
+  const isLast = (at: number): boolean => !history.slice(at + 1).some(later => later.item === history[at]!.item)
+  const theirs = history.flatMap(({ mutations }, at) => (isLast(at) || at > 800 ? mutations : []))
+  const shuffled = (all: readonly RegisterMutation[]) =>
+    all
+      .map(one => ({ one, at: random() }))
+      .sort((a, b) => a.at - b.at)
+      .map(({ one }) => one)
+  await world.write(g1, shuffled(ours))
+  await world.write(g2, shuffled(theirs))
+  for (const generation of [g1, g2]) await world.applied(generation)
+  const made = await certificate()
+  expect(made.reasons).toEqual([])
+  expect(made.live.candidate).toBeGreaterThan(30)
+  expect((await certificate({ reference: g2, candidate: g1 })).reasons).toEqual([])
 })
 
 test('an item whose objects never came counts as failed on its side, against the allowance', async () => {

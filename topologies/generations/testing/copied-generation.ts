@@ -14,6 +14,7 @@ import {
   settings,
 } from '../../dispatch/testing/installation.ts'
 import type { EventLog, LogRecord } from '../../event-log.ts'
+import type { KeyValueStore } from '../../key-value-store.ts'
 
 export const source = settings.generation
 export const target = 'g2' as Generation
@@ -65,17 +66,21 @@ export async function createTargetTopic({ log }: Installation): Promise<void> {
   })
 }
 
-type RunnerOptions = Pick<DispatchRunnerOptions, 'partitions' | 'onFailure'> & { readonly log?: EventLog }
+interface RunnerOptions extends Pick<DispatchRunnerOptions, 'partitions' | 'onFailure'> {
+  readonly log: EventLog
+  /** Of the item table: each process has its own. */
+  readonly table: KeyValueStore
+}
 
 /** Its dispatcher; that of the target copies. */
 export function dispatcherOf(
   { ports }: Installation,
   generation: Generation,
-  { partitions = 'all', onFailure = failTest, log = ports.log }: Partial<RunnerOptions> = {},
+  { partitions = 'all', onFailure = failTest, log = ports.log, table = ports.table }: Partial<RunnerOptions> = {},
 ): DispatchRunner {
   const copiedFrom = generation === target ? source : null
   return new DispatchRunner(
-    { ...ports, log },
+    { ...ports, log, table },
     { settings: { ...settings, generation, copiedFrom }, onFailure, partitions, tickMs: 20, batchRecords: 64 },
   )
 }
