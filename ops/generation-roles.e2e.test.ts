@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { metrics } from '@opentelemetry/api'
 import { pino } from 'pino'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { DeadLetter } from '../schemas/dead-letter.ts'
 import { asOffset, type Generation, type ItemId, parseItemId } from '../schemas/ids.ts'
 import { partitionOf } from '../schemas/partition.ts'
 import { catalogTopic, mutationTopic } from '../schemas/topics.ts'
@@ -211,6 +212,9 @@ test('a second generation is filled beside the first while events flow, across r
   expect(leftovers()).toBe(false)
   expect(server.storage.keyValueStore(dispatchTableName(g1)).entries('')).toEqual([])
   expect(server.roles.models.modelOf(g1)).toBeUndefined()
+  const letter = (generation: Generation) => ({ generation, job: { generation } }) as unknown as DeadLetter
+  await expect(server.roles.redrive(letter(g1))).rejects.toMatchObject({ code: 'bad-request', message: /retired/ })
+  await expect(server.roles.redrive(letter('g9' as Generation))).rejects.toMatchObject({ code: 'not-ready' })
   await server.close()
 
   // The model of the configuration is that of g1: only the control log counts.

@@ -18,6 +18,7 @@ import type { Config } from './config.ts'
 import { ensureGeneration } from './first-generation.ts'
 import { type ImageRole, modelIdentity } from './image-roles.ts'
 import { ModelPools } from './model-pools.ts'
+import { requireWanted } from './open-letters.ts'
 import { dispatchTableName, newDispatch, newWorkers, openShard, shardDirectory, workDrainMs } from './pipeline-parts.ts'
 import { RebuildThrottle } from './rebuild-throttle.ts'
 import { ControlFollower } from './roles/control-follower.ts'
@@ -144,14 +145,12 @@ export class GenerationRoles {
 
   /** @throws FreshetError `bad-request` for a letter without a job, or of a retired generation; `not-ready` */
   async redrive(letter: DeadLetter): Promise<RedriveOutcome> {
+    requireWanted(letter, this.state)
     const { job } = letter
     // Without a job any dispatcher says what is wrong with it.
     const owner = job === null ? this.generations()[0] : this.#parts.entries().get(job.generation)
     if (owner !== undefined) return owner.dispatch.redrive(letter)
-    const { generation } = job ?? letter
-    if (this.state.generations.get(generation as Generation)?.state === 'retired')
-      throw new FreshetError('bad-request', `generation ${generation} of the letter is retired: drop the letter`)
-    throw new FreshetError('not-ready', `the dispatcher of generation ${generation} does not run`)
+    throw new FreshetError('not-ready', `the dispatcher of generation ${job?.generation ?? ''} does not run`)
   }
 
   /** Which of these images a live item of any generation, or one on its way, refers to. */

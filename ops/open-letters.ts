@@ -1,3 +1,7 @@
+import type { DeadLetter } from '../schemas/dead-letter.ts'
+import { FreshetError } from '../schemas/errors.ts'
+import type { Generation } from '../schemas/ids.ts'
+import type { ControlState } from '../topologies/control/control-state.ts'
 import type { DeadLetters } from '../topologies/dead-letters.ts'
 
 /** Counted at most: beyond that an operator needs no exact figure. */
@@ -24,4 +28,11 @@ export class OpenLetters {
     }
     return this.#count
   }
+}
+
+/** @throws FreshetError `bad-request` for work that no generation wants any more */
+export function requireWanted({ job, generation }: DeadLetter, { generations }: ControlState): void {
+  const wantedBy = job?.generation ?? (generation as Generation)
+  if (generations.get(wantedBy)?.state === 'retired')
+    throw new FreshetError('bad-request', `generation ${wantedBy} of the letter is retired: drop the letter`)
 }

@@ -19,7 +19,7 @@ import { gatewayLimits, pageDirectory, routedGenerations } from '../gateway-part
 import type { ImageRole } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
 import type { ModelPools } from '../model-pools.ts'
-import { OpenLetters } from '../open-letters.ts'
+import { OpenLetters, requireWanted } from '../open-letters.ts'
 import { searchOptions } from '../search-options.ts'
 import type { LocalStores, LogPorts } from '../storage.ts'
 import { CatalogGuard } from './catalog-guard.ts'
@@ -121,12 +121,14 @@ async function openParts(context: RoleContext): Promise<GatewayRoleParts> {
     log: ports.log,
     store: ports.keyValueStore('dead-letters'),
     codec: ports.codecs.deadLetters,
-    redrive: letter =>
-      redriveRemotely(letter, {
+    redrive: async letter => {
+      requireWanted(letter, control.state)
+      return redriveRemotely(letter, {
         dispatchers: () => replicas.dispatchers(),
         codec: ports.codecs.deadLetters,
         secret: config.internalSecret,
-      }),
+      })
+    },
   })
   const depth = await polled(() => queue.depth(), alarm('queue'))
   closers.add(() => depth.close())
