@@ -3,6 +3,9 @@ import { readFile, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import type { GatewayPorts } from '../query-gateway/ports.ts'
+import { WeightsBook } from '../query-gateway/ranking/ranking-weights.ts'
+import type { GenerationStarted } from '../schemas/control.ts'
+import { asFreshetError, FreshetError } from '../schemas/errors.ts'
 import type { Fingerprint, Generation, ImageDigest, TopicEpoch } from '../schemas/ids.ts'
 import type { CertifiableReplica } from '../topologies/generations/certificate.ts'
 import type { ImageCost } from '../topologies/generations/desk/build-estimate.ts'
@@ -12,6 +15,7 @@ import { type CanaryParts, newCanaryGate } from './canary-parts.ts'
 import type { Config } from './config.ts'
 import { demoDirectory } from './demo-catalog.ts'
 import { type ImageRole, modelIdentity, openModel, openModelStore } from './image-roles.ts'
+import { indexParameters } from './pipeline-parts.ts'
 import type { LogPorts } from './storage.ts'
 import { isStubName } from './stub-model.ts'
 import { mutationTopicSpec } from './topic-set-up.ts'
@@ -48,6 +52,7 @@ export function newDesk(parts: DeskParts): OperatorDesk {
       topicEpoch,
       replicas,
       heldModel: name => heldModel(config, name),
+      checkSettings,
       createTopic: generation => log.ensureTopic(mutationTopicSpec(config, generation)),
       imageCost: name => imageCost(parts, name),
       knownShare: fingerprint => knownShare(parts, fingerprint),
@@ -74,6 +79,16 @@ async function heldModel(config: Config, name: string): Promise<KnownModel | nul
   return { model, fingerprint, dims, manifest: JSON.stringify({ model, fingerprint, dims }) }
 }
 
+function checkSettings({ model, weights, index }: Pick<GenerationStarted, 'model' | 'weights' | 'index'>): void {
+  if (weights !== '' && !WeightsBook.read().has({ model, weights }))
+    throw new FreshetError('bad-request', `weights: there are no ranking weights ${weights}`)
+  try {
+    indexParameters({ started: { index } })
+  } catch (thrown) {
+    throw new FreshetError('bad-request', `index: ${asFreshetError(thrown).message}`, { cause: thrown })
+  }
+}
+
 /** How long the second of two embeddings of a picture takes: the first one warms up. */
 async function imageCost({ config, log, gateway }: DeskParts, name: string): Promise<ImageCost> {
   const { model, close } = await openModel({ ...config, processes: 1 }, log, name)
@@ -82,7 +97,7 @@ async function imageCost({ config, log, gateway }: DeskParts, name: string): Pro
     await model.index({ path }, digest)
     const beganAt = performance.now()
     await model.index({ path }, digest)
-    return { msPerImage: performance.now() - beganAt, measured: 'trial', workers: config.processes }
+    return { msPerImage: performance.now() - beganAt, workers: config.processes }
   } finally {
     await close()
   }

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Meter } from '@opentelemetry/api'
 import type { Logger } from 'pino'
 import type { Acceptance } from '../schemas/accept-mutation.ts'
+import type { GenerationStarted } from '../schemas/control.ts'
 import { FreshetError } from '../schemas/errors.ts'
 import { asPartition, asShardId, type Generation, type ReplicaId } from '../schemas/ids.ts'
 import type { ImageModel } from '../schemas/image-analysis.ts'
@@ -144,7 +145,11 @@ export function shardName(generation: string, shard: number): string {
 }
 
 /** @throws FreshetError `config-invalid` for parameters that this release does not know */
-export function indexParameters({ started: { generation, index } }: GenerationStatus): Partial<IndexTuning> {
+export function indexParameters({
+  started: { index },
+}: {
+  readonly started: Pick<GenerationStarted, 'index'>
+}): Partial<IndexTuning> {
   if (index === '') return {}
   try {
     const { segments, ...unknown } = JSON.parse(index) as { readonly segments?: unknown }
@@ -154,7 +159,7 @@ export function indexParameters({ started: { generation, index } }: GenerationSt
     // Said below.
   }
   const wanted = 'known is {"segments": "standard" | "compressed"}'
-  throw new FreshetError('config-invalid', `index parameters of generation ${generation}: ${index}; ${wanted}`)
+  throw new FreshetError('config-invalid', `index parameters ${index}: ${wanted}`)
 }
 
 function isKind(segments: unknown): segments is IndexTuning['kind'] {

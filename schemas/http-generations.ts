@@ -271,8 +271,8 @@ export const BuildEstimate = Type.Object(
     items: Type.Integer({ description: 'live items of the active generation' }),
     toEmbed: Type.Integer({ description: 'pictures to be embedded: the rest is known or copied' }),
     msPerImage: nullable(Type.Number(), { description: 'of one worker; null: nothing is to be embedded' }),
-    measured: words(['recent', 'trial', 'none'], {
-      description: 'recent: the mean of the pictures embedded last; trial: one picture was run for it',
+    measured: words(['trial', 'none'], {
+      description: 'trial: one picture was embedded to find out; none: nothing is to be embedded',
     }),
     workers: Type.Integer({ description: 'pictures that are embedded at once' }),
     durationMs: Type.Number({ description: 'toEmbed × msPerImage ÷ workers, more with a bound on the rate' }),
@@ -300,7 +300,7 @@ export const BuildAnswer = Type.Object(
           items: 820,
           toEmbed: 820,
           msPerImage: 84,
-          measured: 'recent',
+          measured: 'trial',
           workers: 1,
           durationMs: 68_880,
           diskBytes: 2_600_000,

@@ -6,8 +6,6 @@ import type { ReplicaStatus } from '../../../schemas/shard-api.ts'
 export interface ImageCost {
   /** Of one worker. */
   readonly msPerImage: number
-  /** `recent`: mean of the pictures that were embedded last; `trial`: one was embedded to find out. */
-  readonly measured: 'recent' | 'trial'
   /** Pictures that are embedded at once. */
   readonly workers: number
 }
@@ -45,7 +43,7 @@ export function estimateBuild(input: EstimateInput): BuildEstimate {
     items,
     toEmbed,
     msPerImage: cost?.msPerImage ?? null,
-    measured: cost?.measured ?? 'none',
+    measured: cost === null ? 'none' : 'trial',
     workers: cost?.workers ?? 0,
     durationMs: Math.max(atFullSpeedMs, atBoundMs),
     // Once in the shards, once in the mutation topic they are read from.

@@ -1,4 +1,4 @@
-import type { ControlRecord } from '../../../schemas/control.ts'
+import type { ControlRecord, GenerationStarted } from '../../../schemas/control.ts'
 import type { StepProgress } from '../../../schemas/http-generations.ts'
 import type { Fingerprint, Generation, TopicEpoch } from '../../../schemas/ids.ts'
 import type { RecordCodec } from '../../../schemas/record-codec.ts'
@@ -20,9 +20,11 @@ export interface DeskPorts {
   readonly replicas: () => readonly CertifiableReplica[]
   /** From the model store here; null: it has no such model. @throws FreshetError `model-invalid` */
   readonly heldModel: (name: string) => Promise<KnownModel | null>
+  /** @throws FreshetError `bad-request` for ranking weights or index parameters that this release does not know */
+  readonly checkSettings: (started: Pick<GenerationStarted, 'model' | 'weights' | 'index'>) => void
   /** Creates the mutation topic of a generation, or checks that it fits. @throws FreshetError `topic-mismatch`, codes of the log */
   readonly createTopic: (generation: Generation) => Promise<void>
-  /** What a picture takes with a model; runs it when that is not known. @throws FreshetError `model-invalid` */
+  /** What a picture takes with a model: embeds one to find out. @throws FreshetError `model-invalid` */
   readonly imageCost: (model: string) => Promise<ImageCost>
   /** Share of the pictures, 0 to 1, whose vectors of a model are kept; of a sample, 0 where that is not known. */
   readonly knownShare: (fingerprint: Fingerprint) => number

@@ -201,7 +201,7 @@ describe('a build', () => {
       items: 100,
       toEmbed: 90,
       msPerImage: 80,
-      measured: 'recent',
+      measured: 'trial',
       workers: 2,
       durationMs: 3_600,
       // 512 dimensions against 256, in the shard and in its topic.
@@ -229,6 +229,14 @@ describe('a build', () => {
       message: 'the generation needs 1 MB of disk, of which 1 MB are free',
     })
     expect(await recordCount()).toBe(before)
+  })
+
+  test('with settings that nobody knows is refused before anything is written', async () => {
+    const before = await recordCount()
+    await expect(desk.build({ ...alice, model: 'v2', weights: 'unknown' })).rejects.toMatchObject({
+      code: 'bad-request',
+    })
+    expect([await recordCount(), fixture.topics]).toEqual([before, []])
   })
 
   test('of a model that is nowhere is refused', async () => {

@@ -107,7 +107,9 @@ export class OperatorDesk {
     const model = await this.#modelToBuild(base.state, request)
     const registration = decideModel(base, model)
     const foreseen = foreseenBy(base, registration)
-    const { generation: id } = required(decideStart(foreseen, request, await this.#catalogNow()))
+    const started = required(decideStart(foreseen, request, await this.#catalogNow()))
+    const { generation: id } = started
+    this.#ports.checkSettings(started)
     const estimate = await this.#estimate(base, { ...request, generation: id }, model)
     if (request.dryRun) return { id, estimate, generation: null }
     requireDisk(estimate)

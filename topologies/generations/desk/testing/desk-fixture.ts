@@ -192,10 +192,13 @@ export class DeskFixture {
         topicEpoch: () => topicEpoch,
         replicas: () => [...this.replicas.values()],
         heldModel: async name => models[name as keyof typeof models] ?? null,
+        checkSettings: ({ weights }) => {
+          if (weights === 'unknown') throw new FreshetError('bad-request', 'weights: there are none of that version')
+        },
         createTopic: async generation => {
           this.topics.push(generation)
         },
-        imageCost: async () => ({ msPerImage: 80, measured: 'recent', workers: 2 }),
+        imageCost: async () => ({ msPerImage: 80, workers: 2 }),
         knownShare: () => 0.1,
         diskFreeBytes: async () => this.diskFreeBytes,
         throttledBy: () => null,
