@@ -127,7 +127,7 @@ class SwitchScenario {
     for await (const line of lines) if ('result' in line) result = line.result
     if (result === null) throw new Error(`${what}: no result`)
     this.#options.note(`${what}: ${result.summary}`)
-    if (!result.passed) this.problems.push(`${what}: ${result.reasons.join('; ')}`)
+    if (!result.passed) throw new Error(`${what}: ${result.reasons.join('; ')}`)
     return result
   }
 
