@@ -138,6 +138,31 @@ describe('while the routing changes at every look, and pictures and answers are 
       }),
     )
   })
+
+  test('no query is lost while shares go to and fro', async () => {
+    const part = fc.integer({ min: 0, max: 20 })
+    const shared = fc
+      .tuple(part, part, part)
+      .filter(parts => parts.some(each => each > 0))
+      .map(parts => parts.map(each => each / 20))
+    const unnamed = queries.map(({ subject, session }) => ({ ...subject, session }))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(shared, { minLength: 2, maxLength: 5 }),
+        fc.array(
+          unnamed.filter(query => !('vector' in query)),
+          { minLength: 1, maxLength: 6 },
+        ),
+        async (changes, asked) => {
+          looks.splice(0, looks.length, ...changes)
+          for (const answer of await Promise.all(asked.map(search))) {
+            expectWhole(answer)
+            expect(answer.degraded).toEqual([])
+          }
+        },
+      ),
+    )
+  })
 })
 
 describe('with two generations that share the queries', () => {
