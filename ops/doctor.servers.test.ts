@@ -2,12 +2,20 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
+import { openCodecs } from '../schemas/avro/codec.ts'
+import { mutationTopic } from '../schemas/topics.ts'
 import { emptyRegistry } from '../topologies/confluent/testing/empty-registry.ts'
 import { RedisConnection } from '../topologies/redis/redis-connection.ts'
 import { freePorts } from '../topologies/servers/free-ports.ts'
 import { KafkaBroker } from '../topologies/servers/kafka-broker.ts'
 import { RedisServer } from '../topologies/servers/redis-server.ts'
+import { parseConfig } from './config.ts'
+import { startFirstGeneration } from './first-generation.ts'
+import { modelIdentity } from './image-roles.ts'
+import { openConfluentRegistry, openKafkaLog } from './log-and-registry.ts'
 import { runCli } from './testing/captured-cli.ts'
+import { readTopicEpoch } from './topic-epoch.ts'
+import { firstGeneration } from './topic-set-up.ts'
 
 const { registryUrl } = inject('servers')
 let workingDir: string
@@ -66,7 +74,29 @@ test('servers are well once they are set up', async () => {
     brokers: expect.stringMatching(/^ok .* topics fit$/),
     registry: expect.stringMatching(/^ok .* versions of freshet.catalog-value$/),
     redis: expect.stringMatching(/^ok .*noeviction, append-only file on$/),
+    generations: 'ok none yet',
   })
+})
+
+test('a generation is well while its topic is there and its model here', async () => {
+  const { config } = parseConfig({ machine: { cores: 2 }, workingDir, environment: options(), flags: {} })
+  const registry = await openConfluentRegistry(config.registry)
+  const log = await openKafkaLog(config.kafka, { clientId: 'test' })
+  try {
+    const codecs = await openCodecs(registry)
+    const topicEpoch = await readTopicEpoch(log, codecs.catalog)
+    const ports = { log, codecs, partitions: config.partitions, topicEpoch }
+    const first = { config, ports, by: 'test', clock: Date.now }
+    await startFirstGeneration({ ...first, model: await modelIdentity(config) })
+    expect((await examine()).generations).toBe('ok g1 active, model v1')
+    const stubs = await examine({ FRESHET_STUB_MODEL: 'true' })
+    expect(stubs.generations).toBe('warn g1 active, model v1: not held here v1')
+    await log.deleteTopic(mutationTopic(firstGeneration))
+    expect((await examine()).generations).toMatch(/^fail g1 active, model v1: freshet.mutations.g1 missing$/)
+  } finally {
+    await log.close()
+    await registry.close()
+  }
 })
 
 test('a Redis that forgets on restart is warned of, and one that evicts is not fit', async () => {
