@@ -40,7 +40,7 @@ const StepView = Type.Object(
     allowed: Type.Boolean(),
     missing: list(Type.String(), { description: 'what has to be there first, in words; empty when it is allowed' }),
   },
-  { $id: 'GenerationStep' },
+  { $id: 'StepView' },
 )
 
 const RebuildView = Type.Object(

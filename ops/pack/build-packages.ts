@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import * as generationShapes from '../../schemas/http-generations.ts'
 import * as itemShapes from '../../schemas/http-items.ts'
 import * as operationShapes from '../../schemas/http-operations.ts'
 import * as searchShapes from '../../schemas/http-search.ts'
@@ -41,7 +42,10 @@ async function buildClient(directory: string): Promise<void> {
   } finally {
     rmSync(compiled, { recursive: true })
   }
-  writeFileSync(join(directory, 'types.d.ts'), declarations([itemShapes, operationShapes, searchShapes]))
+  writeFileSync(
+    join(directory, 'types.d.ts'),
+    declarations([itemShapes, operationShapes, searchShapes, generationShapes]),
+  )
   writeFileSync(join(directory, 'index.js'), indexScript)
   writeFileSync(join(directory, 'index.d.ts'), indexTypes)
   writeFileSync(join(directory, 'package.json'), clientManifest(readFileSync(join(root, 'package.json'), 'utf8')))

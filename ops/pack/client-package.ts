@@ -30,7 +30,7 @@ interface Exported {
 
 /** What the entry of the package hands on, by module. */
 const handedOn: Readonly<Record<string, Exported>> = {
-  './client.js': { values: ['FreshetClient'], types: ['WaitOptions'] },
+  './client.js': { values: ['FreshetClient'], types: ['ProofProgress', 'WaitOptions'] },
   './client-streams.js': { values: [], types: ['BulkLines'] },
   './client-transport.js': { values: [], types: ['CallOptions', 'ClientOptions'] },
   './errors.js': {

@@ -14,6 +14,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import * as generationShapes from '../../schemas/http-generations.ts'
 import * as itemShapes from '../../schemas/http-items.ts'
 import * as operationShapes from '../../schemas/http-operations.ts'
 import * as searchShapes from '../../schemas/http-search.ts'
@@ -114,7 +115,12 @@ test('a mistake of type is refused by the compiler', async () => {
 })
 
 test('the types of the package are those that the code derives from its shapes', async () => {
-  const modules = { 'http-items': itemShapes, 'http-operations': operationShapes, 'http-search': searchShapes }
+  const modules = {
+    'http-items': itemShapes,
+    'http-operations': operationShapes,
+    'http-search': searchShapes,
+    'http-generations': generationShapes,
+  }
   const declared = readFileSync(join(installed, 'dist/client/types.d.ts'), 'utf8')
   const lines = Object.entries(modules).flatMap(([module, shapes]) =>
     Object.keys(shapes).flatMap(name => {
