@@ -3,7 +3,7 @@ import { asFreshetError } from '../../schemas/errors.ts'
 import type { OnDiskStep } from '../files/disk-steps.ts'
 import { ShardFiles } from '../files/shard-files.ts'
 import type { BuildReply, BuildRequest } from './build-messages.ts'
-import { setBuildPriority } from './build-priority.ts'
+import { setBuildPriority, waitingPriority } from './build-priority.ts'
 import { buildSegment } from './segment-build.ts'
 
 /**
@@ -16,7 +16,7 @@ export function answerBuild(onStep?: OnDiskStep): void {
 }
 
 async function answer(request: BuildRequest, onStep?: OnDiskStep): Promise<void> {
-  if (!request.isUrgent) await setBuildPriority(process.pid, 'lowest')
+  if (!request.isUrgent) await setBuildPriority(process.pid, waitingPriority())
   try {
     const files = new ShardFiles(request.directory, onStep)
     const segment = await buildSegment(files, request, (rows, of) => reply({ type: 'progress', rows, of }))

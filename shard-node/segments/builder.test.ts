@@ -1,7 +1,6 @@
-import { execFile, spawnSync } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { execFile } from 'node:child_process'
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { constants, getPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
@@ -47,56 +46,24 @@ test('a build process builds what this one would, telling how far it is', async 
   await builder.close()
 })
 
-/** What `chrt` calls policies, of all threads of a process; only on Linux. */
-function policiesOf(pid: number): ReadonlySet<string> {
-  const numbers = readdirSync(`/proc/${pid}/task`).map(thread => {
-    // Field 41, counted from behind the name, which may hold anything.
-    const stat = readFileSync(`/proc/${pid}/task/${thread}/stat`, 'utf8')
-    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[38])
-  })
-  return new Set(numbers.map(number => (number === 5 ? 'idle' : number === 0 ? 'other' : `${number}`)))
-}
-
-const canChoose = process.platform === 'linux' && spawnSync('chrt', ['--version']).status === 0
-const isRoot = process.getuid?.() === 0
-
-describe.skipIf(!canChoose)('the process of a build (needs Linux and chrt)', () => {
-  let inputs: BuildRequest['inputs']
-  beforeEach(async () => {
-    inputs = (await writeInputs(files, { seed: 13, segments: 2, rows: 8_000, items: 30_000 })).inputs
-  })
-
-  async function firstPolicies(isUrgent: boolean): Promise<ReadonlySet<string> | null> {
-    const builder = new Builder({ files })
-    let policies: ReadonlySet<string> | null = null
-    await builder.build({ ...request, inputs, isUrgent }, () => {
-      policies ??= policiesOf(builder.pid!)
-    })
-    return policies
-  }
-
-  test('runs on what nobody else uses, with all its threads, unless it is urgent', async () => {
-    expect(await firstPolicies(false)).toEqual(new Set(['idle']))
-    expect(await firstPolicies(true)).toEqual(new Set(['other']))
-  })
-
-  test.skipIf(!isRoot)(
-    'comes to normal priority when it is hurried, before or after it has begun (needs root)',
-    async () => {
-      for (const afterRows of [0, 1]) {
-        const builder = new Builder({ files })
-        let seen = new Set<string>() as ReadonlySet<string>
-        const building = builder.build({ ...request, inputs }, rows => {
-          if (rows >= afterRows) builder.hurry()
-          seen = policiesOf(builder.pid!)
-        })
-        if (afterRows === 0) builder.hurry()
-        await building
-        expect(seen).toEqual(new Set(['other']))
-      }
-    },
-  )
-})
+test.skipIf(process.getuid?.() !== 0)(
+  'a build is raised when it is hurried, before or after it has begun (needs root)',
+  async () => {
+    const { PRIORITY_LOW, PRIORITY_NORMAL } = constants.priority
+    for (const isEarly of [true, false]) {
+      const builder = new Builder({ files })
+      const nice: number[] = []
+      const building = builder.build(request, () => {
+        nice.push(getPriority(builder.pid!))
+        builder.hurry()
+      })
+      if (isEarly) builder.hurry()
+      await building
+      expect(nice[0]).toBe(isEarly ? PRIORITY_NORMAL : PRIORITY_LOW)
+      expect(nice.at(-1)).toBe(PRIORITY_NORMAL)
+    }
+  },
+)
 
 test('a build that may not be raised begins anew when it is hurried', async context => {
   const whyNot = whyNoOtherUser()
