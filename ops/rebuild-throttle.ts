@@ -27,9 +27,8 @@ export interface RebuildThrottleOptions {
 
 interface Rebuild {
   readonly pace: RebuildPace
-  /** Images issued and done since the start, and when that was. */
-  readonly done: number
-  readonly atMs: number
+  /** Images done since the start, at the last looks. */
+  readonly looks: readonly { readonly done: number; readonly atMs: number }[]
 }
 
 /** Since the start. */
@@ -39,7 +38,7 @@ export interface DurationSum {
 }
 
 const lookEveryMs = 1_000
-/** Searches of so many looks are told of together, so that a single slow one does not count for much. */
+/** So many looks are told of together, so that a single slow search, or a batch that is done at once, does not count for much. */
 const lookedBack = 5
 const fewestSearches = 10
 /** Events of a generation being built that may wait for image work: soon done when it is paused or slowed. */
@@ -102,15 +101,17 @@ export class RebuildThrottle {
 
   #next(status: DispatchStatus, load: Omit<LiveLoad, 'imagesPerSecond'>, atMs: number): void {
     const { generation } = status
-    const done = doneBy(status)
+    const look = { done: doneBy(status), atMs }
     const before = this.#rebuilds.get(generation)
     // Of the first second it is not known what was done in it.
     if (before === undefined) {
-      this.#rebuilds.set(generation, { pace: { ...initialPace, steadySearchMs: 1 }, done, atMs })
+      this.#rebuilds.set(generation, { pace: { ...initialPace, steadySearchMs: 1 }, looks: [look] })
       return
     }
-    const imagesPerSecond = Math.max(0, (1_000 * (done - before.done)) / Math.max(1, atMs - before.atMs))
-    this.#rebuilds.set(generation, { pace: nextPace(before.pace, { ...load, imagesPerSecond }), done, atMs })
+    const first = before.looks[0]!
+    const imagesPerSecond = Math.max(0, (1_000 * (look.done - first.done)) / Math.max(1, atMs - first.atMs))
+    const looks = [...before.looks, look].slice(-lookedBack)
+    this.#rebuilds.set(generation, { pace: nextPace(before.pace, { ...load, imagesPerSecond }), looks })
   }
 
   #paceOf({ started, share, rebuild }: GenerationStatus, status: DispatchStatus) {
