@@ -15,11 +15,12 @@ import { askReason, questionOf } from './step-dialog.js'
  * @import { StepButton } from './generation-card.js'
  */
 
-const lookEveryMs = 1_000
+/** Keys may be bounded in their requests a minute. */
+const lookEveryMs = 2_000
 /** The curves have a point every ten seconds. */
 const qualityEveryLooks = 5
 
-/** Generations as operators handle them. While the view is shown, it looks at them once a second. */
+/** Generations as operators handle them. While the view is shown, it looks at them every two seconds. */
 export class GenerationsView {
   #list = pageElement('generation-list', HTMLElement)
   #retired = new ChangingPart('ul', 'retired-list quiet')
@@ -34,6 +35,7 @@ export class GenerationsView {
   #known = []
   #looks = 0
   #isShown = false
+  #visit = 0
   #isFailing = false
   #build = new BuildDialog(() => this.#look())
 
@@ -43,9 +45,10 @@ export class GenerationsView {
   }
 
   async open() {
-    if (this.#isShown) return
+    const visit = ++this.#visit
     this.#isShown = true
-    while (this.#isShown) {
+    // who comes back soon finds the looks of the visit before still waiting for their turn
+    while (this.#isShown && this.#visit === visit) {
       await this.#look()
       await new Promise(resolve => setTimeout(resolve, lookEveryMs))
     }
