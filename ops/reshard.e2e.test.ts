@@ -135,16 +135,15 @@ test('a server that is killed while it copies goes on copying, and embeds nothin
     server = await startServerProcess(options)
   }
   expect(await awaitReceipts(client, receipts)).toEqual([])
-  await expect.poll(() => searchable(client, 'g2'), { timeout: 60_000, interval: 100 }).toBe(2_150)
+  const isBuilt = async (): Promise<boolean> => {
+    const { rebuild, replicas, items } = await client.generation('g2')
+    return rebuild.done >= rebuild.total && replicas.ready === 4 && items.searchable === 2_150
+  }
+  await expect.poll(isBuilt, { timeout: 90_000, interval: 100 }).toBe(true)
   jobs += await jobsOf(server.url, 'g2')
   expect(jobs).toBeLessThanOrEqual(150 * 4)
   expect(await proven(client.verifyGeneration('g2', { against: 'g1', reason: 'a test' }))).toEqual([])
 }, 240_000)
-
-async function searchable(client: FreshetClient, generation: string): Promise<number | undefined> {
-  const { generations } = await client.status()
-  return generations.find(({ id }) => id === generation)?.items?.searchable
-}
 
 /** Jobs that a generation's dispatcher has enqueued since its start. */
 async function jobsOf(url: string, generation: string): Promise<number> {

@@ -27,7 +27,8 @@ export interface ObjectCopyOptions {
   readonly onCopied: (items: number) => void
 }
 
-const batchRecords = 256
+/** Decoding more at once would hold up searches where all roles are one process. */
+const batchRecords = 128
 const pollWaitMs = 200
 const pausedLookMs = 200
 /** Copying goes on while the source has grown by more than this meanwhile, so that little is left to embed. */
