@@ -53,10 +53,10 @@ export class DecisionLog {
     return this.#control.refresh()
   }
 
-  /** What is decided on: the state now, and what the replicas say now. */
-  async base(who: Decider): Promise<DecisionBase> {
+  /** What is decided on: the state now, and what the replicas say now; those of a generation to be undone hold nobody up. */
+  async base(who: Decider, undone: Generation | null = null): Promise<DecisionBase> {
     const state = await this.#control.refresh()
-    return { state, who, facts: await this.#facts(state) }
+    return { state, who, facts: await this.#facts(state, undone) }
   }
 
   /**
@@ -118,10 +118,13 @@ export class DecisionLog {
     return generationView(status, { state, facts, rate: isBuilt ? rate : null })
   }
 
-  async #facts(state: ControlState): Promise<DeskFacts> {
+  async #facts(state: ControlState, undone: Generation | null): Promise<DeskFacts> {
     const living = [...state.generations.values()].filter(status => status.state !== 'retired')
     const names = new Set(living.map(({ started }) => started.generation))
-    const replicas = await askReplicas(this.#ports.replicas().filter(({ generation }) => names.has(generation)))
+    const replicas = await askReplicas(
+      this.#ports.replicas().filter(({ generation }) => names.has(generation)),
+      undone,
+    )
     const looks = living.map(({ started }) => [started.generation, lookAt(started, replicas)] as const)
     return {
       nowMs: this.#ports.clock(),

@@ -278,6 +278,13 @@ test('a replica that does not answer holds nobody up', async () => {
   expect(await desk.show(g1)).toMatchObject({ indexAgeMs: null, replicas: { ready: 0, total: 1 } })
 })
 
+test('an undo goes on though the replicas of what is undone hang', async () => {
+  await proven()
+  await desk.route(g2, { ...alice, share: 1 })
+  fixture.replicas.get('g2')!.onStatus = () => new Promise(() => undefined)
+  expect(await desk.rollback(g2, bob)).toMatchObject({ shares: { g1: 1 }, generation: { indexAgeMs: null } })
+})
+
 test('a generation that there is not is told as such', async () => {
   await expect(desk.show('g9' as Generation)).rejects.toMatchObject({ code: 'not-found' })
   for (const step of ['pause', 'resume', 'rollback', 'retire'] as const)

@@ -135,7 +135,8 @@ export class OperatorDesk {
   }
 
   rollback(generation: Generation, request: Decided<RollbackRequest>): Promise<StepAnswer> {
-    return this.#step(generation, request, base => decideRollback(base, generation, request))
+    const decide = (base: DecisionBase) => decideRollback(base, generation, request)
+    return this.#step(generation, request, decide, generation)
   }
 
   retire(generation: Generation, request: Decided<RetireRequest>): Promise<StepAnswer> {
@@ -157,10 +158,15 @@ export class OperatorDesk {
     throw new FreshetError('not-found', `there is no evidence ${digest} of generation ${generation} here`)
   }
 
-  async #step(generation: Generation, request: Decider, decide: (base: DecisionBase) => Decision): Promise<StepAnswer> {
+  async #step(
+    generation: Generation,
+    request: Decider,
+    decide: (base: DecisionBase) => Decision,
+    undone: Generation | null = null,
+  ): Promise<StepAnswer> {
     const { clock } = this.#ports
     const beganAtMs = clock()
-    const base = await this.#decisions.base(request)
+    const base = await this.#decisions.base(request, undone)
     const state = await this.#decisions.settle(decide(base))
     const tookMs = clock() - beganAtMs
     const serving = [...state.generations].filter(([, { share }]) => share > 0)
