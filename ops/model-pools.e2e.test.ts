@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -71,7 +72,8 @@ test('each model is opened once, whatever generations it is of, and closed with 
   expect(held.modelOf(g1)).toBe(held.modelOf(g2))
   expect(held.modelOf('g3' as Generation)).toBeUndefined()
   await held.adopt(stateOf({ generation: g1, ...one, share: 1, isRetired: true }, { generation: g2, ...other }))
-  expect([held.modelOf(g1), held.modelOf(g2)?.model]).toEqual([undefined, 'stub-b'])
+  await expect.poll(() => held.modelOf(g2)?.model).toBe('stub-b')
+  expect(held.modelOf(g1)).toBeUndefined()
   const bytes = Buffer.from('a picture')
   expect((await held.modelOf(g2)!.analyse({ bytes }, 'whole')).vector).not.toEqual(null)
   expect(alarms).toEqual([])
@@ -128,4 +130,28 @@ function isAlive(pid: number): boolean {
   } catch {
     return false
   }
+}
+
+test('a model of a generation without queries keeps nobody waiting, and is closed when it comes too late', async () => {
+  const [v1, v2] = [await modelIdentity(configOf({}), 'v1'), await modelIdentity(configOf({}), 'v2')]
+  const held = open()
+  const state = stateOf({ generation: g1, ...v1, share: 1 }, { generation: g2, ...v2 })
+  await held.adopt(state)
+  expect([held.modelOf(g1)?.model, held.modelOf(g2)]).toEqual(['v1', undefined])
+  expect([held.whyNotHeld(), held.failureOf(g2)]).toEqual([null, null])
+  await held.adopt(state)
+  await expect
+    .poll(() => held.processes().map(({ name }) => name), { timeout: 30_000 })
+    .toEqual(['model-v1-0', 'model-v2-0'])
+  await held.adopt(stateOf({ generation: g1, ...v1, share: 1 }))
+  await held.adopt(state)
+  await held.close()
+  await expect.poll(() => childrenOf(process.pid).length, { timeout: 30_000 }).toBe(0)
+  expect(held.processes()).toEqual([])
+})
+
+/** Model processes of this one. */
+function childrenOf(pid: number): readonly string[] {
+  const { stdout } = spawnSync('ps', ['--ppid', String(pid), '-o', 'args='], { encoding: 'utf8' })
+  return stdout.split('\n').filter(line => line.includes('model-child'))
 }

@@ -31,6 +31,8 @@ export class ModelPools {
   readonly #options: ModelPoolsOptions
   readonly #held = new Map<Fingerprint, Held>()
   #generations: readonly GenerationStatus[] = []
+  /** What is being opened now. */
+  readonly #opening = new Map<Fingerprint, Promise<void>>()
   #isClosed = false
   readonly #queries = { count: 0, sumMs: 0 }
 
@@ -38,16 +40,22 @@ export class ModelPools {
     this.#options = options
   }
 
-  /** Opens what is needed and missing, closes what is needed no more. One call after the other; never rejects. */
+  /**
+   * Opens what is needed and missing, closes what is needed no more. Resolves when what queries need is held, or cannot
+   * be; the other models are opened afterwards, so that no start waits for them. One call after the other; never rejects.
+   */
   async adopt({ generations }: ControlState): Promise<void> {
     this.#generations = [...generations.values()].filter(({ state }) => state !== 'retired')
     const names = new Map(this.#generations.map(({ started }) => [started.fingerprint, started.model]))
     const unused = [...this.#held.keys()].filter(fingerprint => !names.has(fingerprint))
     const missing = [...names].filter(([fingerprint]) => this.#isToBeOpened(fingerprint))
+    const serving = new Set(this.#generations.flatMap(({ started, share }) => (share > 0 ? [started.fingerprint] : [])))
+    const isUrgent = ([fingerprint]: readonly [Fingerprint, string]) => serving.has(fingerprint)
     await Promise.all([
       ...unused.map(fingerprint => this.#close(fingerprint)),
-      ...missing.map(([fingerprint, name]) => this.#open(fingerprint, name)),
+      ...missing.filter(isUrgent).map(each => this.#open(...each)),
     ])
+    for (const each of missing) if (!isUrgent(each)) void this.#open(...each)
   }
 
   /** Undefined while it is not held here. */
@@ -95,7 +103,7 @@ export class ModelPools {
     return this.#roles().flatMap(({ role }) => role.processes())
   }
 
-  /** After the last `adopt` has ended. */
+  /** What is still being opened is closed when it is. */
   async close(): Promise<void> {
     this.#isClosed = true
     await Promise.all(Array.from(this.#held.keys(), fingerprint => this.#close(fingerprint)))
@@ -111,12 +119,19 @@ export class ModelPools {
   }
 
   #isToBeOpened(fingerprint: Fingerprint): boolean {
+    if (this.#opening.has(fingerprint)) return false
     const held = this.#held.get(fingerprint)
     if (held === undefined) return true
     return held.type === 'failed' && this.#options.clock() - held.atMs >= retryAfterMs
   }
 
-  async #open(fingerprint: Fingerprint, name: string): Promise<void> {
+  #open(fingerprint: Fingerprint, name: string): Promise<void> {
+    const opening = this.#openNow(fingerprint, name).finally(() => this.#opening.delete(fingerprint))
+    this.#opening.set(fingerprint, opening)
+    return opening
+  }
+
+  async #openNow(fingerprint: Fingerprint, name: string): Promise<void> {
     const { config, log, onAlarm, clock } = this.#options
     try {
       const role = await openAs(fingerprint, () => openModel(config, log, name))
