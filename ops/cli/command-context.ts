@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import { FreshetClient } from '../../schemas/client.ts'
-import { type ConfigSources, loadConfig } from '../config.ts'
+import { type Config, type ConfigSources, loadConfig } from '../config.ts'
 import type { Terminal } from './terminal.ts'
 
 /** What commands get from the process, so that tests can give something else. */
@@ -45,6 +45,10 @@ export function clientFor(context: CommandContext, options: ServerOptions): Fres
 export function serverUrl({ environment, workingDir, cores }: CommandContext, { url }: ServerOptions): string {
   const named = url ?? environment.FRESHET_URL
   if (named !== undefined && named !== '') return named.replace(/\/+$/, '')
-  const { host, port } = loadConfig({ environment, workingDir, machine: { cores }, flags: {} }).config
+  return listeningUrl(loadConfig({ environment, workingDir, machine: { cores }, flags: {} }).config)
+}
+
+/** Where a server of this configuration listens. */
+export function listeningUrl({ host, port }: Pick<Config, 'host' | 'port'>): string {
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
 }

@@ -3,7 +3,7 @@ import { Command } from 'commander'
 import { asFreshetError } from '../../schemas/errors.ts'
 import type { GoldenResult } from '../../workers/golden-check.ts'
 import type { VerifiedModel } from '../model-check.ts'
-import { answering, type CommandContext, clientFor } from './command-context.ts'
+import { answering, type CommandContext, clientFor, listeningUrl } from './command-context.ts'
 import { type ConfigFlags, configFrom, configured } from './config-options.ts'
 import { userName } from './decided-by.ts'
 import { type ProgressBar, startProgressBar } from './progress-bar.ts'
@@ -59,34 +59,39 @@ function addCommand(context: CommandContext): Command {
       onProgress: ({ file, bytes, totalBytes }) => progress.update(file, bytes, totalBytes),
     }).finally(() => progress.stop())
     const { name: model, fingerprint, dims } = set
-    const registered = await register(context, { model, source })
+    const registration = await register(context, options, { model, source })
     if (options.json) {
       const { goldens, norms } = trial
-      terminal.print(JSON.stringify({ model, fingerprint, dims, isNew, registered, goldens, norms }))
+      terminal.print(
+        JSON.stringify({ model, fingerprint, dims, isNew, registered: registration === null, goldens, norms }),
+      )
       return
     }
     terminal.print(`model ${model} ${isNew ? 'added' : 'was there already'}: ${dims} dimensions, ${fingerprint}`)
     for (const line of goldenLines(model, trial.goldens, terminal.columns)) terminal.print(line)
+    if (registration === null)
+      terminal.print(`model ${model} is registered: \`freshet generation build ${model}\` builds with it`)
+    else terminal.note(`not registered, which the first generation of it does too: ${registration}`)
   })
 }
 
 /** How long a server that may not run is waited for. */
 const serverMs = 3_000
 
-/** With the server, where one answers: building a generation does it too. */
+/** With the server, where one answers; else why not: building a generation does it too. */
 async function register(
   context: CommandContext,
+  options: AddOptions,
   { model, source }: { readonly model: string; readonly source: string },
-): Promise<boolean> {
+): Promise<string | null> {
+  const { FRESHET_URL: named = '' } = context.environment
+  const url = named === '' ? listeningUrl(configFrom(context, options).config) : named
   try {
-    const by = userName(context.environment)
-    const request = { model, by, reason: `added from ${source}` }
-    await clientFor(context, {}).registerModel(request, { attempts: 1, timeoutMs: serverMs })
-    return true
+    const request = { model, by: userName(context.environment), reason: `added from ${source}` }
+    await clientFor(context, { url }).registerModel(request, { attempts: 1, timeoutMs: serverMs })
+    return null
   } catch (thrown) {
-    const { message } = asFreshetError(thrown)
-    context.terminal.note(`not registered with a server, which the first generation of it will do: ${message}`)
-    return false
+    return asFreshetError(thrown).message
   }
 }
 
