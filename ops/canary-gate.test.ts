@@ -67,6 +67,8 @@ describe('a right model', () => {
     }
     expect(measured(report, 'neighbours.agreement@10')).toBeGreaterThan(0.3)
     expect(report.questions.find(({ name }) => name === 'labelled')).toMatchObject({ asked: 40, skipped: 0 })
+    expect(report.replicas.map(({ replica }) => replica).toSorted()).toEqual(['g1-0-a', 'g1-1-a', 'v2-0-a', 'v2-1-a'])
+    expect(report.replicas.every(({ asked, selfFirst }) => asked > 10 && selfFirst === 1)).toBe(true)
   })
 
   test('of another dimension passes as well', async () => {

@@ -38,6 +38,8 @@ export interface CanaryReport {
   readonly seed: number
   readonly bounds: { readonly name: string; readonly digest: string }
   readonly measures: readonly CanaryMeasure[]
+  /** Replicas that were asked for their own vectors, as many as fit. */
+  readonly replicas: readonly ProbedReplica[]
   /** Where the questions came from. */
   readonly questions: readonly QuestionSet[]
   /** Some of the questions that the candidate answered worse, for whoever looks into it. */
@@ -56,6 +58,18 @@ export interface CanaryMeasure {
   readonly bound: string | null
   /** Null: there is no bound, or nothing to hold against it and none is required. */
   readonly met: boolean | null
+}
+
+export interface ProbedReplica {
+  readonly generation: Generation
+  readonly replica: string
+  readonly shard: number
+  /** Vectors that it was asked for. */
+  readonly asked: number
+  /** Share of those that found their own item first. Null: none was asked. */
+  readonly selfFirst: number | null
+  /** Share of the true first ten that the index found. */
+  readonly recall: number | null
 }
 
 export interface QuestionSet {

@@ -1,7 +1,7 @@
 import type { ItemId } from '../../../schemas/ids.ts'
 import { partitionOf } from '../../../schemas/partition.ts'
 import { type Both, BothSides, eachOf } from './both-sides.ts'
-import type { CanaryMiss, CanaryOptions } from './canary-gate.ts'
+import type { CanaryMiss, CanaryOptions, ProbedReplica } from './canary-gate.ts'
 import {
   cropMeasures,
   foundMeasures,
@@ -32,6 +32,7 @@ export interface Questions {
 export interface InquiryResult {
   readonly measured: Measured
   readonly misses: readonly CanaryMiss[]
+  readonly replicas: readonly ProbedReplica[]
 }
 
 /** What is timed is alone. */
@@ -40,6 +41,7 @@ const atOnce = 2
 /** Exact scans are dear on a large shard. */
 const probesPerReplica = 40
 const engagementK = 24
+const mostReplicas = 200
 
 /** One round of questions to both generations, and what comes of the answers. */
 export class CanaryInquiry {
@@ -47,6 +49,7 @@ export class CanaryInquiry {
   readonly #both: BothSides
   readonly #questions: Questions
   readonly #signal: AbortSignal
+  readonly #replicas: ProbedReplica[] = []
 
   constructor(ports: CanaryPorts, sides: Both<CanarySide>, questions: Questions, options: CanaryOptions) {
     const { items, pictures, labelled, engaged } = questions
@@ -69,7 +72,7 @@ export class CanaryInquiry {
       ...(await this.#standings()),
       ...answerMeasures(this.#both.sides),
     }
-    return { measured, misses: this.#both.misses }
+    return { measured, misses: this.#both.misses, replicas: this.#replicas.slice(0, mostReplicas) }
   }
 
   async #vectors(): Promise<Measured> {
@@ -111,8 +114,10 @@ export class CanaryInquiry {
       // One that refuses a search finds nothing.
       const probe = await probeReplica(replica, own.slice(0, probesPerReplica), { fingerprint, signal }).catch(() => {
         signal.throwIfAborted()
-        return { selfFirst: 0, recall: 0 }
+        return { asked: own.length, selfFirst: 0, recall: 0 }
       })
+      const { generation, shard, replica: name } = replica
+      this.#replicas.push({ generation, shard, replica: name, ...probe })
       selfFirst = least(selfFirst, probe.selfFirst)
       recall = least(recall, probe.recall)
     }

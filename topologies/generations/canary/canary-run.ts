@@ -41,7 +41,7 @@ export class CanaryRun implements CanaryGate {
       labelledSet: labelled.set,
       engaged: engaged.questions,
     }
-    const { measured, misses } = await new CanaryInquiry(this.#ports, sides, questions, options).ask()
+    const { measured, misses, replicas } = await new CanaryInquiry(this.#ports, sides, questions, options).ask()
     const verdict = evaluate(measured, bounds, { hasLabelledSet: labelled.set?.isConfigured ?? false })
     return {
       passed: verdict.passed,
@@ -53,6 +53,7 @@ export class CanaryRun implements CanaryGate {
       seed,
       bounds: { name, digest },
       measures: verdict.measures,
+      replicas,
       questions: [itemSet(items, sample.pictures), labelledNote(labelled), engagementNote(engaged)],
       misses,
     }

@@ -133,6 +133,7 @@ export const passedReport: CanaryReport = {
   seed: 1,
   bounds: { name: 'test', digest: '' },
   measures: [{ name: 'items.recall@10', of: 'candidate', value: 1, bound: 'at least 0.95', met: true }],
+  replicas: [],
   questions: [],
   misses: [],
 }
