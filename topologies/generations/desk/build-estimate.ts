@@ -56,15 +56,17 @@ export function estimateBuild(input: EstimateInput): BuildEstimate {
   }
 }
 
+/** A copy has the model of its source: a new picture is embedded once for both. */
 function notesOf({ like, cost, name }: EstimateInput): readonly string[] {
-  const twice = like === null ? [] : [standbyNote(like.generation, name, cost)]
-  const models = cost === null ? [] : ['The processes of the model take memory besides.']
-  return [...twice, ...models, 'An item with several pictures counts as one: each further picture takes as long again.']
-}
-
-function standbyNote(active: Generation, name: string, cost: ImageCost | null): string {
-  const more = cost === null ? '' : `: ${Math.round(cost.msPerImage)} ms more for each`
-  return `Until ${active} or ${name} is retired, each new picture is embedded for both${more}.`
+  if (cost === null) return []
+  const more = `${Math.round(cost.msPerImage)} ms more for each`
+  return [
+    ...(like === null
+      ? []
+      : [`Until ${like.generation} or ${name} is retired, each new picture is embedded for both: ${more}.`]),
+    'The processes of the model take memory besides.',
+    'An item with several pictures counts as one: each further picture takes as long again.',
+  ]
 }
 
 function sum<T>(values: readonly T[], of: (value: T) => number): number {

@@ -216,7 +216,7 @@ describe('a build', () => {
 
   test('that copies embeds nothing; a bound on the rate makes it longer', async () => {
     const copied = await desk.build({ ...alice, from: 'g1', shards: 2, dryRun: true })
-    expect(copied.estimate).toMatchObject({ toEmbed: 0, msPerImage: null, measured: 'none', durationMs: 0 })
+    expect(copied.estimate).toMatchObject({ toEmbed: 0, msPerImage: null, measured: 'none', durationMs: 0, notes: [] })
     const slow = await desk.build({ ...alice, model: 'v2', imagesPerSecond: 1, dryRun: true })
     expect(slow.estimate.durationMs).toBe(90_000)
   })
