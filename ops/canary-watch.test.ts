@@ -157,6 +157,18 @@ test('rounds follow each other until it is stopped, and ask about other items', 
   expect(asked).toHaveLength(length)
 })
 
+test('a replica that hangs does not keep the process from ending', async () => {
+  let isAsked = false
+  const hanging = (): Promise<never> => {
+    isAsked = true
+    return new Promise(() => undefined)
+  }
+  const { watching } = watch(() => ({ objectVector: hanging }), 1)
+  watching.start()
+  await expect.poll(() => isAsked).toBe(true)
+  await watching.stop()
+})
+
 test('that no items can be drawn is told once', async () => {
   const ports = world.ports()
   const troubles: FreshetError[] = []

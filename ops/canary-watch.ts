@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import type { Meter } from '@opentelemetry/api'
 import { type ObservedGauge, observeGauges, type Reading } from '../query-gateway/observed-gauges.ts'
 import type { GatewayPorts, RoutedGeneration } from '../query-gateway/ports.ts'
@@ -43,6 +44,7 @@ const probeItems = 200
 const probesPerReplica = 10
 /** Rounds after which the items are drawn anew: some are gone by then, and others have come. */
 const roundsPerDraw = 30
+const closeWithinMs = 1_000
 
 /**
  * Asks every ready replica of every generation, on a schedule, for neighbours that are known: a stored vector must
@@ -69,11 +71,11 @@ export class CanaryWatch {
     if (this.#options.everyMs > 0) this.#schedule()
   }
 
-  /** Ends a round that runs. Repeatable. */
+  /** Ends a round that runs, and does not wait for a replica that hangs. Repeatable. */
   async stop(): Promise<void> {
     this.#closing.abort()
     if (this.#timer !== null) clearTimeout(this.#timer)
-    await this.#running
+    await Promise.race([this.#running, pause(closeWithinMs, undefined, { ref: false })])
   }
 
   /** A round now. @throws FreshetError log codes, when items cannot be drawn */
