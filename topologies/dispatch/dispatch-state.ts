@@ -168,8 +168,9 @@ export interface Effects {
   readonly positions: Map<Partition, MutationPosition>
   /** Next catalog offset to read after a restart. */
   readonly commits: Map<Partition, Offset>
-  /** Of all partitions of the instance. */
+  /** Of all partitions of the instance, but for their tails. */
   flow: 'pause' | 'resume' | null
+  tailFlow: 'pause' | 'resume' | null
   /** The instance must not go on. */
   stop: { readonly code: ErrorCode; readonly message: string } | null
   /** Answer to a redrive. */
@@ -207,7 +208,9 @@ export interface DispatchState {
   readonly partitions: Map<Partition, PartitionState>
   readonly pacing: PaceState
   nowMs: number
+  /** Reading the catalog, and apart from it the tails, which a backlog must not hold up. */
   paused: boolean
+  tailsPaused: boolean
   stopped: boolean
   /** `jobs` counts what was enqueued, also again; `copied` the items whose objects were copied before. */
   readonly counts: { deadLetters: number; refused: number; jobs: number; events: number; copied: number }
@@ -224,6 +227,7 @@ export function newDispatchState(
     pacing: newPaceState(settings.priority),
     nowMs: 0,
     paused: false,
+    tailsPaused: false,
     stopped: false,
     counts: { deadLetters: 0, refused: 0, jobs: 0, events: 0, copied: 0 },
   }
@@ -239,6 +243,7 @@ export function newEffects(): Effects {
     positions: new Map(),
     commits: new Map(),
     flow: null,
+    tailFlow: null,
     stop: null,
     redriven: null,
   }

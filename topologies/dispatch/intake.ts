@@ -140,16 +140,17 @@ export class Intake {
 
   /** Pauses or goes on as the step's state says: backpressure. */
   control(): void {
-    const { state } = this.#options
-    const flowing: Partition[] = []
-    const others: Partition[] = []
-    for (const partition of this.#assigned)
-      if (!state.paused && this.#isFlowing(partition)) flowing.push(partition)
-      else others.push(partition)
-    for (const reader of [this.#catalog, this.#tails]) {
-      reader?.pause(others)
-      reader?.resume(flowing)
-    }
+    const { paused, tailsPaused } = this.#options.state
+    this.#flow(this.#catalog, paused)
+    this.#flow(this.#tails, tailsPaused)
+  }
+
+  #flow(reader: LogReader | null, isPaused: boolean): void {
+    const { flowing = [], others = [] } = Object.groupBy(this.#assigned, partition =>
+      !isPaused && this.#isFlowing(partition) ? 'flowing' : 'others',
+    )
+    reader?.pause(others)
+    reader?.resume(flowing)
   }
 
   /** @throws FreshetError `not-ready` while the group assigns anew: what was decided before may be another's by now; log codes */

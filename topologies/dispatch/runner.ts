@@ -254,7 +254,7 @@ export class DispatchRunner {
     const effects = this.#step(input)
     if (effects.stop) this.#fail(new FreshetError(effects.stop.code, effects.stop.message))
     if (this.#failure) return effects
-    if (effects.flow) this.#intake.control()
+    if (effects.flow || effects.tailFlow) this.#intake.control()
     this.#writer.add(effects)
     return effects
   }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { parseItemId } from '../../schemas/ids.ts'
+import { asOffset, parseItemId } from '../../schemas/ids.ts'
 import type { DispatchTestDriver } from './test-driver.ts'
 import { upsertOf } from './test-records.ts'
 import { dispatchAll, lamp, oneDriver, rebuilt, runAt, runFirst } from './test-scenario.ts'
@@ -30,6 +30,48 @@ describe('bounds', () => {
     for (const id of driver.jobIds().slice(0, 6)) driver.runJob(id, 'finish')
     driver.readMutations()
     expect(driver.paused).toBe(false)
+  })
+})
+
+describe('tails', () => {
+  /** Eight events of backlog, then as many live ones. */
+  const withBacklog = (settings: Partial<DispatchTestDriver['settings']>) => {
+    const driver = oneDriver({ settings: { ...settings, backfillUntil: [asOffset(9)] } })
+    for (let i = 0; i < 8; i++) driver.publish(upsertOf(parseItemId(`old${i}`), 'https://a/1'))
+    driver.first.restart()
+    driver.readMutations()
+    for (let i = 0; i < 8; i++) driver.publish(upsertOf(parseItemId(`live${i}`), 'https://a/1'))
+    return driver
+  }
+  const liveJobs = (driver: DispatchTestDriver) =>
+    [...driver.durable.queue.values()].filter(({ itemId }) => itemId.startsWith('live'))
+
+  test('a backlog at its bound does not hold them up; a quarter more does', () => {
+    const driver = withBacklog({ bounds: boundsOf({ unreadRecords: 4 }) })
+    driver.readCatalog(6)
+    expect([driver.paused, driver.first.tailsPaused]).toEqual([true, false])
+    driver.first.readTail(1)
+    expect(liveJobs(driver)).toHaveLength(1)
+    expect(driver.first.tailsPaused).toBe(true)
+    driver.readMutations(3)
+    expect([driver.paused, driver.first.tailsPaused]).toEqual([true, false])
+    driver.first.readTail(2)
+    expect(liveJobs(driver)).toHaveLength(3)
+  })
+
+  test('nor does the pace of the backlog, unless it pauses everything', () => {
+    const driver = withBacklog({})
+    const pace = { priority: 'live', isPaused: false, imagesPerSecond: 1, imageRecords: 2 } as const
+    driver.first.feed({ type: 'pace', pace, nowMs: driver.nowMs })
+    driver.readCatalog(6)
+    driver.readMutations()
+    expect([driver.paused, driver.first.tailsPaused]).toEqual([true, false])
+    driver.first.readTail()
+    expect(liveJobs(driver)).toHaveLength(8)
+    driver.first.feed({ type: 'pace', pace: { ...pace, isPaused: true }, nowMs: driver.nowMs })
+    expect(driver.first.tailsPaused).toBe(true)
+    driver.first.feed({ type: 'pace', pace, nowMs: driver.nowMs })
+    expect([driver.paused, driver.first.tailsPaused]).toEqual([true, false])
   })
 })
 

@@ -2,6 +2,7 @@ import type { EmbedJob } from '../../schemas/embed-job.ts'
 import { mutationKey } from '../../schemas/mutation.ts'
 import { onCatalogRecord } from './catalog-step.ts'
 import {
+  type DispatchBounds,
   type DispatchInput,
   type DispatchState,
   type Effects,
@@ -152,28 +153,49 @@ function onLettersWritten({ state, effects }: StepInProgress, letters: readonly 
   }
 }
 
+/** Tails go on so far beyond the bounds: the backlog alone fills them, and is no reason for live events to wait. */
+const tailShare = 1.25
+
 /** Pause at a bound, go on when everything is at half, so that reading does not flutter. */
 function controlFlow({ state, effects }: StepInProgress): void {
-  const bounds = { ...state.settings.bounds }
-  bounds.imageRecords = state.pacing.pace.imageRecords ?? bounds.imageRecords
+  const { bounds } = state.settings
+  const { pace } = state.pacing
+  const held = heldOf(state)
+  const isHeld = isHeldByPace(state)
+  const ofBacklog = { ...bounds, imageRecords: pace.imageRecords ?? bounds.imageRecords }
+  if (!state.paused && (isHeld || reaches(held, ofBacklog, 1))) {
+    state.paused = true
+    effects.flow = 'pause'
+  } else if (state.paused && !isHeld && !reaches(held, ofBacklog, 0.5)) {
+    state.paused = false
+    effects.flow = 'resume'
+  }
+  if (!state.tailsPaused && (pace.isPaused || reaches(held, bounds, tailShare))) {
+    state.tailsPaused = true
+    effects.tailFlow = 'pause'
+  } else if (state.tailsPaused && !pace.isPaused && !reaches(held, bounds, 1)) {
+    state.tailsPaused = false
+    effects.tailFlow = 'resume'
+  }
+}
+
+function heldOf({ partitions }: DispatchState): DispatchBounds {
   const held = { unreadRecords: 0, unreadBytes: 0, imageRecords: 0, imageBytes: 0 }
-  for (const { window } of state.partitions.values()) {
+  for (const { window } of partitions.values()) {
     held.unreadRecords += window.unreadRecords
     held.unreadBytes += window.unreadBytes
     held.imageRecords += window.imageRecords
     held.imageBytes += window.imageBytes
   }
-  const reaches = (share: number): boolean =>
+  return held
+}
+
+/** One of the bounds, of which a share counts. */
+function reaches(held: DispatchBounds, bounds: DispatchBounds, share: number): boolean {
+  return (
     held.unreadRecords > bounds.unreadRecords * share ||
     held.unreadBytes > bounds.unreadBytes * share ||
     held.imageRecords > bounds.imageRecords * share ||
     held.imageBytes > bounds.imageBytes * share
-  const isHeld = isHeldByPace(state)
-  if (!state.paused && (isHeld || reaches(1))) {
-    state.paused = true
-    effects.flow = 'pause'
-  } else if (state.paused && !isHeld && !reaches(0.5)) {
-    state.paused = false
-    effects.flow = 'resume'
-  }
+  )
 }

@@ -24,6 +24,7 @@ export class TestDispatcher {
   readonly table = new Map<ItemId, ItemEntry>()
   readonly positions = new Map<Partition, MutationPosition>()
   paused = false
+  tailsPaused = false
   stop: Effects['stop'] = null
   readonly #world: DispatchTestDriver
   readonly #number: number
@@ -87,7 +88,7 @@ export class TestDispatcher {
 
   /** Reads up to `count` records of each tail; as long as the assignment lasts, also when all before it is read. */
   readTail(count = Number.POSITIVE_INFINITY): void {
-    if (this.paused) return
+    if (this.tailsPaused) return
     const flowing = [...this.#tailRead].filter(([partition]) => !this.#catchingUp.has(partition))
     const records = flowing.flatMap(([partition, from]) => {
       const read = this.#world.catalogFrom(partition, from, count)
@@ -153,6 +154,7 @@ export class TestDispatcher {
     this.#catchingUp.clear()
     this.#tailRead.clear()
     this.paused = false
+    this.tailsPaused = false
     this.#state = newDispatchState(this.#world.settings, itemId => this.entry(itemId))
     this.#epoch = this.#world.epoch
     this.#assign([])
@@ -161,6 +163,7 @@ export class TestDispatcher {
   feed(input: DispatchInput): Effects {
     const effects = step(this.#state, input)
     if (effects.flow) this.paused = effects.flow === 'pause'
+    if (effects.tailFlow) this.tailsPaused = effects.tailFlow === 'pause'
     this.stop ??= effects.stop
     this.#world.onJobs(effects.jobs)
     for (const [itemId, entry] of effects.table) this.#changes.set(itemId, entry)
