@@ -125,6 +125,7 @@ export function schemaRegistryContract(
         atMs: 1,
         reason: '',
         generation: 'v1',
+        override: '',
       }
       expect(control.decode(control.encode(record as never))).toEqual(record)
     })
