@@ -89,7 +89,7 @@ const options = {
     kind: count(1, 64),
     fallback: ({ cores }) => Math.max(1, Math.min(cores, 4)),
     fallbackText: 'cores, at most 4',
-    description: 'Child processes that decode pictures and run the models.',
+    description: 'Child processes that decode pictures and run the models, for each model that is held.',
   } satisfies Option<number>,
   imagePorts: option(ports, [80, 443], 'Ports that images may be fetched from, unless private hosts are allowed.'),
   imageRoots: option(pathList, [], 'Directories that file: image references may point into.'),
