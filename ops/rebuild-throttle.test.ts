@@ -46,7 +46,7 @@ function setUp(dispatchers: readonly FakeDispatcher[], ...generations: ReturnTyp
     ({
       generation: of,
       replica: `${of}-0-a`,
-      status: async () => structuredClone(answer) as unknown as ReplicaStatus,
+      status: async () => ({ ...structuredClone(answer), generation: of }) as unknown as ReplicaStatus,
     }) as ShardReplica
   const queries = { count: 0, sumMs: 0 }
   let nowMs = 0
@@ -123,6 +123,18 @@ test('a rebuild gives way to live events, says why, and is at its own pace again
   rebuild.watermark = 99
   await world.second()
   expect(rebuild.pace).toMatchObject({ imageRecords: null })
+})
+
+test('a generation that answers queries while it is built does not give way to the age of its own backlog', async () => {
+  const dispatcher = new FakeDispatcher('g1')
+  const { throttle, answer, second } = setUp([dispatcher], serving)
+  answer.indexAgeMs = 60_000
+  for (let i = 0; i < 10; i++) {
+    dispatcher.jobs += 100
+    await second()
+  }
+  expect(throttle.throttledBy('g1' as Generation)).toBeNull()
+  expect(dispatcher.pace).toMatchObject({ imagesPerSecond: null })
 })
 
 test('a rebuild gives way when searches take longer than they did before it', async () => {

@@ -86,7 +86,7 @@ export class RebuildThrottle {
   /** One second's look. */
   async look(): Promise<void> {
     const { state, dispatchers, clock } = this.#options
-    const load = this.#loadOf(await this.#serving())
+    const serving = await this.#serving()
     const building = new Map<Generation, DispatchStatus>()
     for (const dispatcher of dispatchers()) {
       const status = dispatcher.status()
@@ -95,6 +95,7 @@ export class RebuildThrottle {
     }
     if (building.size === 0) for (const durations of [this.#searches, this.#queries]) durations.learn()
     for (const generation of this.#rebuilds.keys()) if (!building.has(generation)) this.#rebuilds.delete(generation)
+    const load = this.#loadOf(serving, building)
     for (const status of building.values()) this.#next(status, load, clock())
     this.apply()
   }
@@ -141,11 +142,16 @@ export class RebuildThrottle {
   }
 
   /** Searches in units of what they take while nothing is built: those of shards and models differ in kind. */
-  #loadOf(statuses: ReadonlyMap<string, ReplicaStatus>): Omit<LiveLoad, 'imagesPerSecond'> {
+  #loadOf(
+    statuses: ReadonlyMap<string, ReplicaStatus>,
+    building: ReadonlyMap<Generation, unknown>,
+  ): Omit<LiveLoad, 'imagesPerSecond'> {
     this.#searches.add(Array.from(statuses, ([replica, { searchMs }]) => [replica, searchMs] as const))
     this.#queries.add([['models', this.#options.queries?.() ?? { count: 0, sumMs: 0 }]])
     const ratios = [this.#searches, this.#queries].flatMap(durations => durations.ratio ?? [])
-    const indexAgeMs = Math.max(0, ...Array.from(statuses.values(), status => status.indexAgeMs))
+    // That of a generation which answers queries while it is built, as the first does, is the age of its own backlog.
+    const live = [...statuses.values()].filter(({ generation }) => !building.has(generation))
+    const indexAgeMs = Math.max(0, ...live.map(status => status.indexAgeMs))
     return { indexAgeMs, searchMs: ratios.length === 0 ? null : Math.max(...ratios) }
   }
 }
