@@ -113,6 +113,7 @@ function newState(): DispatchState {
   const assigned = {
     partition,
     catalogFrom: asOffset(0),
+    tailFrom: null,
     mutationsFrom: { next: asOffset(0), appendTimeMs: 0, highestVersion: asOffset(-1) },
     catalogEnd: asOffset(batches * recordsPerBatch),
     isShared: false,

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { RedisConnection as BullmqConnection, ErrorCode, QueueKeys, RedisQueueBackend } from 'bullmq'
-import type { Redis } from 'ioredis'
 import type { WorkPriority } from '../../schemas/embed-job.ts'
-import { type RedisAddress, RedisConnection } from '../redis/redis-connection.ts'
+import { type RedisAddress, type RedisClient, RedisConnection } from '../redis/redis-connection.ts'
 import type { ClaimedJob, JobReturn, NewJob, QueueDepth, WorkQueue } from '../work-queue.ts'
 import { BackfillShare, claimsPerBackfill } from './backfill-share.ts'
 import { asDelayed, asToAdd, bullmqId, claimOf, lineOf, ownId, priorityNamed } from './job-form.ts'
@@ -184,7 +183,7 @@ export class BullmqWorkQueue implements WorkQueue {
     })
   }
 
-  async #fetch(redis: Redis, max: number, leaseMs: number): Promise<Fetched> {
+  async #fetch(redis: RedisClient, max: number, leaseMs: number): Promise<Fetched> {
     const token = randomUUID()
     const { sinceTurn } = this.#backfill
     const turns = { sinceTurn, perTurn: claimsPerBackfill }

@@ -1,5 +1,5 @@
 import type { QueueKeys } from 'bullmq'
-import type { Redis } from 'ioredis'
+import type { RedisClient } from '../redis/redis-connection.ts'
 
 /** A job that is not delayed, as `job-form.ts` has it. */
 export interface JobToAdd {
@@ -56,7 +56,7 @@ export class JobScripts {
   }
 
   /** Those that the queue knows already are passed over. */
-  async add(redis: Redis, jobs: readonly JobToAdd[]): Promise<void> {
+  async add(redis: RedisClient, jobs: readonly JobToAdd[]): Promise<void> {
     await inParts(jobs, part => {
       const fields = part.flatMap(({ bullmqId, line, name, data, addedAtMs }) => [
         bullmqId,
@@ -70,7 +70,7 @@ export class JobScripts {
   }
 
   /** In the order of the lines; fewer than asked for where those are too many for one script. */
-  async take(redis: Redis, take: Take): Promise<Taken> {
+  async take(redis: RedisClient, take: Take): Promise<Taken> {
     const { max, leaseMs, token, nowMs, sinceTurn, perTurn } = take
     const args = [Math.min(max, maxJobs), leaseMs, token, nowMs, sinceTurn, perTurn]
     const [nextDueAt, ...fields] = (await this.#run(redis, takeScript, args)) as [string, ...string[]]
@@ -89,7 +89,7 @@ export class JobScripts {
   }
 
   /** Jobs that somebody else holds by now are passed over. */
-  async end(redis: Redis, jobs: readonly { readonly bullmqId: string; readonly token: string }[]): Promise<void> {
+  async end(redis: RedisClient, jobs: readonly { readonly bullmqId: string; readonly token: string }[]): Promise<void> {
     await inParts(jobs, part => {
       const fields = part.flatMap(({ bullmqId, token }) => [bullmqId, token])
       return this.#run(redis, endScript, fields)
@@ -97,7 +97,7 @@ export class JobScripts {
   }
 
   /** As text each time: a script that Redis has forgotten would be sent again later, and overtaken by what follows it. */
-  #run(redis: Redis, script: string, args: readonly (string | number)[]): Promise<unknown> {
+  #run(redis: RedisClient, script: string, args: readonly (string | number)[]): Promise<unknown> {
     return redis.eval(script, this.#keys.length, ...this.#keys, this.#prefix, ...args)
   }
 }

@@ -30,6 +30,9 @@ export interface RedisConnectionOptions {
   readonly answerWithinMs?: number
 }
 
+/** The library's client, for those who get one from a connection. */
+export type RedisClient = Redis
+
 const connectWithinMs = 3_000
 const longestReconnectPauseMs = 1_000
 const defaultPort = 6379
