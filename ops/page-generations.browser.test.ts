@@ -148,7 +148,7 @@ test('what a proof finds wrong is said, and what another operator did meanwhile 
   const replica = new StandingReplica('g2')
   replica.failed = ['torn']
   desks.replicas.set('g2', replica)
-  await generations.build({ model: 'v1', by: 'alice', reason: 'once more' })
+  await generations.build({ model: 'v1', by: 'operator-1', reason: 'once more' })
   const page = await visits.visit(`${url}/?generations`, { context: { ...desktop, colorScheme: 'dark' } })
   const card = cardOf(page, 'g2')
   await take(page, card, { button: 'Verify', confirm: 'Verify' })
@@ -160,11 +160,11 @@ test('what a proof finds wrong is said, and what another operator did meanwhile 
   await card.getByText('History', { exact: true }).click()
   await card
     .locator('.history')
-    .getByText(/alice: once more$/)
+    .getByText(/operator-1: once more$/)
     .first()
     .waitFor()
   await card.getByRole('button', { name: 'Verify', exact: true }).click()
-  await generations.retire('g2' as Generation, { by: 'bob', reason: 'enough', force: true })
+  await generations.retire('g2' as Generation, { by: 'operator-2', reason: 'enough', force: true })
   await page.locator('#step-reason').fill('once more')
   await page.locator('#step-confirm').click()
   await page.getByRole('alert').getByText('What it lacks has to be there first.').waitFor()
@@ -178,7 +178,7 @@ test('a proof is stopped, and nothing is recorded', async () => {
   const replica = new StandingReplica('g2')
   const gate = Promise.withResolvers<void>()
   desks.replicas.set('g2', replica)
-  await generations.build({ model: 'v1', by: 'alice', reason: 'once more' })
+  await generations.build({ model: 'v1', by: 'operator-1', reason: 'once more' })
   replica.onCut = () => gate.promise
   const page = await visits.visit(`${url}/?generations`)
   const card = cardOf(page, 'g2')
@@ -195,7 +195,7 @@ test('the searches of both are held side by side, on a phone too', async () => {
   await serve()
   const { generations } = gateway.ports
   desks.replicas.set('g2', new StandingReplica('g2'))
-  await generations.build({ model: 'v1', by: 'alice', reason: 'once more' })
+  await generations.build({ model: 'v1', by: 'operator-1', reason: 'once more' })
   shards[0]!.hits = [hit('lamp', 0.7)]
   for (const [name, similarities] of [
     ['g1', [0.7, 0.6]],

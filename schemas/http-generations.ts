@@ -25,7 +25,7 @@ const Evidence = Type.Object(
     examples: [
       {
         atMs: 1_760_000_000_000,
-        by: 'alice',
+        by: 'operator-1',
         against: 'g1',
         digest: exampleEvidence,
         summary: '820 items are the same in g2 and g1',
@@ -106,7 +106,7 @@ const exampleView = {
   weights: '',
   index: '',
   startedAtMs: 1_760_000_000_000,
-  startedBy: 'alice',
+  startedBy: 'operator-1',
   startedReason: 'v2 finds lamps better',
   rebuild: {
     phase: 'running',
@@ -152,7 +152,7 @@ const exampleHistory = [
   {
     offset: '3',
     type: 'GenerationStarted',
-    by: 'alice',
+    by: 'operator-1',
     atMs: 1_760_000_000_000,
     reason: 'v2 finds lamps better',
     summary: 'g2 was started with model v2, 1 shard',

@@ -29,7 +29,7 @@ afterAll(async () => {
 })
 
 const cli = (...commandLine: readonly string[]): Promise<Captured> =>
-  runCli(['generation', ...commandLine], { environment: { FRESHET_URL: server.url, USER: 'alice' } })
+  runCli(['generation', ...commandLine], { environment: { FRESHET_URL: server.url, USER: 'operator-1' } })
 const because = (reason: string): readonly string[] => ['--reason', reason]
 
 async function json<T>(...commandLine: readonly string[]): Promise<T> {
@@ -85,7 +85,7 @@ test('a model is built, proven, switched to, undone and retired from the shell',
   expect(lines[2]).toMatch(/^g2 +stub-b +active +100% +100% +820 .* g1 +passed$/)
   const shown = (await cli('show', 'g2')).out.join('\n')
   expect(shown).toContain('[active]')
-  expect(shown).toMatch(/alice {2}queries to g1 100% +fewer clicks/)
+  expect(shown).toMatch(/operator-1 {2}queries to g1 100% +fewer clicks/)
   const { history } = await json<GenerationDetail>('show', 'g1')
   expect(history.map(({ type }) => type)).toContain('GenerationRetired')
 })

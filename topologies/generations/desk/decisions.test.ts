@@ -24,7 +24,7 @@ import type { GenerationLook } from './generation-look.ts'
 
 const g1 = 'g1' as Generation
 const g2 = 'g2' as Generation
-const who = { by: 'alice', reason: 'why' }
+const who = { by: 'operator-1', reason: 'why' }
 const rules = { undoMaxAgeMs: 5_000, warmMs: 1_000 }
 const manifest = '{}'
 const models = {

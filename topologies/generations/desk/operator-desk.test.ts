@@ -10,8 +10,8 @@ import { DeskFixture, passedReport, StandingReplica } from './testing/desk-fixtu
 
 const g1 = 'g1' as Generation
 const g2 = 'g2' as Generation
-const alice = { by: 'alice', reason: 'v2 is better' }
-const bob = { by: 'bob', reason: 'no, it is not' }
+const operator = { by: 'operator-1', reason: 'v2 is better' }
+const rival = { by: 'operator-2', reason: 'no, it is not' }
 
 let fixture: DeskFixture
 let desk: OperatorDesk
@@ -33,49 +33,49 @@ const watch = (more: Partial<ProofWatch> = {}): ProofWatch => ({
 /** As far as a g2 that has passed everything. */
 async function proven(): Promise<void> {
   fixture.replicas.set('g2', new StandingReplica('g2'))
-  await desk.build({ ...alice, model: 'v2' })
-  await desk.verify(g2, alice, watch())
-  await desk.canary(g2, alice, watch())
+  await desk.build({ ...operator, model: 'v2' })
+  await desk.verify(g2, operator, watch())
+  await desk.canary(g2, operator, watch())
 }
 
 test('a model is built, proven, switched to, undone and retired', async () => {
-  const built = await desk.build({ ...alice, model: 'v2', shards: 1, imagesPerSecond: 9 })
-  expect(built).toMatchObject({ id: 'g2', generation: { state: 'building', model: 'v2', startedBy: 'alice' } })
+  const built = await desk.build({ ...operator, model: 'v2', shards: 1, imagesPerSecond: 9 })
+  expect(built).toMatchObject({ id: 'g2', generation: { state: 'building', model: 'v2', startedBy: 'operator-1' } })
   expect(built.generation?.rebuild).toMatchObject({ phase: 'running', imagesPerSecond: 9, done: 0, total: 10 })
   expect(fixture.topics).toEqual(['g2'])
   const replica = new StandingReplica('g2')
   replica.watermark = 2
   fixture.replicas.set('g2', replica)
-  await expect(desk.verify(g2, alice, watch())).rejects.toMatchObject({
+  await expect(desk.verify(g2, operator, watch())).rejects.toMatchObject({
     code: 'step-refused',
     message: expect.stringContaining('6 of 10 offsets are passed: replica g2-0-a has 4 of 10 offsets still to pass'),
   })
   replica.watermark = 4
-  const verified = await desk.verify(g2, alice, watch())
+  const verified = await desk.verify(g2, operator, watch())
   expect(verified).toMatchObject({ passed: true, against: 'g1', generation: { state: 'canary' } })
-  const tried = await desk.canary(g2, alice, watch())
+  const tried = await desk.canary(g2, operator, watch())
   expect(tried).toMatchObject({ passed: true, measures: passedReport.measures, summary: '1 bounds met' })
-  expect(await desk.route(g2, { ...alice, share: 0.05 })).toMatchObject({
+  expect(await desk.route(g2, { ...operator, share: 0.05 })).toMatchObject({
     shares: { g1: 0.95, g2: 0.05 },
     generation: { state: 'serving', share: 0.05 },
   })
-  expect(await desk.route(g2, { ...alice, share: 1 })).toMatchObject({ shares: { g2: 1 } })
-  expect(await desk.verify(g1, alice, watch())).toMatchObject({ passed: true, against: 'g2' })
-  expect(await desk.rollback(g2, bob)).toMatchObject({ shares: { g1: 1 }, generation: { state: 'standby' } })
-  await expect(desk.retire(g2, alice)).rejects.toMatchObject({ code: 'step-refused' })
+  expect(await desk.route(g2, { ...operator, share: 1 })).toMatchObject({ shares: { g2: 1 } })
+  expect(await desk.verify(g1, operator, watch())).toMatchObject({ passed: true, against: 'g2' })
+  expect(await desk.rollback(g2, rival)).toMatchObject({ shares: { g1: 1 }, generation: { state: 'standby' } })
+  await expect(desk.retire(g2, operator)).rejects.toMatchObject({ code: 'step-refused' })
   fixture.nowMs += 1_000
-  expect(await desk.retire(g2, alice)).toMatchObject({ shares: { g1: 1 }, generation: { state: 'retired' } })
+  expect(await desk.retire(g2, operator)).toMatchObject({ shares: { g1: 1 }, generation: { state: 'retired' } })
   const { history } = await desk.show(g2)
   expect(history.map(({ summary, by }) => `${by}: ${summary}`)).toEqual([
-    'alice: g2 retired',
-    'bob: queries to g1 100%',
-    'alice: queries to g2 100%',
-    'alice: queries to g1 95%, g2 5%',
-    'alice: g2 passed its canary',
-    'alice: g2 proven to hold the same as g1',
-    'alice: g2 has caught up',
-    'alice: g2 built at 9 pictures a second at most',
-    'alice: g2 started with model v2 in 1 shard',
+    'operator-1: g2 retired',
+    'operator-2: queries to g1 100%',
+    'operator-1: queries to g2 100%',
+    'operator-1: queries to g1 95%, g2 5%',
+    'operator-1: g2 passed its canary',
+    'operator-1: g2 proven to hold the same as g1',
+    'operator-1: g2 has caught up',
+    'operator-1: g2 built at 9 pictures a second at most',
+    'operator-1: g2 started with model v2 in 1 shard',
   ])
   expect(history.every(({ reason, rejected }) => reason !== '' && rejected === null)).toBe(true)
 })
@@ -89,15 +89,15 @@ describe('evidence', () => {
       expect(createHash('sha256').update(text).digest('hex')).toBe(digest)
       expect(await readFile(join(fixture.directory, 'evidence', `${digest}.json`), 'utf8')).toBe(text)
     }
-    expect(certificate).toMatchObject({ by: 'alice', against: 'g1', summary: '0 items are the same in g2 and g1' })
+    expect(certificate).toMatchObject({ by: 'operator-1', against: 'g1', summary: '0 items are the same in g2 and g1' })
     expect(canary).toMatchObject({ against: 'g1', summary: '1 bounds met' })
   })
 
   test('of a verdict that is no makes no record, and is kept', async () => {
     fixture.replicas.set('g2', new StandingReplica('g2'))
-    await desk.build({ ...alice, model: 'v2' })
+    await desk.build({ ...operator, model: 'v2' })
     fixture.replicas.get('g2')!.failed = ['sofa-17']
-    const verified = await desk.verify(g2, alice, watch())
+    const verified = await desk.verify(g2, operator, watch())
     expect(verified).toMatchObject({
       passed: false,
       offset: null,
@@ -107,9 +107,9 @@ describe('evidence', () => {
     expect(JSON.parse(await desk.evidence(g2, verified.digest))).toMatchObject({
       holds: false,
       step: 'verify',
-      reason: alice.reason,
+      reason: operator.reason,
     })
-    await expect(desk.canary(g2, alice, watch())).rejects.toMatchObject({ code: 'step-refused' })
+    await expect(desk.canary(g2, operator, watch())).rejects.toMatchObject({ code: 'step-refused' })
     await expect(desk.evidence(g2, 'f'.repeat(64))).rejects.toMatchObject({ code: 'not-found' })
   })
 
@@ -117,31 +117,33 @@ describe('evidence', () => {
     await proven()
     fixture.canaryReport = { ...passedReport, passed: false, reasons: ['items.recall@10 is 0.1'] }
     const records = await recordCount()
-    expect(await desk.canary(g2, alice, watch())).toMatchObject({ passed: false, summary: 'items.recall@10 is 0.1' })
+    expect(await desk.canary(g2, operator, watch())).toMatchObject({ passed: false, summary: 'items.recall@10 is 0.1' })
     expect(await recordCount()).toBe(records)
   })
 
   test('is not there of a run that is given up', async () => {
     fixture.replicas.set('g2', new StandingReplica('g2'))
-    await desk.build({ ...alice, model: 'v2' })
+    await desk.build({ ...operator, model: 'v2' })
     const giveUp = new AbortController()
     fixture.replicas.get('g2')!.onCut = async () => giveUp.abort()
-    await expect(desk.verify(g2, alice, watch({ signal: giveUp.signal }))).rejects.toMatchObject({ code: 'timeout' })
+    await expect(desk.verify(g2, operator, watch({ signal: giveUp.signal }))).rejects.toMatchObject({ code: 'timeout' })
     expect(await readdir(fixture.directory)).not.toContain('evidence')
     expect((await desk.show(g2)).certificate).toBeNull()
   })
 
   test('is found out once at a time', async () => {
     fixture.replicas.set('g2', new StandingReplica('g2'))
-    await desk.build({ ...alice, model: 'v2' })
+    await desk.build({ ...operator, model: 'v2' })
     const [began, ended] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     fixture.replicas.get('g2')!.onCut = () => {
       began.resolve()
       return ended.promise
     }
-    const first = desk.verify(g2, alice, watch())
+    const first = desk.verify(g2, operator, watch())
     await began.promise
-    await expect(desk.verify(g2, bob, watch())).rejects.toMatchObject({ message: expect.stringContaining('under way') })
+    await expect(desk.verify(g2, rival, watch())).rejects.toMatchObject({
+      message: expect.stringContaining('under way'),
+    })
     ended.resolve()
     expect((await first).passed).toBe(true)
   })
@@ -164,12 +166,13 @@ describe('of two operators at once', () => {
       const before = await recordCount()
       const share = round / 100
       const ends = await Promise.allSettled([
-        desks[0].route(g2, { ...alice, share }),
-        desks[1].route(g2, { ...bob, share: share + 0.5 }),
+        desks[0].route(g2, { ...operator, share }),
+        desks[1].route(g2, { ...rival, share: share + 0.5 }),
       ])
       const [won] = ends.filter(end => end.status === 'fulfilled')
       const [lost] = ends.filter(end => end.status === 'rejected')
-      const [winner, loser] = ends[0]!.status === 'fulfilled' ? ['alice', 'bob'] : ['bob', 'alice']
+      const [winner, loser] =
+        ends[0]!.status === 'fulfilled' ? ['operator-1', 'operator-2'] : ['operator-2', 'operator-1']
       expect(lost?.reason).toMatchObject({ code: 'control-conflict', message: expect.stringContaining(`by ${winner}`) })
       expect(lost?.reason.details.first).toHaveLength(1)
       waiting = 1
@@ -182,10 +185,10 @@ describe('of two operators at once', () => {
 
   test('both are told apart where one came later: it decides on the new state', async () => {
     await proven()
-    await desk.route(g2, { ...alice, share: 1 })
+    await desk.route(g2, { ...operator, share: 1 })
     const other = fixture.desk()
-    await other.retire(g1, { ...bob, force: true })
-    await expect(desk.rollback(g2, alice)).rejects.toMatchObject({
+    await other.retire(g1, { ...rival, force: true })
+    await expect(desk.rollback(g2, operator)).rejects.toMatchObject({
       code: 'step-refused',
       details: { missing: ['a generation that was active before'] },
     })
@@ -195,7 +198,7 @@ describe('of two operators at once', () => {
 describe('a build', () => {
   test('is estimated without anything being written', async () => {
     const before = await recordCount()
-    const { id, estimate, generation } = await desk.build({ ...alice, model: 'v2', dryRun: true })
+    const { id, estimate, generation } = await desk.build({ ...operator, model: 'v2', dryRun: true })
     expect({ id, generation }).toEqual({ id: 'g2', generation: null })
     expect(estimate).toMatchObject({
       items: 100,
@@ -215,16 +218,16 @@ describe('a build', () => {
   })
 
   test('that copies embeds nothing; a bound on the rate makes it longer', async () => {
-    const copied = await desk.build({ ...alice, from: 'g1', shards: 2, dryRun: true })
+    const copied = await desk.build({ ...operator, from: 'g1', shards: 2, dryRun: true })
     expect(copied.estimate).toMatchObject({ toEmbed: 0, msPerImage: null, measured: 'none', durationMs: 0, notes: [] })
-    const slow = await desk.build({ ...alice, model: 'v2', imagesPerSecond: 1, dryRun: true })
+    const slow = await desk.build({ ...operator, model: 'v2', imagesPerSecond: 1, dryRun: true })
     expect(slow.estimate.durationMs).toBe(90_000)
   })
 
   test('is refused where the disk is too small', async () => {
     fixture.diskFreeBytes = 100
     const before = await recordCount()
-    await expect(desk.build({ ...alice, model: 'v2' })).rejects.toMatchObject({
+    await expect(desk.build({ ...operator, model: 'v2' })).rejects.toMatchObject({
       code: 'step-refused',
       message: 'the generation needs 1 MB of disk, of which 1 MB are free',
     })
@@ -233,22 +236,22 @@ describe('a build', () => {
 
   test('with settings that nobody knows is refused before anything is written', async () => {
     const before = await recordCount()
-    await expect(desk.build({ ...alice, model: 'v2', weights: 'unknown' })).rejects.toMatchObject({
+    await expect(desk.build({ ...operator, model: 'v2', weights: 'unknown' })).rejects.toMatchObject({
       code: 'bad-request',
     })
     expect([await recordCount(), fixture.topics]).toEqual([before, []])
   })
 
   test('of a model that is nowhere is refused', async () => {
-    await expect(desk.build({ ...alice, model: 'v9' })).rejects.toMatchObject({ code: 'model-invalid' })
-    await expect(desk.registerModel({ ...alice, model: 'v9' })).rejects.toMatchObject({ code: 'model-invalid' })
+    await expect(desk.build({ ...operator, model: 'v9' })).rejects.toMatchObject({ code: 'model-invalid' })
+    await expect(desk.registerModel({ ...operator, model: 'v9' })).rejects.toMatchObject({ code: 'model-invalid' })
   })
 
   test('tells how fast it goes', async () => {
     const replica = new StandingReplica('g2')
     replica.watermark = -1
     fixture.replicas.set('g2', replica)
-    await desk.build({ ...alice, model: 'v2' })
+    await desk.build({ ...operator, model: 'v2' })
     let looks = 0
     const seen = Promise.withResolvers<void>()
     replica.onStatus = async () => {
@@ -265,11 +268,11 @@ describe('a build', () => {
 })
 
 test('models are registered once', async () => {
-  expect(await desk.registerModel({ ...alice, model: 'v2' })).toMatchObject({ model: 'v2', dims: 512, isNew: true })
-  expect(await desk.registerModel({ ...alice, model: 'v2' })).toMatchObject({ isNew: false })
+  expect(await desk.registerModel({ ...operator, model: 'v2' })).toMatchObject({ model: 'v2', dims: 512, isNew: true })
+  expect(await desk.registerModel({ ...operator, model: 'v2' })).toMatchObject({ isNew: false })
   expect(await desk.models()).toMatchObject([
     { model: 'v1', generations: ['g1'], registeredBy: 'serve' },
-    { model: 'v2', generations: [], registeredBy: 'alice' },
+    { model: 'v2', generations: [], registeredBy: 'operator-1' },
   ])
 })
 
@@ -280,14 +283,14 @@ test('a replica that does not answer holds nobody up', async () => {
 
 test('an undo goes on though the replicas of what is undone hang', async () => {
   await proven()
-  await desk.route(g2, { ...alice, share: 1 })
+  await desk.route(g2, { ...operator, share: 1 })
   fixture.replicas.get('g2')!.onStatus = () => new Promise(() => undefined)
-  expect(await desk.rollback(g2, bob)).toMatchObject({ shares: { g1: 1 }, generation: { indexAgeMs: null } })
+  expect(await desk.rollback(g2, rival)).toMatchObject({ shares: { g1: 1 }, generation: { indexAgeMs: null } })
 })
 
 test('a generation that there is not is told as such', async () => {
   await expect(desk.show('g9' as Generation)).rejects.toMatchObject({ code: 'not-found' })
   for (const step of ['pause', 'resume', 'rollback', 'retire'] as const)
-    await expect(desk[step]('g9' as Generation, alice)).rejects.toMatchObject({ code: 'not-found' })
-  await expect(desk.route('g9' as Generation, { ...alice, share: 1 })).rejects.toMatchObject({ code: 'not-found' })
+    await expect(desk[step]('g9' as Generation, operator)).rejects.toMatchObject({ code: 'not-found' })
+  await expect(desk.route('g9' as Generation, { ...operator, share: 1 })).rejects.toMatchObject({ code: 'not-found' })
 })
