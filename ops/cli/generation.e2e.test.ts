@@ -30,6 +30,8 @@ afterAll(async () => {
 
 const cli = (...commandLine: readonly string[]): Promise<Captured> =>
   runCli(['generation', ...commandLine], { environment: { FRESHET_URL: server.url, USER: 'operator-1' } })
+const freshet = (...commandLine: readonly string[]): Promise<Captured> =>
+  runCli(commandLine, { environment: { FRESHET_URL: server.url } })
 const because = (reason: string): readonly string[] => ['--reason', reason]
 
 async function json<T>(...commandLine: readonly string[]): Promise<T> {
@@ -96,4 +98,13 @@ test('a step that is too early ends with 1 and what is missing; what never had q
   const refused = await cli('canary', 'other', ...because('too early'))
   expect([refused.exitCode, refused.err[0]]).toEqual([1, 'freshet: other: canary needs a certificate (step-refused)'])
   expect((await cli('retire', 'other', ...because('not wanted'))).exitCode).toBe(0)
+})
+
+test('the catalog is replayed into a generation of the same model, which is proven as any other', async () => {
+  const replayed = await freshet('replay', '--name', 'again', '--watch', ...because('after a repair'))
+  expect(replayed.exitCode).toBe(0)
+  const proof = await json<ProofResult>('verify', 'again', ...because('is it the same?'))
+  expect(proof).toMatchObject({ passed: true, against: 'g2' })
+  const { generations } = await json<GenerationList>('list')
+  expect(generations.at(-1)).toMatchObject({ id: 'again', model: 'stub-b', from: null, items: { searchable: 820 } })
 })

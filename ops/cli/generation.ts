@@ -96,6 +96,24 @@ function reshardCommand(context: CommandContext): Command {
   )
 }
 
+/** The rebuild without another model: after a repair, or to see that the catalog still gives the same. */
+export function replayCommand(context: CommandContext): Command {
+  const command = new Command('replay')
+    .summary('the whole catalog once more, into a new generation')
+    .description(
+      "Replays the catalog from its start into a new generation of the active one's model, which is then proven and " +
+        'switched to as any other: see `freshet generation`.',
+    )
+  return asking(builtWith(command), 'freshet replay --watch --reason "after the repair"').action(
+    async (options: BuildOptions) => {
+      const { generations } = await clientFor(context, options).generations()
+      const active = generations.find(({ state }) => state === 'active')
+      if (active === undefined) throw new FreshetError('not-ready', 'no generation is active yet')
+      return build(context, options, { model: active.model })
+    },
+  )
+}
+
 function builtWith(command: Command): Command {
   return stepping(command)
     .option('--name <generation>', 'its name, never used before; else the next free g<n>')

@@ -57,6 +57,7 @@ test('the commands of the contract that this version has', () => {
     'generation route',
     'generation rollback',
     'generation retire',
+    'replay',
     'topics check',
     'topics apply',
     'schemas check',

@@ -8,7 +8,7 @@ import { deleteCommand } from './delete.ts'
 import { doctorCommand } from './doctor.ts'
 import { evalCommand } from './eval.ts'
 import { printFailure } from './failure.ts'
-import { generationCommand } from './generation.ts'
+import { generationCommand, replayCommand } from './generation.ts'
 import { keyCommand } from './key.ts'
 import { modelCommand } from './model.ts'
 import { publishCommand } from './publish.ts'
@@ -65,6 +65,7 @@ export function buildProgram(context: CommandContext, version: string): Command 
     restoreCommand,
     modelCommand,
     generationCommand,
+    replayCommand,
     topicsCommand,
     schemasCommand,
     keyCommand,
