@@ -25,6 +25,8 @@ export interface ModelProcess {
 export interface ModelRole {
   readonly model: ImageModel
   processes(): readonly ModelProcess[]
+  /** Whether its processes give way to others. */
+  setBackground(isBackground: boolean): void
   close(): Promise<void>
 }
 
@@ -32,8 +34,14 @@ export interface ModelRole {
 export type ModelConfig = Pick<Config, 'dataDir' | 'modelsDir' | 'stubModel' | 'model' | 'processes' | 'limits'>
 
 /** The model running, and shown to do for queries what it does in indexing. @throws FreshetError `model-invalid` */
-export async function openModel(config: ModelConfig, log: Logger, name: string): Promise<ModelRole> {
-  if (config.stubModel) return { model: new StubModel(name), processes: () => [], close: async () => {} }
+export async function openModel(
+  config: ModelConfig,
+  log: Logger,
+  name: string,
+  isBackground = false,
+): Promise<ModelRole> {
+  if (config.stubModel)
+    return { model: new StubModel(name), processes: () => [], setBackground: () => {}, close: async () => {} }
   const pool = await ModelPool.open({
     modelSet: name,
     modelDirectory: (await openModelStore(config).open(name)).directory,
@@ -41,6 +49,7 @@ export async function openModel(config: ModelConfig, log: Logger, name: string):
     clock: () => performance.now(),
     log,
     maxPixels: config.limits.pixels,
+    isBackground,
   })
   await checkRoutes(pool).catch(async thrown => {
     await pool.close()
@@ -55,6 +64,7 @@ export async function openModel(config: ModelConfig, log: Logger, name: string):
         state: shown[state],
         restarts,
       })),
+    setBackground: isBackground => pool.setBackground(isBackground),
     close: () => pool.close(),
   }
 }

@@ -47,6 +47,8 @@ export class ModelPools {
   async adopt({ generations }: ControlState): Promise<void> {
     this.#generations = [...generations.values()].filter(({ state }) => state !== 'retired')
     const names = new Map(this.#generations.map(({ started }) => [started.fingerprint, started.model]))
+    for (const [fingerprint, held] of this.#held)
+      if (held.type === 'open') held.role.setBackground(this.#isBackground(fingerprint))
     const unused = [...this.#held.keys()].filter(fingerprint => !names.has(fingerprint))
     const missing = [...names].filter(([fingerprint]) => this.#isToBeOpened(fingerprint))
     const serving = new Set(this.#generations.flatMap(({ started, share }) => (share > 0 ? [started.fingerprint] : [])))
@@ -109,6 +111,12 @@ export class ModelPools {
     await Promise.all(Array.from(this.#held.keys(), fingerprint => this.#close(fingerprint)))
   }
 
+  /** No query needs it yet: what is built with it gives way to models that answer. From the canary on it is as they are. */
+  #isBackground(fingerprint: Fingerprint): boolean {
+    const users = this.#generations.filter(({ started }) => started.fingerprint === fingerprint)
+    return users.every(({ state }) => state === 'building' || state === 'verifying')
+  }
+
   #roles() {
     return [...this.#held.values()].filter(held => held.type === 'open')
   }
@@ -134,7 +142,7 @@ export class ModelPools {
   async #openNow(fingerprint: Fingerprint, name: string): Promise<void> {
     const { config, log, onAlarm, clock } = this.#options
     try {
-      const role = await openAs(fingerprint, () => openModel(config, log, name))
+      const role = await openAs(fingerprint, () => openModel(config, log, name, this.#isBackground(fingerprint)))
       this.#held.set(fingerprint, { type: 'open', role: { ...role, model: this.#timed(role.model) } })
       log.info({ model: name, fingerprint }, 'model is held')
       if (this.#isClosed) await this.#close(fingerprint)

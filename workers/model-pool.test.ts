@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
+import { getPriority } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import type { ImageDigest } from '../schemas/ids.ts'
 import { encodeF16 } from '../schemas/unit-vector.ts'
 import { bundledModels } from './model-manifest.ts'
@@ -149,6 +150,21 @@ test('a process that is killed is started again and nothing is lost', async () =
   expect(images).toHaveLength(20)
 })
 
+test('a pool in the background gives way to others, and is replaced by one that does not, a process at a time', async () => {
+  const pool = await openFaulty({ processes: 2, isBackground: true })
+  expect(niceness(pool)).toEqual([10, 10])
+  pool.setBackground(false)
+  const running: number[] = []
+  await vi.waitFor(async () => {
+    running.push(pool.status().processes.filter(({ state }) => state === 'ready').length)
+    await index(pool, '1')
+    expect(niceness(pool)).toEqual([getPriority(), getPriority()])
+  }, 20_000)
+  expect(Math.min(...running)).toBeGreaterThanOrEqual(1)
+  pool.setBackground(false)
+  expect(pool.status().processes.map(({ restarts }) => restarts)).toEqual([1, 1])
+})
+
 test('closing fails what is under way and ends the processes', async () => {
   const pool = await openFaulty({ processes: 1 })
   const { pid } = pool.status().processes[0]!
@@ -175,6 +191,10 @@ async function open(options: Partial<ModelPoolOptions>): Promise<ModelPool> {
 
 function openFaulty(options: Partial<ModelPoolOptions>): Promise<ModelPool> {
   return open({ childEntry: faultyChild, ...options })
+}
+
+function niceness(pool: ModelPool): readonly number[] {
+  return pool.status().processes.map(({ pid }) => getPriority(pid!))
 }
 
 function index(pool: ModelPool, order: string, signal?: AbortSignal) {

@@ -26,6 +26,8 @@ export interface ModelPoolOptions {
   readonly maxWaiting?: { readonly indexing: number; readonly queries: number }
   /** Program of the child processes; default `model-child.ts`. */
   readonly childEntry?: string
+  /** See `setBackground`. */
+  readonly isBackground?: boolean
 }
 
 export interface ModelPoolStatus {
@@ -81,6 +83,7 @@ export class ModelPool implements ImageModel {
     this.dims = set.dims
     this.#maxWaiting = options.maxWaiting ?? defaultMaxWaiting
     this.#slots = Array.from({ length: options.processes }, () => this.#newSlot(options))
+    this.setBackground(options.isBackground ?? false)
     this.#clock = options.clock
     this.#lastTickMs = options.clock()
     this.#ticker = setInterval(() => this.#tick(), tickMs)
@@ -101,6 +104,12 @@ export class ModelPool implements ImageModel {
       await pool.close()
       throw thrown
     }
+  }
+
+  /** Whether its processes give way to those of other pools. They are replaced for it one after the other. */
+  setBackground(isBackground: boolean): void {
+    for (const slot of this.#slots) slot.setBackground(isBackground)
+    this.#replaceOutdated()
   }
 
   async index(image: ImageBytes, digest: ImageDigest, signal?: AbortSignal): Promise<IndexedImage> {
@@ -133,6 +142,11 @@ export class ModelPool implements ImageModel {
     await Promise.all(this.#slots.map(slot => slot.close()))
   }
 
+  /** One at a time, while all others can take its pictures. */
+  #replaceOutdated(): void {
+    if (this.#slots.every(slot => slot.isReady)) this.#slots.find(slot => slot.isOutdated)?.replace()
+  }
+
   #newSlot(options: ModelPoolOptions): ModelSlot {
     const entry = options.childEntry ?? fileURLToPath(new URL('./model-child.ts', import.meta.url))
     const maxPixels = options.maxPixels ?? defaultMaxPixels
@@ -140,7 +154,10 @@ export class ModelPool implements ImageModel {
       process: { entry, args: [options.modelDirectory ?? bundledModels, options.modelSet, String(maxPixels)] },
       limits: { ...defaultLimits, ...options.limits },
       log: options.log,
-      onFree: () => this.#assign(),
+      onFree: () => {
+        this.#replaceOutdated()
+        this.#assign()
+      },
       onReturned: tasks => this.#putBack(tasks),
       onSuspects: (tasks, cause) => this.#isolate(tasks, cause),
     })

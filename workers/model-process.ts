@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process'
+import { setPriority } from 'node:os'
 import { FreshetError } from '../schemas/errors.ts'
 import { type FromModelProcess, fromSentError, type ToModelProcess } from './model-messages.ts'
 
@@ -7,6 +8,9 @@ export interface ModelProcessOptions {
   readonly entry: string
   readonly args: readonly string[]
 }
+
+/** Below what answers queries, and still a tenth of their share of a core that is full. */
+export const backgroundNiceness = 10
 
 export interface ModelProcessListener {
   onReady(): void
@@ -28,7 +32,8 @@ export class ModelProcess {
   #stderrTail = ''
   #hasEnded = false
 
-  constructor({ entry, args }: ModelProcessOptions, listener: ModelProcessListener) {
+  /** `isBackground`: it gives way to other processes, for as long as it lives. */
+  constructor({ entry, args }: ModelProcessOptions, isBackground: boolean, listener: ModelProcessListener) {
     this.#listener = listener
     const { promise, resolve } = Promise.withResolvers<void>()
     this.ended = promise
@@ -41,6 +46,7 @@ export class ModelProcess {
       // Node options (a debugger, a test runner's loader) are not meant for it.
       env: { ...process.env, MALLOC_ARENA_MAX: '2', MALLOC_TRIM_THRESHOLD_: '1000000', NODE_OPTIONS: '' },
     })
+    if (isBackground) this.#giveWay()
     this.#child.on('message', (message: FromModelProcess) => this.#receive(message))
     this.#child.on('error', cause =>
       this.#end(new FreshetError('internal', `no model process: ${cause.message}`, { cause })),
@@ -49,6 +55,13 @@ export class ModelProcess {
     this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.#stderrTail = (this.#stderrTail + chunk.toString()).slice(-stderrTailLength)
     })
+  }
+
+  /** At once, so that the threads it will start inherit it. A child that is gone already tells so by itself. */
+  #giveWay(): void {
+    try {
+      if (this.#child.pid !== undefined) setPriority(this.#child.pid, backgroundNiceness)
+    } catch {}
   }
 
   get pid(): number | undefined {

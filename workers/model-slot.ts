@@ -23,10 +23,10 @@ export interface ModelLimits {
 }
 
 /**
- * starting: forked, loading the models. ready: takes pictures. draining: over its memory limit, finishes what it has.
+ * starting: forked, loading the models. ready: takes pictures. draining: to be replaced, finishes what it has.
  * pausing: gone, waits before it is forked again. closed: for good.
  *
- *   starting ──ready──▶ ready ──memory──▶ draining ──empty──▶ starting
+ *   starting ──ready──▶ ready ──memory, priority──▶ draining ──empty──▶ starting
  *       └──────┬──────────┴───────┬──────────┘
  *             end                end ──▶ pausing ──pause over──▶ starting
  */
@@ -53,6 +53,8 @@ export interface ModelSlotOptions {
   onReturned(tasks: readonly PictureTask[]): void
 }
 
+/** What gives way to others takes longer for the same work. */
+const backgroundPatience = 5
 const firstPauseMs = 100
 const longestPauseMs = 10_000
 
@@ -70,6 +72,9 @@ export class ModelSlot {
   #startingMs = 0
   #pause: NodeJS.Timeout | null = null
   #firstStart: { resolve(): void; reject(cause: FreshetError): void } | null = null
+  #isBackground = false
+  /** As the process that runs was started. */
+  #startedInBackground = false
 
   constructor(options: ModelSlotOptions) {
     this.#options = options
@@ -81,6 +86,22 @@ export class ModelSlot {
       this.#firstStart = { resolve, reject }
       this.#start()
     })
+  }
+
+  /** Whether its processes give way to others: those it starts from now on. */
+  setBackground(isBackground: boolean): void {
+    this.#isBackground = isBackground
+  }
+
+  /** Its process gives way where it should not, or the other way round. */
+  get isOutdated(): boolean {
+    return this.isReady && this.#startedInBackground !== this.#isBackground
+  }
+
+  /** Replaces the process once it has done what it has. */
+  replace(): void {
+    this.#state = 'draining'
+    if (this.isEmpty) this.#kill(new FreshetError('overloaded', 'replaced by one of another priority'))
   }
 
   get isReady(): boolean {
@@ -125,7 +146,7 @@ export class ModelSlot {
     }
     const { indexMs, queryMs } = this.#options.limits
     for (const task of this.#running()) {
-      task.ranMs += elapsedMs
+      task.ranMs += this.#startedInBackground ? elapsedMs / backgroundPatience : elapsedMs
       const limitMs = task.isQuery ? queryMs : indexMs
       if (task.ranMs > limitMs)
         this.#kill(new FreshetError('decoder-timeout', `the picture was not done within ${limitMs} ms`), task)
@@ -166,7 +187,8 @@ export class ModelSlot {
   #start(): void {
     this.#state = 'starting'
     this.#startingMs = 0
-    this.#process = new ModelProcess(this.#options.process, {
+    this.#startedInBackground = this.#isBackground
+    this.#process = new ModelProcess(this.#options.process, this.#isBackground, {
       onReady: () => this.#onReady(),
       onAnswer: answer => this.#onAnswer(answer),
       onEnd: cause => this.#onEnd(this.#killed?.cause ?? cause),
@@ -228,10 +250,8 @@ export class ModelSlot {
     const pauseMs = isPlanned ? 0 : Math.min(longestPauseMs, firstPauseMs * 2 ** this.#failuresInARow)
     if (!isPlanned) this.#failuresInARow++
     this.#state = 'pausing'
-    this.#options.log.warn(
-      { cause: cause.message, code: cause.code, restarts: this.#restarts, pauseMs },
-      'model process ended and is started again',
-    )
+    const fields = { cause: cause.message, code: cause.code, restarts: this.#restarts, pauseMs }
+    this.#options.log[isPlanned ? 'info' : 'warn'](fields, 'model process ended and is started again')
     this.#pause = setTimeout(() => this.#start(), pauseMs)
   }
 
