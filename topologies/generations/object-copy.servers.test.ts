@@ -79,7 +79,9 @@ test('processes of a group copy on a real broker, one leaves in the middle, and 
     await expect
       .poll(() => others.flatMap(runner => runner.status().partitions).filter(one => !one.catchingUp), patience)
       .toHaveLength(partitionCount)
-    const committed = await installation.log.committed(dispatchGroup(target), catalogTopic)
-    expect(committed.size).toBe(partitionCount)
+    // Written after the last step, and by nobody waited for.
+    await expect
+      .poll(async () => (await installation.log.committed(dispatchGroup(target), catalogTopic)).size, patience)
+      .toBe(partitionCount)
   })
 })
