@@ -20,7 +20,7 @@ import { type ImageRole, modelIdentity } from './image-roles.ts'
 import { ModelPools } from './model-pools.ts'
 import { requireWanted } from './open-letters.ts'
 import { dispatchTableName, newDispatch, newWorkers, openShard, shardDirectory, workDrainMs } from './pipeline-parts.ts'
-import { RebuildThrottle } from './rebuild-throttle.ts'
+import { paceAtStart, RebuildThrottle } from './rebuild-throttle.ts'
 import { ControlFollower } from './roles/control-follower.ts'
 import { dispatchAge, dispatchGauges } from './roles/dispatch-metrics.ts'
 import { GenerationParts } from './roles/generation-parts.ts'
@@ -204,6 +204,7 @@ async function openGeneration(
   await ports.ensureMutationTopic(generation)
   const shards = await openShards(options, status, onFailure)
   const dispatch = newDispatch({ config, ports, clock, partitions: 'all', onFailure }, status)
+  dispatch.setPace(paceAtStart(status))
   try {
     await dispatch.start()
   } catch (thrown) {

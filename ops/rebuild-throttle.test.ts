@@ -110,8 +110,8 @@ test('a rebuild gives way to live events, says why, and is at its own pace again
     await world.second()
     return rebuild.pace!
   }
-  expect(await after(0)).toMatchObject({ imagesPerSecond: null, imageRecords: 512 })
-  expect(await after(40)).toMatchObject({ imagesPerSecond: null })
+  expect(await after(0)).toMatchObject({ imagesPerSecond: null, imageRecords: 64 })
+  expect(await after(40)).toMatchObject({ imagesPerSecond: null, imageRecords: 80 })
   world.answer.indexAgeMs = 10_000
   expect((await after(40)).imagesPerSecond).toBeCloseTo(28)
   expect(world.throttle.throttledBy('g2' as Generation)).toBe('index-age')

@@ -2,6 +2,7 @@ import type { FreshetError } from '../schemas/errors.ts'
 import type { Generation } from '../schemas/ids.ts'
 import type { ReplicaStatus, ShardReplica } from '../schemas/shard-api.ts'
 import type { ControlState, GenerationStatus } from '../topologies/control/control-state.ts'
+import type { DispatchPace } from '../topologies/dispatch/pace.ts'
 import type { DispatchRunner, DispatchStatus } from '../topologies/dispatch/runner.ts'
 import {
   initialPace,
@@ -29,6 +30,8 @@ interface Rebuild {
   readonly pace: RebuildPace
   /** Images done since the start, at the last looks. */
   readonly looks: readonly { readonly done: number; readonly atMs: number }[]
+  /** Over those looks. */
+  readonly imagesPerSecond: number
 }
 
 /** Since the start. */
@@ -41,8 +44,9 @@ const lookEveryMs = 1_000
 /** So many looks are told of together, so that a single slow search, or a batch that is done at once, does not count for much. */
 const lookedBack = 5
 const fewestSearches = 10
-/** Events of a generation being built that may wait for image work: soon done when it is paused or slowed. */
-const buildingImageRecords = 512
+/** Work of a generation being built that is handed out ahead: enough that workers never wait, soon done when it is paused. */
+const secondsAhead = 2
+const [fewestAhead, mostAhead] = [64, 1_024]
 
 /**
  * Sets the pace of the dispatchers of this process, once a second: what the control log says of each, and for those
@@ -106,26 +110,28 @@ export class RebuildThrottle {
     const before = this.#rebuilds.get(generation)
     // Of the first second it is not known what was done in it.
     if (before === undefined) {
-      this.#rebuilds.set(generation, { pace: { ...initialPace, steadySearchMs: 1 }, looks: [look] })
+      this.#rebuilds.set(generation, { pace: { ...initialPace, steadySearchMs: 1 }, looks: [look], imagesPerSecond: 0 })
       return
     }
     const first = before.looks[0]!
     const imagesPerSecond = Math.max(0, (1_000 * (look.done - first.done)) / Math.max(1, atMs - first.atMs))
     const looks = [...before.looks, look].slice(-lookedBack)
-    this.#rebuilds.set(generation, { pace: nextPace(before.pace, { ...load, imagesPerSecond }), looks })
+    const pace = nextPace(before.pace, { ...load, imagesPerSecond })
+    this.#rebuilds.set(generation, { pace, looks, imagesPerSecond })
   }
 
-  #paceOf({ started, share, rebuild }: GenerationStatus, status: DispatchStatus) {
+  #paceOf(generation: GenerationStatus, status: DispatchStatus): DispatchPace {
+    const { started, rebuild } = generation
     // Of dispatchers that share a generation each keeps its part of what an operator allows.
     const ownShare = status.partitions.length / Math.max(1, started.backfillUntil.length)
     const allowed = rebuild.imagesPerSecond === 0 ? null : rebuild.imagesPerSecond * ownShare
-    const left = this.#rebuilds.get(started.generation)?.pace.imagesPerSecond ?? null
+    const known = this.#rebuilds.get(started.generation)
+    const left = known?.pace.imagesPerSecond ?? null
     return {
-      priority: share > 0 ? 'live' : 'standby',
-      isPaused: rebuild.phase === 'paused',
+      ...paceAtStart(generation),
       imagesPerSecond: allowed === null ? left : Math.min(allowed, left ?? allowed),
-      imageRecords: this.#rebuilds.has(started.generation) ? buildingImageRecords : null,
-    } as const
+      imageRecords: isBuilding(generation, status) ? aheadOf(generation, known?.imagesPerSecond ?? 0) : null,
+    }
   }
 
   /** What the ready replicas of generations that answer queries say; those that do not answer are left out. */
@@ -195,6 +201,23 @@ class RecentDurations {
 }
 
 /** It has not caught up with what was in the catalog when it began, as far as this dispatcher sees. */
+/** With which a dispatcher begins, before it is known how far it is and what others leave it. */
+export function paceAtStart(generation: GenerationStatus): DispatchPace {
+  const { share, rebuild } = generation
+  return {
+    priority: share > 0 ? 'live' : 'standby',
+    isPaused: rebuild.phase === 'paused',
+    imagesPerSecond: rebuild.imagesPerSecond === 0 ? null : rebuild.imagesPerSecond,
+    imageRecords: aheadOf(generation, 0),
+  }
+}
+
+/** Events that may wait for image work. One that answers queries is not paused, and its attributes shall not wait. */
+function aheadOf({ share }: GenerationStatus, imagesPerSecond: number): number | null {
+  if (share > 0) return null
+  return Math.min(mostAhead, Math.max(fewestAhead, Math.ceil(secondsAhead * imagesPerSecond)))
+}
+
 export function isBuilding({ started, rebuild }: GenerationStatus, { partitions }: DispatchStatus): boolean {
   if (rebuild.phase === 'caught-up') return false
   return partitions.some(({ partition, watermark }) => watermark + 1 < (started.backfillUntil[partition] ?? 0))

@@ -16,7 +16,7 @@ import { ensureGeneration } from '../first-generation.ts'
 import { modelIdentity } from '../image-roles.ts'
 import { listenOn } from '../listen.ts'
 import { dispatchTableName, newDispatch } from '../pipeline-parts.ts'
-import { RebuildThrottle, type RebuildThrottleOptions } from '../rebuild-throttle.ts'
+import { paceAtStart, RebuildThrottle, type RebuildThrottleOptions } from '../rebuild-throttle.ts'
 import type { LocalStores, LogPorts, WorkPorts } from '../storage.ts'
 import { mutationTopicSpec } from '../topic-set-up.ts'
 import { dispatchAge, dispatchGauges } from './dispatch-metrics.ts'
@@ -86,6 +86,7 @@ async function startDispatcher(
   const { generation } = status.started
   await requireTopics(ports.log, [mutationTopicSpec(config, generation)], log)
   const runner = newDispatch({ config, ports, clock, partitions: 'group', onFailure }, status)
+  runner.setPace(paceAtStart(status))
   await runner.start()
   log.info({ generation }, 'dispatching')
   return runner

@@ -1,11 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FreshetClient } from '../../../schemas/client.ts'
+import type { Item } from '../../../schemas/http-items.ts'
 import { pssBytes } from '../../testing/server-process.ts'
 import { median, quantile } from '../figures.ts'
 import { openWindow } from '../gateway/offered-load.ts'
 import { Photos } from '../gateway/photos.ts'
 import { hardware, measure, type Report } from '../report.ts'
-import { note, withServer } from '../scratch.ts'
+import { note, publishAll, untilStatus, withServer } from '../scratch.ts'
 import {
   builtItems,
   type GenerationBenchOptions,
@@ -19,18 +20,18 @@ import {
 
 const model = 'v2'
 const lengths = {
-  full: { pairs: 5, items: 820, windowMs: 12_000, switchMs: 6_000, rate: 4 },
-  quick: { pairs: 2, items: 200, windowMs: 5_000, switchMs: 4_000, rate: 4 },
-  smoke: { pairs: 1, items: 24, windowMs: 1_000, switchMs: 1_000, rate: 4 },
+  full: { pairs: 5, items: 820, photos: 1_400, windowMs: 10_000, switchMs: 6_000, rate: 4 },
+  quick: { pairs: 2, items: 200, photos: 200, windowMs: 5_000, switchMs: 4_000, rate: 4 },
+  smoke: { pairs: 1, items: 24, photos: 0, windowMs: 1_000, switchMs: 1_000, rate: 4 },
 } as const
-/** What was handed to the models before a pause is done by then. */
-const settleMs = 3_000
 
 /** Search by photo, at a steady rate of arrivals, through a change from v1 to v2 and back. */
 export async function modelChangeBench({ length }: GenerationBenchOptions): Promise<Report> {
-  const { pairs, items, windowMs, switchMs, rate } = lengths[length]
+  const { pairs, items: furniture, photos, windowMs, switchMs, rate } = lengths[length]
+  const items = furniture + photos
   return withServer({}, async (server, client) => {
-    await publishFurniture(client, items)
+    await publishFurniture(client, furniture)
+    await publishPhotos(client, photos)
     const searches = new PhotoSearches(client, rate)
     await searches.p95(windowMs)
     const rebuild = await duringRebuild({ client, searches, pairs, windowMs })
@@ -43,7 +44,7 @@ export async function modelChangeBench({ length }: GenerationBenchOptions): Prom
     return {
       bench: 'model-change',
       hardware: hardware(),
-      data: `a server with ${items} of the bundled products, live with v1, built anew with ${model}; searches by photo, each a new picture, ${rate}/s arriving at random, 24 results`,
+      data: `a server with ${furniture} of the bundled products and ${photos} photos as items of their own, live with v1, built anew with ${model}; searches by photo, each a new picture, ${rate}/s arriving at random, 24 results`,
       seed: searches.firstSeed,
       baseline: `the same server, the rebuild paused; then the seconds without a switch; ${pairs} interleaved pairs each`,
       measures: [
@@ -60,6 +61,28 @@ export async function modelChangeBench({ length }: GenerationBenchOptions): Prom
       ],
     }
   })
+}
+
+/** More pictures, so that the rebuild lasts: those of rooms and other views, each with bytes of its own. */
+async function publishPhotos(client: FreshetClient, count: number): Promise<void> {
+  const photos = new Photos()
+  const items: Item[] = []
+  for (let number = 0; number < count; number++) {
+    const { blob } = await client.putBlob(photos.next())
+    items.push({ itemId: `photo-${number}`, title: `Photo ${number}`, category: 'photo', images: [blob] })
+  }
+  const { items: before } = await client.status()
+  await publishAll(client, items)
+  await untilStatus(client, status => status.items.searchable === before.searchable + count, { withinMs: 900_000 })
+}
+
+/** What was handed out before a pause is built. */
+async function untilStill(client: FreshetClient): Promise<void> {
+  for (let before = -1, now = await builtItems(client); now !== before; ) {
+    await pause(2_000)
+    before = now
+    now = await builtItems(client)
+  }
 }
 
 interface PairOfP95 {
@@ -83,7 +106,7 @@ async function duringRebuild({ client, searches, pairs, windowMs }: Windows): Pr
     const busy = await searches.p95(windowMs)
     const built = (await builtItems(client)) - before
     await client.pauseGeneration(young, { reason })
-    await pause(settleMs)
+    await untilStill(client)
     const steady = await searches.p95(windowMs)
     await client.resumeGeneration(young, { reason })
     note(`pair ${pair}: ${busy.toFixed(0)} ms while ${built} items were built, ${steady.toFixed(0)} ms while paused`)
