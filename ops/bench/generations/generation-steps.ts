@@ -30,7 +30,11 @@ export async function builtItems(client: FreshetClient): Promise<number> {
 
 export async function untilBuilt(client: FreshetClient, count: number, withinMs = 900_000): Promise<void> {
   const deadline = performance.now() + withinMs
-  while ((await builtItems(client)) < count) {
+  const isBuilt = async () => {
+    const { items, rebuild } = await client.generation(young)
+    return items.searchable + items.failed >= count && rebuild.done >= rebuild.total
+  }
+  while (!(await isBuilt())) {
     if (performance.now() > deadline) throw new Error(`${young} was not built within ${withinMs} ms`)
     await pause(500)
   }
