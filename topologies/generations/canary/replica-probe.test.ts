@@ -24,6 +24,15 @@ test('what came or went between the searches is no fault of the index', async ()
   expect(await probeReplica(replica, [probe], options)).toEqual({ asked: 1, selfFirst: 1, recall: 1 })
 })
 
+test('an item whose picture a dozen others have need not be among the first', async () => {
+  const same = hits(...Array.from({ length: 10 }, (_, n): [string, number] => [`other ${n}`, 1]))
+  const probe = { itemId: 'a' as ItemId, vector }
+  const options = { fingerprint: 'f' as Fingerprint, signal: new AbortController().signal }
+  expect(await probeReplica(answering(same, same, same), [probe], options)).toMatchObject({ selfFirst: 1, recall: 1 })
+  const few = same.slice(0, 9)
+  expect(await probeReplica(answering(few, few, few), [probe], options)).toMatchObject({ selfFirst: 0 })
+})
+
 /** A replica with these answers, one search after the other. */
 function answering(...answers: readonly (readonly ShardHit[])[]): ShardReplica {
   const exactly: boolean[] = []

@@ -37,7 +37,7 @@ export async function probeReplica(
     const { hits } = await replica.search(request, signal)
     const after = await replica.search({ ...request, exact: true }, signal)
     recalls.push(recallOf(hits, lasting(before.hits, after.hits)))
-    if (isFirst(hits, probe.itemId)) selfFirst.push(1)
+    if (isFirst(hits, probe)) selfFirst.push(1)
     else if (await isStillHeld(replica, probe)) selfFirst.push(0)
   }
   return { asked: probes.length, selfFirst: meanOf(selfFirst), recall: meanOf(recalls) }
@@ -59,9 +59,13 @@ function meanOf(values: readonly number[]): number | null {
   return values.length === 0 ? null : values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-function isFirst(hits: readonly ShardHit[], itemId: ItemId): boolean {
+/** Its own item is among the nearest, or so many are as near as it that it had no place: items may share a picture. */
+function isFirst(hits: readonly ShardHit[], { itemId, vector }: ProbeVector): boolean {
   const own = hits.find(hit => hit.itemId === itemId)
-  return own !== undefined && own.similarity >= hits[0]!.similarity - tie
+  // Not quite 1: stored components are rounded.
+  const toItself = vector.reduce((sum, component) => sum + component * component, 0)
+  if (own === undefined) return hits.length === k && hits.at(-1)!.similarity >= toItself - tie
+  return own.similarity >= hits[0]!.similarity - tie
 }
 
 /** A true neighbour that is no nearer than the last hit was not missed: another one, as near, took its place. */
