@@ -10,7 +10,7 @@ export interface ModelProcessOptions {
 }
 
 /** Below what answers queries, and still a tenth of their share of a core that is full. */
-export const backgroundNiceness = 10
+const backgroundNiceness = 10
 
 export interface ModelProcessListener {
   onReady(): void

@@ -213,7 +213,7 @@ export class ModelSlot {
     else task?.fail(fromSentError(outcome.error))
     if (rssBytes > this.#options.limits.rssBytes && this.#state === 'ready') this.#state = 'draining'
     if (this.#state === 'draining' && this.isEmpty)
-      this.#kill(new FreshetError('overloaded', `replaced at ${rssBytes} bytes of memory`))
+      this.#kill(new FreshetError('overloaded', `replaced; it held ${rssBytes} bytes of memory`))
     else this.#options.onFree()
   }
 
