@@ -53,6 +53,7 @@ class GatewayProcess {
       partitions,
       routing: () => [routed],
       replicas: () => replicas,
+      modelOf: () => undefined,
       ready: () => true,
       clock: Date.now,
       newId: randomUUID,

@@ -82,7 +82,6 @@ export async function gatewayOverheadBench(options: GatewayBenchOptions): Promis
       }
     } finally {
       await Promise.all([client.close(), bareClient.close()])
-      await Promise.all([gateway.process.close(), bare.process.close()])
     }
   })
 }

@@ -39,6 +39,8 @@ export interface GatewayScene {
   readonly addresses: readonly ReplicaAddress[]
   readonly queries: QueryBodies
   readonly dataText: string
+  /** Ended with the scene, whatever happens. */
+  readonly others: { close(): Promise<void> }[]
 }
 
 /** Everything that was started is gone when the body is done. */
@@ -49,6 +51,7 @@ export async function withGatewayScene<T>(
   const rows = rowsOf[length]
   return withScratch(async directory => {
     const replicas = [0, 1].map(() => new MeasuredProcess<ShardsProcess>(entry('shards')))
+    const others: { close(): Promise<void> }[] = []
     try {
       note(`loading ${rows} items into ${shardCount} shards × ${replicas.length} replicas`)
       const opened = await Promise.all(
@@ -59,9 +62,10 @@ export async function withGatewayScene<T>(
       const nowMs = Date.now()
       for (const { calls } of replicas) await calls.watermark(nowMs)
       const addresses = opened.flatMap((address, at) => addressesOf(address, replicaName(at)))
-      return await body({ directory, replicas, addresses, queries: sceneQueries(), dataText: dataTextOf(rows) })
+      const queries = sceneQueries()
+      return await body({ directory, replicas, addresses, queries, dataText: dataTextOf(rows), others })
     } finally {
-      await Promise.all(replicas.map(process => process.close()))
+      await Promise.all([...replicas, ...others].map(process => process.close()))
     }
   })
 }
@@ -99,6 +103,7 @@ export function shardRequests(shardK: number): readonly string[] {
 /** A gateway process; `hedges` off: no request beyond one per shard. */
 export async function openGatewayProcess(scene: GatewayScene, hedges: boolean) {
   const process = new MeasuredProcess<GatewayProcess>(entry('gateway'))
+  scene.others.push(process)
   const { fingerprint } = acceptanceOf(dims)
   const directory = join(scene.directory, hedges ? 'gateway' : 'plain-gateway')
   const url = await process.calls.open({ directory, generation, fingerprint, addresses: scene.addresses, hedges })
@@ -107,6 +112,7 @@ export async function openGatewayProcess(scene: GatewayScene, hedges: boolean) {
 
 export async function openBareProcess(scene: GatewayScene, answers: readonly string[], requests: readonly string[]) {
   const process = new MeasuredProcess<BareProcess>(entry('bare'))
+  scene.others.push(process)
   const url = await process.calls.open({ addresses: scene.addresses, answers, requests })
   return { process, url }
 }

@@ -67,7 +67,6 @@ export async function hedgingBench(options: GatewayBenchOptions): Promise<Report
       }
     } finally {
       await Promise.all([hedged.close(), unhedged.close()])
-      await Promise.all([hedging.process.close(), plain.process.close()])
     }
   })
 }
