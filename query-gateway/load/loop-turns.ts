@@ -1,25 +1,52 @@
 import { setImmediate as afterThisTurn } from 'node:timers'
 
+/** Work of one turn, ms: what a decoded answer takes, a few times over. */
+const defaultBudgetMs = 1
 /** Turns in a row that are left to new connections: some milliseconds, so that who only connects stops nobody. */
 const mostLeftTurns = 20
 
+export interface LoopTurnsOptions {
+  readonly budgetMs?: number
+  /** Monotonic. */
+  readonly nowMs?: () => number
+}
+
 /**
- * The event loop's turns, shared out to what is heavy: one piece of work in each. The loop takes one new connection in
- * a turn, whatever waits at the door, so with dozens of answers decoded in a turn others wait for many seconds before
- * anyone can as much as refuse them. A piece runs at once where none has had the turn; others wait in order of arrival,
- * and while one connection after another comes in, they wait a little more.
+ * The event loop's turns, shared out to what is heavy: a millisecond of it in each. The loop takes one new connection
+ * in a turn, whatever waits at the door, so with dozens of answers decoded in a turn others wait for many seconds
+ * before anyone can as much as refuse them. A piece runs at once while the turn has time left and nobody waits; others
+ * wait in order of arrival, and while one connection after another comes in, they wait a little more.
  */
 export class LoopTurns {
   readonly #waiting: (() => void)[] = []
-  #isTaken = false
+  readonly #budgetMs: number
+  readonly #nowMs: () => number
+  /** To one whose work has not begun: how long it takes is not known yet. */
+  #isGiven = false
+  #isOpen = false
+  #openedAtMs = 0
+  /** This turn is for connections alone. */
+  #isLeft = false
   #hasConnected = false
   #leftTurns = 0
 
-  /** Resolves when the turn is the caller's: to be awaited right before the work. */
+  constructor({ budgetMs = defaultBudgetMs, nowMs = () => performance.now() }: LoopTurnsOptions = {}) {
+    this.#budgetMs = budgetMs
+    this.#nowMs = nowMs
+  }
+
+  /** Resolves when it is the caller's turn: to be awaited right before the work. */
   async mine(): Promise<void> {
-    if (this.#isTaken) return new Promise<void>(resolve => this.#waiting.push(resolve))
-    this.#isTaken = true
-    this.#passOn()
+    if (this.#waiting.length === 0 && !this.#isGiven && this.#hasTime()) {
+      this.#isGiven = true
+      // Behind the caller's work, which goes on in the next microtask.
+      queueMicrotask(() => queueMicrotask(() => (this.#isGiven = false)))
+      return
+    }
+    return new Promise<void>(resolve => {
+      this.#waiting.push(resolve)
+      afterThisTurn(this.#next)
+    })
   }
 
   /** A connection was taken in this turn: behind it there may be others. */
@@ -27,24 +54,27 @@ export class LoopTurns {
     this.#hasConnected = true
   }
 
-  #passOn(): void {
-    afterThisTurn(() => {
-      const next = this.#isLeft() ? null : this.#waiting.shift()
-      if (next === undefined) {
-        this.#isTaken = false
-        return
-      }
-      this.#passOn()
-      next?.()
-    })
+  /** Once for each that waits; what it wakes is done before the next one is called. */
+  readonly #next = (): void => {
+    if (this.#hasTime()) this.#waiting.shift()!()
+    else afterThisTurn(this.#next)
   }
 
-  /** Whether this turn is left to connections. */
-  #isLeft(): boolean {
-    const isLeft = this.#hasConnected && this.#leftTurns < mostLeftTurns && this.#waiting.length > 0
+  #hasTime(): boolean {
+    const now = this.#nowMs()
+    if (!this.#isOpen) this.#open(now)
+    return !this.#isLeft && now - this.#openedAtMs < this.#budgetMs
+  }
+
+  #open(now: number): void {
+    this.#isOpen = true
+    this.#openedAtMs = now
+    this.#isLeft = this.#hasConnected && this.#leftTurns < mostLeftTurns && this.#waiting.length > 0
+    this.#leftTurns = this.#isLeft ? this.#leftTurns + 1 : 0
     this.#hasConnected = false
-    this.#leftTurns = isLeft ? this.#leftTurns + 1 : 0
-    return isLeft
+    afterThisTurn(() => {
+      this.#isOpen = false
+    })
   }
 }
 
