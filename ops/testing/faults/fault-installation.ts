@@ -24,6 +24,8 @@ export interface InstallationPlan {
   readonly kafkaSettings: Readonly<Record<string, string>>
   /** Configuration of all roles, beside the usual one. */
   readonly env: Readonly<Record<string, string>>
+  /** One unless it says two. */
+  readonly gateways?: 2
 }
 
 const entry = fileURLToPath(new URL('../../freshet.ts', import.meta.url))
@@ -43,7 +45,7 @@ interface Parts {
   readonly servers: FaultServers
   readonly env: Readonly<Record<string, string>>
   readonly fleet: Fleet
-  readonly gatewayUrl: string
+  readonly gatewayUrls: ReadonlyMap<string, string>
   readonly pictures: readonly Picture[]
   readonly registry: ConfluentSchemaRegistry
   readonly codecs: Codecs
@@ -53,13 +55,16 @@ interface Parts {
 
 /**
  * The distributed form as it is run: Kafka, registry and Redis, and two dispatchers, two workers, two replicas of one
- * shard and a gateway, every one a process of its own. In it this process has a log of its own too, as a catalogue
- * service has that writes to the topic itself.
+ * shard and a gateway or two, every one a process of its own. In it this process has a log of its own too, as a
+ * catalogue service has that writes to the topic itself.
  */
 export class FaultInstallation {
   readonly directory: string
   readonly servers: FaultServers
   readonly fleet: Fleet
+  /** By the place of the gateway. */
+  readonly gatewayUrls: ReadonlyMap<string, string>
+  /** Of the first gateway. */
   readonly client: FreshetClient
   readonly pictures: readonly Picture[]
   readonly codecs: Codecs
@@ -84,7 +89,9 @@ export class FaultInstallation {
     this.directory = parts.directory
     this.servers = parts.servers
     this.fleet = parts.fleet
-    this.client = new FreshetClient({ baseUrl: parts.gatewayUrl })
+    this.gatewayUrls = parts.gatewayUrls
+    const [baseUrl] = parts.gatewayUrls.values()
+    this.client = new FreshetClient({ baseUrl: baseUrl! })
     this.pictures = parts.pictures
     this.codecs = parts.codecs
     this.log = parts.log
@@ -147,17 +154,20 @@ async function open(
   const log = new KafkaEventLog({ brokers: servers.kafka.brokers, clientId: 'catalogue-service' })
   closing.push(() => log.close())
   const topicEpoch = await readTopicEpoch(log, codecs.catalog)
-  const gatewayPort = await freePort()
-  const fleet = new Fleet(placesOf(gatewayPort), env)
+  const gatewayPorts = new Map<string, number>()
+  // Fixed ports: clients find them again when they come back.
+  for (const name of plan.gateways === 2 ? ['gateway', 'gateway-2'] : ['gateway'])
+    gatewayPorts.set(name, await freePort())
+  const fleet = new Fleet(placesOf(gatewayPorts), env)
   closing.push(() => fleet.end())
   await fleet.startAll()
-  const gatewayUrl = `http://127.0.0.1:${gatewayPort}`
+  const gatewayUrls = new Map(Array.from(gatewayPorts, ([name, port]) => [name, `http://127.0.0.1:${port}`]))
   return new FaultInstallation({
     directory,
     servers,
     env,
     fleet,
-    gatewayUrl,
+    gatewayUrls,
     pictures,
     registry,
     codecs,
@@ -183,7 +193,7 @@ function environmentOf(directory: string, { kafka, registry, redis }: FaultServe
   }
 }
 
-function placesOf(gatewayPort: number): readonly FleetPlace[] {
+function placesOf(gatewayPorts: ReadonlyMap<string, number>): readonly FleetPlace[] {
   const shard = (replica: string): FleetPlace => {
     return { name: `shard-${replica}`, role: 'shard', args: ['--replica', replica] }
   }
@@ -194,8 +204,9 @@ function placesOf(gatewayPort: number): readonly FleetPlace[] {
     shard('b'),
     { name: 'work-1', role: 'work', args: [] },
     { name: 'work-2', role: 'work', args: [] },
-    // A fixed port: clients find it again when it comes back.
-    { name: 'gateway', role: 'gateway', args: ['--port', String(gatewayPort)] },
+    ...Array.from(gatewayPorts, ([name, port]): FleetPlace => {
+      return { name, role: 'gateway', args: ['--port', String(port)] }
+    }),
   ]
 }
 

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FreshetClient } from '../../../schemas/client.ts'
 import type { Item } from '../../../schemas/http-items.ts'
+import { wasCut } from './gateway-pair.ts'
 
 export interface MovingCatalogueOptions {
   readonly client: FreshetClient
@@ -108,6 +109,11 @@ export class MovingCatalogue {
 
   async #publish(items: readonly Item[]): Promise<void> {
     for (const { itemId } of items) this.#goneSinceMs.delete(itemId)
+    for (let left = items; left.length > 0; ) left = await this.#send(left)
+  }
+
+  /** Resolves with those that have no receipt because the gateway was killed: what became of them is not known. */
+  async #send(items: readonly Item[]): Promise<readonly Item[]> {
     let answered = 0
     try {
       for await (const answer of this.#options.client.bulk(items)) {
@@ -117,8 +123,10 @@ export class MovingCatalogue {
         this.#events++
       }
     } catch (thrown) {
+      if (wasCut(thrown)) return items.slice(answered)
       this.#failures.push(`${items.length - answered} events: ${(thrown as Error).message}`)
     }
+    return []
   }
 
   async #delete(itemId: string): Promise<void> {

@@ -64,7 +64,7 @@ export class Shoppers {
         this.#answered.push({ shopper, generation: answer.generation, atMs, tookMs: performance.now() - atMs })
         this.#failures.push(...this.#problems(answer, picture, atMs))
       } catch (thrown) {
-        this.#failures.push(`a search failed: ${(thrown as Error).message}`)
+        this.#failures.push(`${new Date().toISOString()} a search failed: ${(thrown as Error).message}`)
       }
       await delay(pauseMs)
     }
@@ -80,6 +80,6 @@ export class Shoppers {
       ...(results.length > 0 ? [] : ['no results']),
       ...deleted.map(({ itemId }) => `the deleted ${itemId} was returned`),
       ...(mixture === null ? [] : [mixture]),
-    ].map(problem => `${queryId} of ${answer.generation}: ${problem}`)
+    ].map(problem => `${new Date().toISOString()} ${queryId} of ${answer.generation}: ${problem}`)
   }
 }
