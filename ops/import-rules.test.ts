@@ -114,6 +114,15 @@ describe('one place for each replaceable vendor', () => {
     )
   })
 
+  test('the library of a connection is for the folders of its two ends', () => {
+    const text = "import { WebSocket } from 'ws'"
+    const ends = { 'query-gateway/remote/a.ts': text, 'shard-node/http/b.ts': text, 'shard-node/c.test.ts': text }
+    expect(rulesBroken(ends)).toEqual([])
+    expect(rulesBroken({ ...ends, 'query-gateway/d.ts': text })).toEqual([
+      'query-gateway/d.ts ws: only query-gateway/remote and shard-node/http may import it',
+    ])
+  })
+
   test('a path inside the package and a scope count', () => {
     const deep = "import { x } from 'lmdb/index.js'"
     expect(rulesBroken({ 'topologies/a.ts': lmdb, 'shard-node/b.ts': deep })).toHaveLength(2)

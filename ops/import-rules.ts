@@ -60,6 +60,9 @@ const replaceableVendors = [
   '@opentelemetry/',
 ]
 
+/** What both ends of a connection speak: one folder of each. */
+const pairedVendors: Readonly<Record<string, readonly string[]>> = { ws: ['query-gateway/remote', 'shard-node/http'] }
+
 /** Every `.ts` file of the six folders, but for packages that a bench has installed. */
 export function readSources(root: string): readonly SourceFile[] {
   const options = { cwd: root, exclude: (path: string) => path.endsWith('node_modules') }
@@ -71,7 +74,7 @@ export function readSources(root: string): readonly SourceFile[] {
 
 /** Every import that breaks the direction table, the one-place rule or the form of import paths. */
 export function checkImports(files: readonly SourceFile[]): readonly Violation[] {
-  return [...files.flatMap(checkFile), ...checkVendors(files)]
+  return [...files.flatMap(checkFile), ...checkVendors(files), ...checkPairedVendors(files)]
 }
 
 interface Import {
@@ -140,6 +143,15 @@ function checkVendors(files: readonly SourceFile[]): readonly Violation[] {
           rule: `a replaceable vendor is imported by one file or one folder; here by ${users.map(user => user.path).join(', ')}`,
         }))
   })
+}
+
+function checkPairedVendors(files: readonly SourceFile[]): readonly Violation[] {
+  return Object.entries(pairedVendors).flatMap(([vendor, places]) =>
+    files
+      .filter(file => !isTest(file.path) && !places.includes(dirname(file.path)))
+      .filter(file => importsOf(file).some(each => isOf(vendor, each.specifier)))
+      .map(({ path }) => ({ path, specifier: vendor, rule: `only ${places.join(' and ')} may import it` })),
+  )
 }
 
 function isOf(vendor: string, specifier: string): boolean {

@@ -17,11 +17,7 @@ const spans = new WeakMap<FastifyRequest, Span>()
  * What a handler does is a part of its request's span. Call it before routes and other hooks are added.
  */
 export function traceRequests(app: Pick<FastifyInstance, 'addHook'>, meter: Meter): void {
-  const duration = meter.createHistogram('http.server.request.duration', {
-    unit: 's',
-    description: 'Duration of HTTP requests',
-    advice: { explicitBucketBoundaries: durationSeconds },
-  })
+  const duration = requestDuration(meter)
   app.addHook('onRequest', (request, _reply, done) => {
     begin(request)
     done()
@@ -39,6 +35,15 @@ export function traceRequests(app: Pick<FastifyInstance, 'addHook'>, meter: Mete
   app.addHook('onResponse', (request, reply, done) => {
     end(request, reply, duration)
     done()
+  })
+}
+
+/** Of requests, also of those that come otherwise than over HTTP. */
+export function requestDuration(meter: Meter): Histogram {
+  return meter.createHistogram('http.server.request.duration', {
+    unit: 's',
+    description: 'Duration of HTTP requests',
+    advice: { explicitBucketBoundaries: durationSeconds },
   })
 }
 

@@ -13,12 +13,22 @@ export function answerErrors(app: FastifyInstance): void {
   )
 }
 
-function sendError(reply: FastifyReply, error: FreshetError): FastifyReply {
-  const status = error.code === 'access-denied' ? 401 : error.httpStatus
-  return reply.code(status).type('application/json').send(JSON.stringify(error.toBody()))
+export interface ErrorAnswer {
+  readonly status: number
+  readonly text: string
 }
 
-function knownError(thrown: unknown): FreshetError {
+export function errorAnswer(error: FreshetError): ErrorAnswer {
+  const status = error.code === 'access-denied' ? 401 : error.httpStatus
+  return { status, text: JSON.stringify(error.toBody()) }
+}
+
+function sendError(reply: FastifyReply, error: FreshetError): FastifyReply {
+  const { status, text } = errorAnswer(error)
+  return reply.code(status).type('application/json').send(text)
+}
+
+export function knownError(thrown: unknown): FreshetError {
   if (thrown instanceof FreshetError) return thrown
   const { statusCode = 500, code, message } = thrown as Partial<FastifyError>
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE') return new FreshetError('body-too-large', 'the body is too large')

@@ -1,8 +1,7 @@
 import { resolve, sep } from 'node:path'
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
+import { FreshetError } from '../../schemas/errors.ts'
 import { asOffset, asPartition, parseItemId } from '../../schemas/ids.ts'
-import type { ShardSearchRequest } from '../../schemas/shard-api.ts'
 import {
   changedWire,
   cutBucketOrderWire,
@@ -15,7 +14,6 @@ import {
   registersWire,
   replicaTag,
   searchBatchWire,
-  searchRequestWire,
   searchResultsWire,
   shardPrefix,
   snapshotOrderWire,
@@ -23,8 +21,8 @@ import {
   vectorWire,
   wireHeaders,
 } from '../../schemas/shard-wire.ts'
-import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import { whileAsked } from './call-signal.ts'
+import { ownRequest, searchText, servedReplica, tellingState } from './served-replica.ts'
 import type { ServedReplica, ShardServerParts } from './shard-server.ts'
 
 /** One request to one replica. */
@@ -67,10 +65,8 @@ export function replicaRoutes(scope: FastifyInstance, parts: ShardServerParts): 
 
 function answersOf({ draining, snapshotRoots = [] }: ShardServerParts): Readonly<Record<string, Answer>> {
   return {
-    'POST search': async ({ replica, body, signal }) => {
-      const request = ownRequest(replica, searchRequestWire.decode(body))
-      return searchResultWire.encode(await tellingState(replica, replica.search(request, signal)))
-    },
+    // Gateways ask for searches in frames, see `schemas/shard-frames.ts`; this is for everyone else.
+    'POST search': ({ replica, body, signal }) => searchText(replica, body, signal),
     'POST search-batch': async ({ replica, body, signal }) => {
       const requests = searchBatchWire.decode(body).map(request => ownRequest(replica, request))
       return searchResultsWire.encode(await tellingState(replica, replica.searchBatch(requests, signal)))
@@ -109,28 +105,6 @@ function answersOf({ draining, snapshotRoots = [] }: ShardServerParts): Readonly
       await tellingState(replica, replica.exportTo(directory))
       return doneWire.encode({ ok: true })
     },
-  }
-}
-
-function servedReplica({ replicas }: ShardServerParts, name: string): ServedReplica {
-  const found = replicas().find(({ replica }) => replica === name)
-  if (found === undefined) throw new FreshetError('replica-unavailable', `there is no replica ${name} here`)
-  return found
-}
-
-function ownRequest(replica: ServedReplica, request: ShardSearchRequest): ShardSearchRequest {
-  if (request.generation === replica.generation) return request
-  throw new FreshetError('bad-request', `${replica.replica} holds ${replica.generation}, not ${request.generation}`)
-}
-
-/** A replica that does not answer yet tells how far it is. */
-async function tellingState<T>(replica: ServedReplica, answer: Promise<T>): Promise<T> {
-  try {
-    return await answer
-  } catch (thrown) {
-    const error = asFreshetError(thrown)
-    if (error.code !== 'not-ready') throw error
-    throw new FreshetError('not-ready', error.message, { cause: error, details: { state: replica.state } })
   }
 }
 

@@ -15,6 +15,7 @@ import { requireSecret } from './access.ts'
 import { answerErrors } from './error-answers.ts'
 import { healthRoutes } from './health-routes.ts'
 import { replicaRoutes } from './replica-routes.ts'
+import { serveSearchFrames } from './search-frames.ts'
 
 /** What the server needs of a replica; `ShardNode` fits. */
 export interface ServedReplica extends ShardReplica, CutReplica {
@@ -49,12 +50,18 @@ export interface ShardServerLimits {
   readonly timeoutMs: number
   /** After which connections are cut when the server closes. */
   readonly drainMs: number
+  /** Searches in hand on the connection of one gateway; those beyond are refused. */
+  readonly searchesPerGateway: number
+  /** Answers that a gateway does not read; with more its connection is cut. */
+  readonly unreadMaxBytes: number
 }
 
 export const defaultShardServerLimits: ShardServerLimits = {
   bodyMaxBytes: 8 * 2 ** 20,
   timeoutMs: 30_000,
   drainMs: 5_000,
+  searchesPerGateway: 1_024,
+  unreadMaxBytes: 64 * 2 ** 20,
 }
 
 /** Longer than gateways keep an idle connection: a call never finds it just being closed. */
@@ -68,8 +75,9 @@ export interface ShardServerParts extends Omit<ShardServerOptions, 'limits'> {
 }
 
 /**
- * Serves the replicas of a shard role to gateways, see `schemas/shard-wire.ts`, and tells probes how it is. Not
- * listening yet; the caller listens, and closes, which drains: requests in hand are finished, no other is taken.
+ * Serves the replicas of a shard role to gateways, see `schemas/shard-wire.ts` and `schemas/shard-frames.ts`, and tells
+ * probes how it is. Not listening yet; the caller listens, and closes, which drains: requests in hand are finished, no
+ * other is taken.
  */
 export function createShardServer(options: ShardServerOptions): FastifyInstance {
   const limits = { ...defaultShardServerLimits, ...options.limits }
@@ -100,5 +108,6 @@ export function createShardServer(options: ShardServerOptions): FastifyInstance 
     requireSecret(scope, options.secret)
     replicaRoutes(scope, parts)
   })
+  serveSearchFrames(app, parts)
   return app
 }

@@ -1,0 +1,23 @@
+import type { Writable } from 'node:stream'
+
+/** Has what is written to a stream in one turn of the event loop leave in one write: a write costs more than a frame. */
+export class TurnCork {
+  readonly #stream: Writable
+  #isCorked = false
+  readonly #uncork = (): void => {
+    this.#isCorked = false
+    this.#stream.uncork()
+  }
+
+  constructor(stream: Writable) {
+    this.#stream = stream
+  }
+
+  /** To be called right before each write. */
+  hold(): void {
+    if (this.#isCorked) return
+    this.#isCorked = true
+    this.#stream.cork()
+    process.nextTick(this.#uncork)
+  }
+}
