@@ -114,6 +114,14 @@ describe('beyond the contract', () => {
     const trusting = await overHttp(shard.node, { tls }, { tls: { ca, servername: 'shard.test' } })
     expect((await trusting.replica.search(request)).hits).toHaveLength(1)
     await trusting.close()
+    const asking = { ...tls, ca, requestCert: true, rejectUnauthorized: true }
+    const shown = { ca, cert: ca, key: await readFile(key, 'utf8'), servername: 'shard.test' }
+    const known = await overHttp(shard.node, { tls: asking }, { tls: shown })
+    expect((await known.replica.search(request)).hits).toHaveLength(1)
+    await known.close()
+    const unknown = await overHttp(shard.node, { tls: asking }, { tls: { ca, servername: 'shard.test' } })
+    await expect(unknown.replica.search(request)).rejects.toMatchObject({ details: { why: 'unreachable' } })
+    await unknown.close()
     for (const settings of [{}, { tls: { ca, servername: 'other.test' } }]) {
       const strange = await overHttp(shard.node, { tls }, settings)
       await expect(strange.replica.search(request)).rejects.toMatchObject({

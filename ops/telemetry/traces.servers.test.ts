@@ -223,11 +223,11 @@ test('one trace from a search over a call to every shard', async () => {
   expect(childOf(all, search, 'analyse').attributes).toMatchObject({ 'freshet.model': expect.any(String) })
   const attempts = childrenOf(all, search, 'search shard')
   const answered = attempts.filter(attempt => {
-    const [call] = childrenOf(all, attempt, 'POST shard')
+    const [call] = childrenOf(all, attempt, 'SEARCH shard')
     if (call === undefined) return false
-    const [answer] = childrenOf(all, call, 'POST /shard/v1/:replica/search')
+    const [answer] = childrenOf(all, call, 'SEARCH /shard/v1/searches')
     expect(call).toMatchObject({ service: 'freshet-gateway', kind: 3 })
-    expect(call.attributes).toMatchObject({ 'server.address': '127.0.0.1', 'http.request.method': 'POST' })
+    expect(call.attributes).toMatchObject({ 'server.address': '127.0.0.1', 'url.path': '/shard/v1/searches' })
     return answer?.service === 'freshet-shard'
   })
   expect(new Set(answered.map(({ attributes }) => attributes['freshet.shard'])).size).toBe(2)

@@ -1,22 +1,24 @@
-import { once } from 'node:events'
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:http'
 import fc from 'fast-check'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { asOffset, asShardId, type Generation, type ReplicaId } from '../../schemas/ids.ts'
 import type { ShardHit } from '../../schemas/shard-api.ts'
-import { replicaTag, wireHeaders } from '../../schemas/shard-wire.ts'
+import { answerFrame } from '../../schemas/shard-frames.ts'
+import { replicaTag } from '../../schemas/shard-wire.ts'
 import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import { defaultFanoutOptions } from '../fanout/fanout-options.ts'
 import { allPartitions, fingerprint, generation, hit, openGateway, unitVector } from '../testing/gateway-fixture.ts'
+import { type AskedSearch, SearchedProcess } from '../testing/searched-process.ts'
 import { RemoteReplica } from './remote-replica.ts'
 
-/** How a replica's server answers a search. */
+/** How a replica's process answers a search. */
 type Conduct =
   | 'well'
   | 'garbage'
   | 'nothing'
   | 'hang up'
+  | 'no frame'
+  | 'another call'
   | 'too much'
   | 'too many'
   | 'disorder'
@@ -36,14 +38,25 @@ class Misbehaving {
   conduct: Conduct = 'well'
   readonly shard: number
   readonly name: string
-  readonly server: Server
+  #process: SearchedProcess | null = null
   readonly #hits: readonly ShardHit[]
 
   constructor(shard: number, name: string) {
     this.shard = shard
     this.name = name
     this.#hits = [hit(`best of ${shard}`, 0.9 - shard / 10), hit(`next of ${shard}`, 0.5 - shard / 10)]
-    this.server = createServer((request, response) => this.#answer(request, response))
+  }
+
+  /** How it is cannot be asked, so it is what it reported, until the gateway notices. */
+  async listen(): Promise<void> {
+    this.#process = await SearchedProcess.listen(
+      asked => this.#answer(asked),
+      createServer(() => undefined),
+    )
+  }
+
+  async stop(): Promise<void> {
+    await this.#process?.stop()
   }
 
   get #identity() {
@@ -57,40 +70,40 @@ class Misbehaving {
 
   /** As a gateway that has just started knows it. */
   asRemote(): RemoteReplica {
-    const { port } = this.server.address() as AddressInfo
     const reported = { state: 'ready', indexAgeMs: 0 } as const
-    return new RemoteReplica({ ...this.#identity, address: `http://127.0.0.1:${port}`, reported }, settings)
+    return new RemoteReplica({ ...this.#identity, address: this.#process!.address, reported }, settings)
   }
 
-  #answer(request: IncomingMessage, response: ServerResponse): void {
-    request.resume()
+  #answer(asked: AskedSearch): void {
     const tag = replicaTag({
       ...this.#identity,
       ...(this.conduct === 'another generation' ? { generation: 'g0' as Generation } : {}),
     })
-    const headers = { [wireHeaders.replica]: tag, [wireHeaders.call]: String(request.headers[wireHeaders.call]) }
-    // How it is cannot be asked, so it is what it reported, until the gateway notices.
-    if (request.url?.endsWith('/status')) return
     const text = this.#text()
     switch (this.conduct) {
       case 'late':
         return
       case 'hang up':
-        request.socket.destroy()
+        asked.stream.destroy()
+        return
+      case 'no frame':
+        asked.send(text)
         return
       case 'error':
-        response.writeHead(500, headers).end('{"error":{"code":"internal","message":"oh","retryable":true}}')
+        asked.answer(tag, '{"error":{"code":"internal","message":"oh","retryable":true}}', 500)
         return
       case 'refused':
-        response
-          .writeHead(422, headers)
-          .end('{"error":{"code":"fingerprint-mismatch","message":"another model","retryable":false}}')
+        asked.answer(tag, '{"error":{"code":"fingerprint-mismatch","message":"another model","retryable":false}}', 422)
         return
       case 'twice':
-        response.socket?.write(rawAnswer(text, headers).repeat(2))
+        asked.answer(tag, text)
+        asked.answer(tag, text)
+        return
+      case 'another call':
+        asked.send(answerFrame({ call: asked.call + 1_000, status: 200, tag }, text))
         return
       default:
-        response.writeHead(200, headers).end(text)
+        asked.answer(tag, text)
     }
   }
 
@@ -118,25 +131,10 @@ class Misbehaving {
   }
 }
 
-function rawAnswer(text: string, headers: Readonly<Record<string, string>>): string {
-  const lines = Object.entries({ ...headers, 'content-length': String(Buffer.byteLength(text)) })
-  return `HTTP/1.1 200 OK\r\n${lines.map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n${text}`
-}
-
 const servers = [new Misbehaving(0, 'a'), new Misbehaving(0, 'b'), new Misbehaving(1, 'a'), new Misbehaving(1, 'b')]
 
-beforeAll(async () => {
-  for (const { server } of servers) {
-    server.listen(0, '127.0.0.1')
-    await once(server, 'listening')
-  }
-})
-afterAll(async () => {
-  for (const { server } of servers) {
-    server.closeAllConnections()
-    await new Promise(resolve => server.close(resolve))
-  }
-})
+beforeAll(() => Promise.all(servers.map(server => server.listen())))
+afterAll(() => Promise.all(servers.map(server => server.stop())))
 
 /** What a gateway that has just started answers while its shards behave so. */
 async function answerTo(conducts: readonly Conduct[], ask: object = {}) {
@@ -165,6 +163,8 @@ const anyConduct = fc.constantFrom<Conduct>(
   'garbage',
   'nothing',
   'hang up',
+  'no frame',
+  'another call',
   'too much',
   'too many',
   'disorder',

@@ -11,7 +11,6 @@ import { FreshetError } from '../../schemas/errors.ts'
 import { asPartition, asShardId, type Generation, type ItemId, type ReplicaId } from '../../schemas/ids.ts'
 import type { ShardSearchRequest, ShardSearchResult } from '../../schemas/shard-api.ts'
 import { replicaTag, searchResultsWire, wireHeaders } from '../../schemas/shard-wire.ts'
-import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import { fingerprint, hit, unitVector } from '../testing/gateway-fixture.ts'
 import { RemoteReplica } from './remote-replica.ts'
 import type { RemoteReplicaSettings } from './shard-connection.ts'
@@ -27,7 +26,7 @@ const request: ShardSearchRequest = { generation: identity.generation, fingerpri
 const result: ShardSearchResult = { hits: [hit('lamp', 0.5)], watermarks: {}, indexAgeMs: 0, plan: 'graph' }
 /** Patient: the machine may be busy. */
 const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 20_000, interval: 10 })
-const goodText = searchResultWire.encode(result)
+const goodText = searchResultsWire.encode([result])
 /** With all fields of items read. */
 const asJson = (answer: object): unknown => JSON.parse(JSON.stringify(answer))
 
@@ -124,7 +123,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
     ['an error in no words of ours', 'malformed', (asked, out) => out.writeHead(500, headersFor(asked)).end('oh')],
   ])('%s', async (_name, why, answer) => {
     const lying = await reach(answer, { maxAnswerBytes: 10_000, ...(why === 'late' ? hasty : {}) })
-    await expect(lying.search(request)).rejects.toMatchObject({
+    await expect(lying.searchBatch([request])).rejects.toMatchObject({
       code: 'replica-unavailable',
       retryable: true,
       details: { why },
@@ -135,13 +134,13 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
     const sockets = createSocketServer(socket => socket.once('data', () => socket.end('hello\r\n\r\n')))
     server = sockets
     const lying = await replicaAt(sockets)
-    await expect(lying.search(request)).rejects.toMatchObject({ details: { why: 'unreachable' } })
+    await expect(lying.searchBatch([request])).rejects.toMatchObject({ details: { why: 'unreachable' } })
   })
 
   test('nobody there', async () => {
     const gone = await reach(() => undefined)
     await new Promise(resolve => server?.close(resolve))
-    await expect(gone.search(request)).rejects.toMatchObject({
+    await expect(gone.searchBatch([request])).rejects.toMatchObject({
       code: 'replica-unavailable',
       details: { why: 'unreachable' },
     })
@@ -157,7 +156,7 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
 
   test('an answer that comes twice is never taken for that to the next call', async () => {
     let asked = 0
-    const old = searchResultWire.encode({ ...result, hits: [hit('of the first call', 1)] })
+    const old = searchResultsWire.encode([{ ...result, hits: [hit('of the first call', 1)] }])
     const sockets = createSocketServer(socket => {
       socket.on('data', data => {
         const number = /freshet-call: (\d+)/i.exec(String(data))?.[1]
@@ -169,13 +168,13 @@ describe('an answer that cannot be believed is that of an unavailable replica', 
     })
     server = sockets
     const twice = await replicaAt(sockets, { connections: 1 })
-    const answers = await Promise.allSettled([1, 2, 3, 4].map(() => twice.search(request)))
+    const answers = await Promise.allSettled([1, 2, 3, 4].map(() => twice.searchBatch([request])))
     const ids = answers.map(answer =>
-      answer.status === 'fulfilled' ? answer.value.hits[0]!.itemId : answer.reason.code,
+      answer.status === 'fulfilled' ? answer.value[0]!.hits[0]!.itemId : answer.reason.code,
     )
     expect(ids[0]).toBe('of the first call')
     expect(ids.slice(1)).not.toContain('of the first call')
-    expect((await twice.search(request)).hits[0]?.itemId).toBe('lamp')
+    expect((await twice.searchBatch([request]))[0]?.hits[0]?.itemId).toBe('lamp')
   })
 
   function httpText(body: string, call: string): string {
@@ -189,7 +188,7 @@ test.each([
   [401, 'access-denied', undefined],
 ] as const)('an error of the replica, %i %s, arrives as such', async (status, code, details) => {
   const refusing = await reach((asked, out) => out.writeHead(status, headersFor(asked)).end(errorText(code, details)))
-  const thrown = await refusing.search(request).catch(error => error)
+  const thrown = await refusing.searchBatch([request]).catch(error => error)
   expect(thrown).toMatchObject({ code, message: 'as it says' })
   expect(thrown.details).toEqual(details)
 })
@@ -203,7 +202,7 @@ test('the secret and the time the replica has are told', async () => {
     },
     { secret: 'hush', searchTimeoutMs: 1_234 },
   )
-  expect(asJson(await good.search(request))).toEqual(result)
+  expect(asJson(await good.searchBatch([request]))).toEqual([result])
   expect(seen[0]?.headers).toMatchObject({ authorization: 'Bearer hush', [wireHeaders.timeoutMs]: '1234' })
 })
 
@@ -216,12 +215,12 @@ test('the end of a search closes its request, and the next search works', async 
     isFirst = false
   })
   const given = new AbortController()
-  const searching = slow.search(request, given.signal)
+  const searching = slow.searchBatch([request], given.signal)
   const closed = once(await hanging.promise, 'close')
   given.abort(new Error('enough'))
   await expect(searching).rejects.toMatchObject({ code: 'timeout' })
   await closed
-  expect(asJson(await slow.search(request))).toEqual(result)
+  expect(asJson(await slow.searchBatch([request]))).toEqual([result])
 })
 
 test('connections are kept, and no more than allowed', async () => {
@@ -233,10 +232,10 @@ test('connections are kept, and no more than allowed', async () => {
     },
     { connections: 3 },
   )
-  for (let i = 0; i < 5; i++) await good.search(request)
+  for (let i = 0; i < 5; i++) await good.searchBatch([request])
   // An answer is told a moment before its connection is free.
   expect(sockets.size).toBeLessThanOrEqual(2)
-  await Promise.all(Array.from({ length: 40 }, () => good.search(request)))
+  await Promise.all(Array.from({ length: 40 }, () => good.searchBatch([request])))
   expect(sockets.size).toBe(3)
 })
 
@@ -249,12 +248,12 @@ test('closing lets calls in hand finish, ends waits, and takes no more calls', a
   })
   const waiting = good.changed('lamp' as ItemId, new AbortController().signal)
   const waited = expect(waiting).rejects.toMatchObject({ code: 'replica-unavailable' })
-  const searching = good.search(request)
+  const searching = good.searchBatch([request])
   await eventually(() => held.length).toBe(1)
   const closing = good.close()
   await waited
   held[0]?.()
-  expect(asJson(await searching)).toEqual(result)
+  expect(asJson(await searching)).toEqual([result])
   await closing
-  await expect(good.search(request)).rejects.toMatchObject({ code: 'replica-unavailable' })
+  await expect(good.searchBatch([request])).rejects.toMatchObject({ code: 'replica-unavailable' })
 })

@@ -32,6 +32,7 @@ import {
 import type { WireCodec } from '../../schemas/shard-wire-codec.ts'
 import { searchResultWire } from '../../schemas/shard-wire-hits.ts'
 import { loopTurns } from '../load/loop-turns.ts'
+import { type ReplicaSearches, ShardChannels } from './shard-channels.ts'
 import {
   defaultRemoteReplicaSettings,
   type RemoteReplicaSettings,
@@ -41,8 +42,6 @@ import {
 
 interface ReplicaCall extends Omit<ShardCall, 'timeoutMs'> {
   readonly timeoutMs?: number
-  /** Its answer takes long to decode. */
-  readonly isHeavy?: boolean
 }
 
 /** Which replica it is and where. */
@@ -77,13 +76,19 @@ export class RemoteReplica implements ShardReplica, CutReplica {
   readonly #settings: RemoteReplicaSettings
   readonly #path: string
   readonly #calls: ShardConnection
+  readonly #searches: ReplicaSearches
   /** Apart from the calls, which would wait for the waits. */
   readonly #waits: ShardConnection
   /** Waits of which it is not known yet whether the replica listens, by item. */
   readonly #beginning = new Map<ItemId, Promise<void>>()
   #closing: Promise<unknown> | null = null
 
-  constructor(identity: RemoteReplicaIdentity, settings: Partial<RemoteReplicaSettings> = {}) {
+  /** The channels have the same settings, and are those of other replicas too. */
+  constructor(
+    identity: RemoteReplicaIdentity,
+    settings: Partial<RemoteReplicaSettings> = {},
+    channels: ShardChannels = new ShardChannels(settings),
+  ) {
     this.address = identity.address
     this.shard = identity.shard
     this.replica = identity.replica
@@ -93,15 +98,18 @@ export class RemoteReplica implements ShardReplica, CutReplica {
     this.#settings = { ...defaultRemoteReplicaSettings, ...settings }
     this.#path = replicaPath(identity.replica)
     const { connections, waitingConnections } = this.#settings
-    const common = { address: identity.address, tag: replicaTag(identity), settings: this.#settings }
+    const tag = replicaTag(identity)
+    this.#searches = channels.searchesOf({ address: identity.address, replica: identity.replica, tag })
+    const common = { address: identity.address, tag, settings: this.#settings }
     this.#calls = new ShardConnection({ ...common, connections })
     this.#waits = new ShardConnection({ ...common, connections: waitingConnections })
   }
 
-  search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
+  async search(request: ShardSearchRequest, signal?: AbortSignal): Promise<ShardSearchResult> {
     const body = textOf(request)
-    const timeoutMs = this.#settings.searchTimeoutMs
-    return this.#ask(searchResultWire, { method: 'POST', path: 'search', body, signal, timeoutMs, isHeavy: true })
+    const text = await untilGivenUp(this.#searches.ask(body, signal), signal)
+    await loopTurns.mine()
+    return searchResultWire.decode(text)
   }
 
   /** As many results, in order, as of one moment. @throws as `search`, when any is refused */
@@ -196,20 +204,23 @@ export class RemoteReplica implements ShardReplica, CutReplica {
 
   /** Calls in hand are finished, waits fail. Repeatable. */
   close(): Promise<unknown> {
-    this.#closing ??= Promise.all([this.#calls.close(), this.#waits.destroy()])
+    this.#closing ??= Promise.all([this.#searches.close(), this.#calls.close(), this.#waits.destroy()])
     return this.#closing
   }
 
-  async #ask<T>(wire: WireCodec<T>, { isHeavy = false, ...call }: ReplicaCall): Promise<T> {
+  async #ask<T>(wire: WireCodec<T>, call: ReplicaCall): Promise<T> {
     const { path, timeoutMs = this.#settings.lookupTimeoutMs, signal } = call
-    try {
-      const text = await this.#calls.ask({ ...call, timeoutMs, path: `${this.#path}/${path}` })
-      if (isHeavy) await loopTurns.mine()
-      return wire.decode(text)
-    } catch (thrown) {
-      if (!signal?.aborted || thrown !== signal.reason) throw thrown
-      throw new FreshetError('timeout', 'the search was given up', { cause: thrown })
-    }
+    const asking = this.#calls.ask({ ...call, timeoutMs, path: `${this.#path}/${path}` })
+    return wire.decode(await untilGivenUp(asking, signal))
+  }
+}
+
+async function untilGivenUp(asking: Promise<string>, signal: AbortSignal | undefined): Promise<string> {
+  try {
+    return await asking
+  } catch (thrown) {
+    if (!signal?.aborted || thrown !== signal.reason) throw thrown
+    throw new FreshetError('timeout', 'the search was given up', { cause: thrown })
   }
 }
 

@@ -7,6 +7,7 @@ import { heartbeatTopic } from '../../schemas/topics.ts'
 import type { EventLog, LogReader, LogRecord } from '../../topologies/event-log.ts'
 import { type HeardReplica, HeardReplicas } from './heard-replicas.ts'
 import { RemoteReplica } from './remote-replica.ts'
+import { ShardChannels } from './shard-channels.ts'
 import type { RemoteReplicaSettings } from './shard-connection.ts'
 
 export interface ReplicaDirectoryOptions {
@@ -53,6 +54,7 @@ export class ReplicaDirectory {
   readonly #options: ReplicaDirectoryOptions
   readonly #monotonicMs: () => number
   readonly #dropAfterMs: number
+  readonly #channels: ShardChannels
   readonly #heard = new HeardReplicas()
   readonly #heardDispatchers = new HeardReplicas()
   readonly #listed = new Map<ReplicaId, Listed>()
@@ -66,6 +68,7 @@ export class ReplicaDirectory {
 
   private constructor(options: ReplicaDirectoryOptions) {
     this.#options = options
+    this.#channels = new ShardChannels(options.settings)
     this.#monotonicMs = options.monotonicMs ?? (() => performance.now())
     this.#dropAfterMs = options.dropAfterMs ?? 10_000
   }
@@ -232,7 +235,8 @@ export class ReplicaDirectory {
     const { replica, state, indexAgeMs } = heartbeat
     this.#unlist(replica)
     this.#dropped.delete(replica)
-    const remote = new RemoteReplica({ ...heartbeat, reported: { state, indexAgeMs } }, this.#options.settings)
+    const identity = { ...heartbeat, reported: { state, indexAgeMs } }
+    const remote = new RemoteReplica(identity, this.#options.settings, this.#channels)
     this.#listed.set(replica, { life, remote, answeredAtMs: Number.NEGATIVE_INFINITY, isBeingAsked: false })
     this.#replicas = Array.from(this.#listed.values(), ({ remote }) => remote)
   }

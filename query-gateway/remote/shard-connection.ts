@@ -1,9 +1,9 @@
 import { type Span, SpanKind } from '@opentelemetry/api'
 import { type Dispatcher, Pool } from 'undici'
-import { FreshetError } from '../../schemas/errors.ts'
-import { errorOfAnswer, wireHeaders } from '../../schemas/shard-wire.ts'
+import { wireHeaders } from '../../schemas/shard-wire.ts'
 import { traceHeadersOf } from '../../schemas/trace-context.ts'
 import { inChildSpan } from '../../schemas/trace-span.ts'
+import { distrusted, failureOf } from './distrust.ts'
 
 /** How gateways reach replicas; the same for all of them. */
 export interface RemoteReplicaSettings {
@@ -11,11 +11,15 @@ export interface RemoteReplicaSettings {
   readonly secret: string | null
   /** What a shard with TLS is checked by, such as `ca`; its own certificate where the shard asks for one. */
   readonly tls?: { readonly ca?: string; readonly cert?: string; readonly key?: string; readonly servername?: string }
-  /** Connections for calls to one replica; calls beyond wait. */
+  /** Connections for calls to one replica that are no searches; calls beyond wait. */
   readonly connections: number
+  /** Searches in hand at one process, on the one connection for them; those beyond wait. */
+  readonly searchesInHand: number
   /** Connections on which one replica is waited for, one per wait. */
   readonly waitingConnections: number
   readonly connectTimeoutMs: number
+  /** A process that has been silent for so long is asked for a sign; without one as long, its connection is given up. */
+  readonly silentMs: number
   /** How long a replica may work on one search; the caller's signal may end it before. */
   readonly searchTimeoutMs: number
   /** How long it may take to tell how it is, and what it knows of one item. */
@@ -31,8 +35,10 @@ export interface RemoteReplicaSettings {
 export const defaultRemoteReplicaSettings: RemoteReplicaSettings = {
   secret: null,
   connections: 64,
+  searchesInHand: 256,
   waitingConnections: 256,
   connectTimeoutMs: 1_000,
+  silentMs: 5_000,
   searchTimeoutMs: 10_000,
   lookupTimeoutMs: 2_000,
   graceMs: 1_000,
@@ -63,9 +69,6 @@ export interface ShardCall {
 /** Less than shards keep an idle connection: a call never finds it just being closed. */
 const idleConnectionMs = 30_000
 
-/** Why an answer, or its absence, is not believed. */
-type Distrust = 'unreachable' | 'late' | 'too-large' | 'stray' | 'foreign'
-
 /** Calls to one replica over kept connections. Nothing is tried twice here: whom to ask next is the gateway's to say. */
 export class ShardConnection {
   readonly #options: ShardConnectionOptions
@@ -89,13 +92,8 @@ export class ShardConnection {
       bodyTimeout: 0,
       connect: { ...tls, timeout: connectTimeoutMs },
     })
-    const { hostname, port, protocol } = new URL(address)
-    const usualPort = protocol === 'https:' ? 443 : 80
-    this.#attributes = { 'server.address': hostname, 'server.port': port === '' ? usualPort : Number(port) }
-    this.#headers = {
-      'content-type': 'application/json',
-      ...(secret === null ? {} : { authorization: `Bearer ${secret}` }),
-    }
+    this.#attributes = serverAttributes(address)
+    this.#headers = { 'content-type': 'application/json', ...secretHeaders(secret) }
   }
 
   /**
@@ -125,8 +123,7 @@ export class ShardConnection {
     const { status, text } = await exchange.answer
     span?.setAttribute('http.response.status_code', status)
     if (status === 200) return text
-    const error = errorOfAnswer(text)
-    throw error.code === 'not-found' ? distrusted('foreign', error.message) : error
+    throw failureOf(text)
   }
 
   /** Calls in hand are finished; others fail. */
@@ -222,6 +219,13 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 }
 
-function distrusted(why: Distrust, message: string, cause?: Error): FreshetError {
-  return new FreshetError('replica-unavailable', message, { cause, details: { why } })
+/** Of spans of calls to the server. */
+export function serverAttributes(address: string): Readonly<Record<string, string | number>> {
+  const { hostname, port, protocol } = new URL(address)
+  const usualPort = protocol === 'https:' ? 443 : 80
+  return { 'server.address': hostname, 'server.port': port === '' ? usualPort : Number(port) }
+}
+
+export function secretHeaders(secret: string | null): Readonly<Record<string, string>> {
+  return secret === null ? {} : { authorization: `Bearer ${secret}` }
 }

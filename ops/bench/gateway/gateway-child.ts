@@ -5,6 +5,7 @@ import { createGateway } from '../../../query-gateway/gateway.ts'
 import type { GatewayApp } from '../../../query-gateway/gateway-app.ts'
 import type { GatewayPorts } from '../../../query-gateway/ports.ts'
 import { RemoteReplica, type RemoteReplicaIdentity } from '../../../query-gateway/remote/remote-replica.ts'
+import { ShardChannels } from '../../../query-gateway/remote/shard-channels.ts'
 import { openCodecs, registerSchemas } from '../../../schemas/avro/codec.ts'
 import type { Fingerprint, Generation, TopicEpoch } from '../../../schemas/ids.ts'
 import { MemorySchemaDirectory } from '../../../schemas/testing/memory-schema-directory.ts'
@@ -43,7 +44,8 @@ class GatewayProcess {
     await registerSchemas(schemas)
     const codecs = await openCodecs(schemas)
     const reported = { state: 'ready', indexAgeMs: 0 } as const
-    const replicas = addresses.map(address => new RemoteReplica({ ...address, generation, reported }))
+    const channels = new ShardChannels()
+    const replicas = addresses.map(address => new RemoteReplica({ ...address, generation, reported }, {}, channels))
     const routed = { generation, model: 'bench', fingerprint, dims, shards: shardCount, state: 'active', share: 1 }
     const ports = {
       log,
