@@ -20,6 +20,7 @@ class FakeDispatcher {
   readonly partitions: number
   watermark = 0
   jobs = 0
+  copied = 0
   pace: DispatchPace | null = null
 
   constructor(name: string, partitions = 2) {
@@ -31,7 +32,11 @@ class FakeDispatcher {
     const partitions = Array.from({ length: this.partitions }, (_, i) => {
       return { partition: asPartition(i), watermark: asOffset(this.watermark), pendingImages: 0 }
     })
-    return { generation: this.generation, partitions, counts: { jobs: this.jobs } } as unknown as DispatchStatus
+    return {
+      generation: this.generation,
+      partitions,
+      counts: { jobs: this.jobs, copied: this.copied },
+    } as unknown as DispatchStatus
   }
 
   setPace(pace: DispatchPace): void {
@@ -123,6 +128,25 @@ test('a rebuild gives way to live events, says why, and is at its own pace again
   rebuild.watermark = 99
   await world.second()
   expect(rebuild.pace).toMatchObject({ imageRecords: null })
+})
+
+test('a copy of objects gives way as a rebuild does, by the objects that were copied', async () => {
+  const [live, copy] = [new FakeDispatcher('g1'), new FakeDispatcher('g2')]
+  live.watermark = 500
+  copy.watermark = -1
+  const world = setUp([live, copy], serving, generation('g2', {}))
+  const after = async (objects: number) => {
+    copy.copied += objects
+    await world.second()
+    return copy.pace!
+  }
+  await after(0)
+  expect(await after(400)).toMatchObject({ imagesPerSecond: null })
+  world.answer.indexAgeMs = 10_000
+  expect((await after(400)).imagesPerSecond).toBeCloseTo(280)
+  world.answer.indexAgeMs = 0
+  for (let second = 0; second < 30; second++) await after(Math.min(400, copy.pace!.imagesPerSecond ?? 400))
+  expect(copy.pace).toMatchObject({ imagesPerSecond: null })
 })
 
 test('a generation that answers queries while it is built does not give way to the age of its own backlog', async () => {

@@ -200,7 +200,6 @@ class RecentDurations {
   }
 }
 
-/** It has not caught up with what was in the catalog when it began, as far as this dispatcher sees. */
 /** With which a dispatcher begins, before it is known how far it is and what others leave it. */
 export function paceAtStart(generation: GenerationStatus): DispatchPace {
   const { share, rebuild } = generation
@@ -218,11 +217,13 @@ function aheadOf({ share }: GenerationStatus, imagesPerSecond: number): number |
   return Math.min(mostAhead, Math.max(fewestAhead, Math.ceil(secondsAhead * imagesPerSecond)))
 }
 
+/** It has not caught up with what was in the catalog when it began, as far as this dispatcher sees. */
 export function isBuilding({ started, rebuild }: GenerationStatus, { partitions }: DispatchStatus): boolean {
   if (rebuild.phase === 'caught-up') return false
   return partitions.some(({ partition, watermark }) => watermark + 1 < (started.backfillUntil[partition] ?? 0))
 }
 
+/** Images that were embedded, and objects that were copied. */
 function doneBy({ counts, partitions }: DispatchStatus): number {
-  return counts.jobs - partitions.reduce((sum, { pendingImages }) => sum + pendingImages, 0)
+  return counts.jobs + counts.copied - partitions.reduce((sum, { pendingImages }) => sum + pendingImages, 0)
 }

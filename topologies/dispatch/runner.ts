@@ -5,6 +5,7 @@ import { asFreshetError, FreshetError } from '../../schemas/errors.ts'
 import { asOffset, type Generation, type ItemId, type Offset, type Partition } from '../../schemas/ids.ts'
 import type { RecordCodec } from '../../schemas/record-codec.ts'
 import { catalogTopic } from '../../schemas/topics.ts'
+import { CopyPace } from '../generations/copy-pace.ts'
 import { copyObjects } from '../generations/object-copy.ts'
 import {
   type DispatchInput,
@@ -235,11 +236,12 @@ export class DispatchRunner {
     const { generation: to, acceptance, copiedFrom: from } = this.#options.settings
     if (from === null) return null
     const ports = { log: this.#ports.log, mutations: this.#ports.codecs.mutations }
-    const isPaused = () => this.#state.pacing.pace.isPaused
+    const pace = new CopyPace(this.#ports.clock())
+    const mayWrite = (records: number) => pace.take(records, this.#state.pacing.pace, this.#ports.clock())
     const onCopied = (items: number) => {
       this.#state.counts.copied += items
     }
-    return (partition, isOver) => copyObjects(ports, partition, { from, to, acceptance, isOver, isPaused, onCopied })
+    return (partition, isOver) => copyObjects(ports, partition, { from, to, acceptance, isOver, mayWrite, onCopied })
   }
 
   #newPruning(): TablePruning {

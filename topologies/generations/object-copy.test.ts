@@ -60,6 +60,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(directory, { recursive: true }))
 
+const patience = { timeout: 30_000, interval: 20 }
 const imageOf = (item: number, image: string): string => `https://images.example/${item}/${image}`
 
 function eventOf({ item, image, price }: Event): ItemEvent {
@@ -141,6 +142,49 @@ test('a copied generation comes to hold the same, and embeds nothing that was em
   )
 })
 
+test('a copy keeps to the rate, stands still while it is paused, and goes on as fast as it can without one', async () => {
+  await withInstallation(async installation => {
+    await withWorker(installation, async () => {
+      const old = dispatcherOf(installation, source)
+      await old.start()
+      const events = Array.from({ length: 100 }, (_, n) => upsertOf(idOf(n), imageOf(n, 'red')))
+      await publish(installation, events)
+      await appliedOf(installation, source)
+      let frozenMs: number | null = Date.now()
+      let looks = 0
+      const clock = () => {
+        looks++
+        return frozenMs ?? Date.now() + 60_000
+      }
+      const copying = dispatcherOf(installation, target, { clock })
+      const setPace = (pace: { readonly isPaused: boolean; readonly imagesPerSecond: number | null }) =>
+        copying.setPace({ priority: 'standby', imageRecords: null, ...pace })
+      const copied = () => copying.status().counts.copied
+      setPace({ isPaused: false, imagesPerSecond: 15 })
+      await copying.start()
+      for (const expected of [15, 30, 45]) {
+        frozenMs += 1_000
+        await expect.poll(copied, patience).toBe(expected)
+      }
+      setPace({ isPaused: true, imagesPerSecond: 15 })
+      frozenMs += 10_000
+      const before = looks
+      // Most are of the ticks, which are five times as often.
+      await expect.poll(() => looks - before, patience).toBeGreaterThan(60)
+      expect(copied()).toBe(45)
+      setPace({ isPaused: false, imagesPerSecond: 5 })
+      frozenMs += 1_000
+      await expect.poll(copied, patience).toBe(50)
+      setPace({ isPaused: false, imagesPerSecond: null })
+      frozenMs = null
+      await appliedOf(installation, target)
+      expect(copied()).toBe(100)
+      await copying.stop()
+      await old.stop()
+    })
+  })
+})
+
 test('nothing is read of the catalog before the objects are there, and the status says so', async () => {
   await withInstallation(async installation => {
     await withWorker(installation, async jobs => {
@@ -185,7 +229,7 @@ test('a source that is gone leaves everything to be embedded', async () => {
       to: target,
       acceptance: { fingerprint: testFingerprint, dims: 4, topicEpoch: testEpoch },
       isOver: () => false,
-      isPaused: () => false,
+      mayWrite: records => records,
       onCopied: () => {
         throw new Error('there is nothing to copy')
       },

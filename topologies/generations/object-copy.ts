@@ -21,8 +21,8 @@ export interface ObjectCopyOptions {
   readonly acceptance: Acceptance
   /** Nothing is wanted any more: what is in hand is finished. */
   readonly isOver: () => boolean
-  /** Nothing is written while it is true. */
-  readonly isPaused: () => boolean
+  /** How many of so many records may be written now; 0: none yet, and it is asked again. */
+  readonly mayWrite: (records: number) => number
   /** Of how many items objects were written. */
   readonly onCopied: (items: number) => void
 }
@@ -30,7 +30,7 @@ export interface ObjectCopyOptions {
 /** Decoding more at once would hold up searches where all roles are one process. */
 const batchRecords = 128
 const pollWaitMs = 200
-const pausedLookMs = 200
+const paceLookMs = 100
 /** Copying goes on while the source has grown by more than this meanwhile, so that little is left to embed. */
 const remainderRecords = 16
 const mostRounds = 8
@@ -79,11 +79,24 @@ async function copyRange(ports: ObjectCopyPorts, range: Range, options: ObjectCo
     for (const record of records)
       if (standing.has(record) && (await isTaken(ports, record, options.acceptance)))
         copies.push({ partition: record.partition, key: record.key, value: record.value })
-    while (options.isPaused() && !options.isOver()) await delay(pausedLookMs)
-    if (copies.length === 0 || options.isOver()) return
-    await ports.log.append(mutationTopic(options.to), copies)
-    options.onCopied(copies.filter(({ key }) => key![0] === objectsKeyStart).length)
+    await write(ports, copies, options)
   })
+}
+
+/** As fast as the pace lets it. */
+async function write(
+  { log }: ObjectCopyPorts,
+  copies: readonly NewRecord[],
+  options: ObjectCopyOptions,
+): Promise<void> {
+  const { to, isOver, mayWrite, onCopied } = options
+  for (let left = copies; left.length > 0 && !isOver(); ) {
+    const now = left.slice(0, mayWrite(left.length))
+    left = left.slice(now.length)
+    if (now.length > 0) await log.append(mutationTopic(to), now)
+    onCopied(now.filter(({ key }) => key![0] === objectsKeyStart).length)
+    if (left.length > 0) await delay(paceLookMs)
+  }
 }
 
 async function readRange(

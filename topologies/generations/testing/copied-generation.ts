@@ -70,17 +70,19 @@ interface RunnerOptions extends Pick<DispatchRunnerOptions, 'partitions' | 'onFa
   readonly log: EventLog
   /** Of the item table: each process has its own. */
   readonly table: KeyValueStore
+  readonly clock: () => number
 }
 
 /** Its dispatcher; that of the target copies. */
 export function dispatcherOf(
   { ports }: Installation,
   generation: Generation,
-  { partitions = 'all', onFailure = failTest, log = ports.log, table = ports.table }: Partial<RunnerOptions> = {},
+  options: Partial<RunnerOptions> = {},
 ): DispatchRunner {
+  const { partitions = 'all', onFailure = failTest, ...own } = options
   const copiedFrom = generation === target ? source : null
   return new DispatchRunner(
-    { ...ports, log, table },
+    { ...ports, ...own },
     { settings: { ...settings, generation, copiedFrom }, onFailure, partitions, tickMs: 20, batchRecords: 64 },
   )
 }
