@@ -33,6 +33,8 @@ export interface DeskParts {
   readonly throttledBy: (generation: Generation) => string | null
   /** Log and shards lie in the data directory. */
   readonly isOneMachine: boolean
+  /** Where evidence is written: what all gateways see, as far as they share anything. */
+  readonly evidenceDirectory: string
 }
 
 const maxCuts = 20
@@ -41,7 +43,7 @@ const besidesWorkMs = 15_000
 
 /** The desk of a process that has a gateway; not started. */
 export function newDesk(parts: DeskParts): OperatorDesk {
-  const { config, stored, gateway, replicas, topicEpoch, throttledBy, isOneMachine } = parts
+  const { config, stored, gateway, replicas, topicEpoch, throttledBy, isOneMachine, evidenceDirectory } = parts
   const { undoMaxAgeMs, warmMs, maxFailedItems, maxFailedPercent } = config.generations
   const { log, codecs, partitions } = stored
   return new OperatorDesk(
@@ -59,7 +61,7 @@ export function newDesk(parts: DeskParts): OperatorDesk {
       diskFreeBytes: async () => (isOneMachine ? freeBytes(config.dataDir) : null),
       throttledBy,
       canary: newCanaryGate({ config, search: gateway, stored }),
-      evidenceDirectory: join(config.dataDir, 'evidence'),
+      evidenceDirectory,
       clock: gateway.clock,
     },
     {
@@ -90,14 +92,14 @@ function checkSettings({ model, weights, index }: Pick<GenerationStarted, 'model
 }
 
 /** How long the second of two embeddings of a picture takes: the first one warms up. */
-async function imageCost({ config, log, gateway }: DeskParts, name: string): Promise<ImageCost> {
+async function imageCost({ config, log, gateway, isOneMachine }: DeskParts, name: string): Promise<ImageCost> {
   const { model, close } = await openModel({ ...config, processes: 1 }, log, name)
   try {
     const { digest, path } = await samplePicture(gateway)
     await model.index({ path }, digest)
     const beganAt = performance.now()
     await model.index({ path }, digest)
-    return { msPerImage: performance.now() - beganAt, workers: config.processes }
+    return { msPerImage: performance.now() - beganAt, workers: config.processes, isAssumed: !isOneMachine }
   } finally {
     await close()
   }

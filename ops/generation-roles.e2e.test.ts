@@ -138,6 +138,7 @@ async function build({ roles, storage }: Running, generation: Generation, model:
     from: null,
     weights: '',
     index: '{"segments":"compressed"}',
+    imagesPerSecond: 0,
   })
 }
 

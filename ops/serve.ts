@@ -128,6 +128,7 @@ async function listen(
     topicEpoch: () => storage.topicEpoch,
     throttledBy: generation => roles.throttle.throttledBy(generation),
     isOneMachine: true,
+    evidenceDirectory: join(config.dataDir, 'evidence'),
   })
   desk.start()
   closers.add(() => desk.close())

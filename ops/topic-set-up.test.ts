@@ -184,6 +184,7 @@ describe('on a log', () => {
         from: null,
         weights: '',
         index: '',
+        imagesPerSecond: 0,
       })
     await control.append({ ...decided(), type: 'GenerationRetired', generation: retired, override: '' })
   }

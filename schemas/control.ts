@@ -36,6 +36,8 @@ export interface GenerationStarted extends ControlDecision {
   readonly weights: string
   /** Parameters of its index as JSON; empty: those of the configuration. */
   readonly index: string
+  /** At most so many images of the backfill, or objects that are copied, a second, until a routing says otherwise; 0: no bound. */
+  readonly imagesPerSecond: number
 }
 
 /** Probe queries on a generation met their bounds. */

@@ -39,6 +39,10 @@ const StepView = Type.Object(
     step: words(generationSteps),
     allowed: Type.Boolean(),
     missing: list(Type.String(), { description: 'what has to be there first, in words; empty when it is allowed' }),
+    mayForce: Type.Boolean({
+      description:
+        'it may be taken without what is missing: `route` with `override`, `rollback` and `retire` with `force`',
+    }),
   },
   { $id: 'StepView' },
 )
@@ -48,7 +52,9 @@ const RebuildView = Type.Object(
     phase: words(['running', 'paused', 'caught-up'], {
       description: 'caught-up: it has all that was in the catalog when it began',
     }),
-    imagesPerSecond: Type.Number({ description: 'at most so many pictures of the backfill a second; 0: no bound' }),
+    imagesPerSecond: Type.Number({
+      description: 'at most so many pictures of the backfill, or objects that are copied, a second; 0: no bound',
+    }),
     done: Type.Integer({
       description:
         'offsets of the catalog that every replica has passed, of those that were there when it began; events that ' +
@@ -125,8 +131,13 @@ const exampleView = {
   routedAtMs: null,
   retirableAtMs: null,
   steps: [
-    { step: 'pause', allowed: true, missing: [] },
-    { step: 'verify', allowed: false, missing: ['413 of 823 offsets of the catalog to be passed by every replica'] },
+    { step: 'pause', allowed: true, missing: [], mayForce: false },
+    {
+      step: 'verify',
+      allowed: false,
+      missing: ['413 of 823 offsets of the catalog to be passed by every replica'],
+      mayForce: false,
+    },
   ],
 }
 
@@ -258,7 +269,10 @@ export const BuildRequest = Type.Object(
     weights: Type.Optional(Type.String({ maxLength: 200, description: 'version of the ranking weights' })),
     index: Type.Optional(Type.String({ maxLength: 10_000, description: 'parameters of the index as JSON' })),
     imagesPerSecond: Type.Optional(
-      Type.Number({ minimum: 0, description: 'at most so many pictures of the backfill a second; 0: no bound' }),
+      Type.Number({
+        minimum: 0,
+        description: 'at most so many pictures of the backfill, or objects that are copied, a second; 0: no bound',
+      }),
     ),
     dryRun: Type.Optional(Type.Boolean({ description: 'answer the estimate, build nothing', default: false })),
   },
@@ -274,8 +288,11 @@ export const BuildEstimate = Type.Object(
     measured: words(['trial', 'none'], {
       description: 'trial: one picture was embedded to find out; none: nothing is to be embedded',
     }),
-    workers: Type.Integer({ description: 'pictures that are embedded at once' }),
-    durationMs: Type.Number({ description: 'toEmbed × msPerImage ÷ workers, more with a bound on the rate' }),
+    workers: Type.Integer({ description: 'pictures that are embedded at once; a note says where that is assumed' }),
+    durationMs: Type.Number({
+      description:
+        'toEmbed × msPerImage ÷ workers, more with a bound on the rate; a copy takes what its bound makes it take',
+    }),
     diskBytes: Type.Number(),
     diskFreeBytes: nullable(Type.Number(), { description: 'null where the shards are on other machines' }),
     memoryBytes: Type.Number(),

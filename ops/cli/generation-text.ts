@@ -64,7 +64,8 @@ export function generationPage(shown: GenerationDetail, width: Width): readonly 
 export function buildText({ id, estimate, generation }: BuildAnswer): readonly string[] {
   const { items, toEmbed, msPerImage, measured, workers, durationMs, diskBytes, diskFreeBytes, memoryBytes, notes } =
     estimate
-  const free = diskFreeBytes === null ? '' : ` of ${megabytes(diskFreeBytes)} that are free`
+  const free =
+    diskFreeBytes === null ? '; what is free is unknown here' : ` of ${megabytes(diskFreeBytes)} that are free`
   const perImage = msPerImage === null ? '' : ` × ${msPerImage.toFixed(0)} ms (${measured}) ÷ ${workers} at once`
   return [
     generation === null ? `${id} would take` : `${id} is being built; it takes about`,

@@ -120,7 +120,11 @@ function builtWith(command: Command): Command {
     .option('--shards <count>', 'else as many as the active one has', wholeNumber)
     .option('--weights <version>', 'version of the ranking weights')
     .option('--index <json>', 'parameters of the index, such as {"segments": "compressed"}')
-    .option('--rate <images>', 'at most so many pictures of the backfill a second', positiveNumber)
+    .option(
+      '--rate <images>',
+      'at most so many pictures of the backfill, or objects that are copied, a second',
+      positiveNumber,
+    )
     .option('--dry-run', 'tell what it would take, and build nothing')
     .option('--watch', 'stay until it has caught up')
 }
@@ -180,7 +184,11 @@ function resumeCommand(context: CommandContext): Command {
   const command = new Command('resume')
     .description('Goes on with a rebuild that is paused, or changes the rate of one that runs.')
     .argument('<generation>')
-    .option('--rate <images>', 'at most so many pictures of the backfill a second; 0: no bound', positiveNumber)
+    .option(
+      '--rate <images>',
+      'at most so many pictures, or objects that are copied, a second; 0: no bound',
+      positiveNumber,
+    )
   return asking(stepping(command), 'freshet generation resume g2 --reason "the sale is over"').action(
     async (id: string, options: StepOptions & { readonly rate?: number }) => {
       const rate = options.rate === undefined ? {} : { imagesPerSecond: options.rate }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import { createGateway } from '../../query-gateway/gateway.ts'
 import type { GatewayPorts, PipelineStatus } from '../../query-gateway/ports.ts'
 import { ReplicaDirectory } from '../../query-gateway/remote/replica-directory.ts'
@@ -30,7 +31,7 @@ import { redriveRemotely } from './remote-redrive.ts'
 import { snapshotRemotely } from './remote-snapshots.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores } from './role-directory.ts'
-import { followModels, openSharedImages } from './work-role.ts'
+import { followModels, openSharedImages, sharedPictures } from './work-role.ts'
 
 /** `freshet gateway`: the HTTP API and the page, over replicas in other processes. */
 export async function startGatewayRole(context: RoleContext): Promise<string> {
@@ -50,6 +51,7 @@ export async function startGatewayRole(context: RoleContext): Promise<string> {
     topicEpoch: () => catalog.topicEpoch,
     throttledBy: () => null,
     isOneMachine: false,
+    evidenceDirectory: join(sharedPictures(config), 'evidence'),
   })
   desk.start()
   closers.add(() => desk.close())

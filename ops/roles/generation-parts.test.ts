@@ -23,6 +23,7 @@ function stateOf(...generations: readonly (readonly [string, GenerationStatus['s
       from: null,
       weights: '',
       index: '',
+      imagesPerSecond: 0,
       decidedAfter: asOffset(-1),
       by: 'test',
       atMs: 0,

@@ -120,6 +120,7 @@ async function build(generation: Generation, name: string): Promise<void> {
     from: null,
     weights: '',
     index: '',
+    imagesPerSecond: 0,
   })
 }
 

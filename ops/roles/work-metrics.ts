@@ -1,6 +1,7 @@
 import { type ObservedGauge, readingsBy } from '../../query-gateway/observed-gauges.ts'
 import type { QueueDepth } from '../../topologies/work-queue.ts'
 import type { WorkerLoopStatus } from '../../workers/worker-loop.ts'
+import type { Alarm } from '../alarms.ts'
 import type { ModelProcess } from '../image-roles.ts'
 
 /** How the worker loop is. */
@@ -34,6 +35,15 @@ export const queueGauges: readonly ObservedGauge<QueueDepth | null>[] = [
     description: 'Jobs in the work queue: waiting by priority, delayed, claimed',
     read: depth =>
       depth === null ? [] : readingsBy('state', { ...depth.waiting, delayed: depth.delayed, claimed: depth.claimed }),
+  },
+]
+
+/** What a worker cannot do and goes on without, such as holding a model whose golden vectors it misses. */
+export const alarmGauges: readonly ObservedGauge<readonly Alarm[]>[] = [
+  {
+    name: 'freshet.alarms',
+    description: 'Alarms that are raised now',
+    read: alarms => [[alarms.length, {}]],
   },
 ]
 

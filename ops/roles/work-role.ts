@@ -14,7 +14,7 @@ import { Polled } from './polled.ts'
 import { clock, type RoleContext } from './role.ts'
 import { openFreeDirectory, openLocalStores, rolesDirectory } from './role-directory.ts'
 import { createRoleServer } from './role-server.ts'
-import { processGauges, queueGauges, workerGauges } from './work-metrics.ts'
+import { alarmGauges, processGauges, queueGauges, workerGauges } from './work-metrics.ts'
 
 const depthEveryMs = 1_000
 
@@ -53,6 +53,7 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   observeGauges(telemetry.meter, workerGauges, () => workers.status())
   observeGauges(telemetry.meter, queueGauges, () => depth.value)
   observeGauges(telemetry.meter, processGauges, () => models.processes())
+  observeGauges(telemetry.meter, alarmGauges, () => alarms.list())
 
   const app = createRoleServer(
     {
@@ -68,9 +69,13 @@ export async function startWorkRole(context: RoleContext): Promise<string> {
   return listenOn(app, config)
 }
 
-/** Pictures in a directory that gateways and workers share. */
+/** Where gateways and workers have pictures in common. */
+export function sharedPictures({ blobsDir, dataDir }: Pick<Config, 'blobsDir' | 'dataDir'>): string {
+  return blobsDir ?? join(rolesDirectory(dataDir), 'blobs')
+}
+
 export function openSharedImages(config: Config, stores: LocalStores): Promise<ImageRole> {
-  const directory = config.blobsDir ?? join(rolesDirectory(config.dataDir), 'blobs')
+  const directory = sharedPictures(config)
   // No process knows what all generations refer to, so nothing is evicted.
   const isReferenced = async <Digest>(digests: readonly Digest[]) => new Set(digests)
   return openImages({ config, stores, blobs: { directory, isShared: true, isReferenced }, clock })

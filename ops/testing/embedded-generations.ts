@@ -120,6 +120,7 @@ export class EmbeddedGenerations {
       from,
       weights: '',
       index,
+      imagesPerSecond: 0,
     })
   }
 

@@ -219,6 +219,7 @@ export const arbitraryControlRecord: fc.Arbitrary<ControlRecord> = fc.oneof(
     from: fc.option(arbitraryGeneration),
     weights: text,
     index: text,
+    imagesPerSecond: fc.double({ min: 0, max: 1e6, noNaN: true }),
   }),
   plain({
     type: fc.constant('CanaryPassed' as const),

@@ -95,6 +95,7 @@ const control: readonly ControlRecord[] = [
     from: 'v1-2025' as Generation,
     weights: 'warm-2026',
     index: '{"segments":"compressed"}',
+    imagesPerSecond: 12.5,
   },
   { type: 'CanaryPassed', ...decision, generation, evidence: '{"recallAt10":0.97}', digest: '0f'.repeat(32) },
   {

@@ -83,6 +83,7 @@ test.each([1, 2])('a first start that was cut short after %i records goes on the
       from: null,
       weights: '',
       index: '',
+      imagesPerSecond: 0,
     })
   expect(await ensureFirstGeneration(open(), first)).toMatchObject({ state: 'active', share: 1 })
   expect(await end()).toBe(3)

@@ -30,6 +30,7 @@ const start = (after: number, generation: Generation): GenerationStarted => ({
   from: null,
   weights: '',
   index: '',
+  imagesPerSecond: 0,
 })
 const route = (after: number, shares: Record<string, number>, change: Partial<RoutingChanged> = {}): ControlRecord => ({
   ...decided(after),

@@ -36,7 +36,7 @@ export function newGeneration(started: GenerationStarted): GenerationStatus {
     started,
     state: 'building',
     share: 0,
-    rebuild: { phase: 'running', imagesPerSecond: 0 },
+    rebuild: { phase: 'running', imagesPerSecond: started.imagesPerSecond },
     canary: null,
     certificate: null,
     routedAtMs: null,

@@ -62,6 +62,7 @@ export async function ensureFirstGeneration(control: ControlLog, first: FirstGen
       from: null,
       weights: '',
       index: '',
+      imagesPerSecond: 0,
     })
   const isRouted = [...state.generations.values()].some(({ share }) => share > 0)
   if (!isRouted)

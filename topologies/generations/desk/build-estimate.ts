@@ -8,6 +8,8 @@ export interface ImageCost {
   readonly msPerImage: number
   /** Pictures that are embedded at once. */
   readonly workers: number
+  /** Workers are processes elsewhere, and so many are assumed. */
+  readonly isAssumed: boolean
 }
 
 export interface EstimateInput {
@@ -38,7 +40,9 @@ export function estimateBuild(input: EstimateInput): BuildEstimate {
   const vectorBytes = sum(shards, ({ storage }) => storage.vectors.diskBytes) * scale
   const itemBytes = sum(shards, ({ storage }) => storage.items.diskBytes)
   const atFullSpeedMs = cost === null ? 0 : (toEmbed * cost.msPerImage) / cost.workers
-  const atBoundMs = imagesPerSecond > 0 ? (toEmbed / imagesPerSecond) * 1_000 : 0
+  // Of a copy the objects of an item count as a picture does.
+  const bounded = cost === null ? items : toEmbed
+  const atBoundMs = imagesPerSecond > 0 ? (bounded / imagesPerSecond) * 1_000 : 0
   return {
     items,
     toEmbed,
@@ -57,14 +61,19 @@ export function estimateBuild(input: EstimateInput): BuildEstimate {
 }
 
 /** A copy has the model of its source: a new picture is embedded once for both. */
-function notesOf({ like, cost, name }: EstimateInput): readonly string[] {
-  if (cost === null) return []
+function notesOf({ like, cost, name, diskFreeBytes }: EstimateInput): readonly string[] {
+  const disk = diskFreeBytes === null ? ['Free disk is unknown: the shards are on other machines.'] : []
+  if (cost === null) return disk
   const more = `${Math.round(cost.msPerImage)} ms more for each`
   return [
     ...(like === null
       ? []
       : [`Until ${like.generation} or ${name} is retired, each new picture is embedded for both: ${more}.`]),
     'The processes of the model take memory besides.',
+    ...(cost.isAssumed
+      ? [`How many pictures all workers embed at once is unknown here: ${cost.workers} are assumed.`]
+      : []),
+    ...disk,
     'An item with several pictures counts as one: each further picture takes as long again.',
   ]
 }

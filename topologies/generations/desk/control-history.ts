@@ -93,9 +93,10 @@ function summaryOf(record: ControlRecord, before: ControlState): string {
     case 'ModelRegistered':
       return `model ${record.model} registered, ${record.dims} dimensions`
     case 'GenerationStarted': {
-      const { generation, model, shards, from } = record
+      const { generation, model, shards, from, imagesPerSecond } = record
       const copied = from === null ? '' : `, copying the objects of ${from}`
-      return `${generation} started with model ${model} in ${shards} ${shards === 1 ? 'shard' : 'shards'}${copied}`
+      const bound = imagesPerSecond > 0 ? `, at ${imagesPerSecond} a second at most` : ''
+      return `${generation} started with model ${model} in ${shards} ${shards === 1 ? 'shard' : 'shards'}${copied}${bound}`
     }
     case 'CanaryPassed':
       return `${record.generation} passed its canary`

@@ -90,7 +90,7 @@ export function decideStart(
   catalog: CatalogNow,
 ): Decision<GenerationStarted> {
   const { state } = base
-  const { from = null, weights = '', index = '' } = request
+  const { from = null, weights = '', index = '', imagesPerSecond = 0 } = request
   const generation = (request.generation ?? nextName(state)) as Generation
   const source = from === null ? null : state.generations.get(from as Generation)
   const name = request.model ?? source?.started.model
@@ -128,6 +128,7 @@ export function decideStart(
       from: from as Generation | null,
       weights,
       index,
+      imagesPerSecond,
     },
   }
 }

@@ -33,7 +33,7 @@ export interface DeskPorts {
   /** Why the rebuild of a generation goes slower than it could; null: it does not, or is not known here. */
   readonly throttledBy: (generation: Generation) => string | null
   readonly canary: CanaryGate
-  /** Where evidence is written. */
+  /** Where evidence is written, and that of other gateways found which share it. */
   readonly evidenceDirectory: string
   /** Wall clock, ms since 1970. */
   readonly clock: () => number

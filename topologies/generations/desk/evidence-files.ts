@@ -15,7 +15,7 @@ export function evidenceDocument(document: object): EvidenceDocument {
   return { text, digest: hash('sha256', text) }
 }
 
-/** Evidence in a directory of the process that found it out: also of verdicts that made no control record. */
+/** Evidence in a directory, that gateways may share: also of verdicts that made no control record. */
 export class EvidenceFiles {
   readonly #directory: string
 

@@ -68,7 +68,8 @@ function stepView(
   { state, facts }: Omit<ViewInput, 'rate'>,
 ): GenerationView['steps'][number] {
   const lacks = lacksOf(step, state, { status, facts })
-  return { step, allowed: lacks.length === 0, missing: lacks.map(({ text }) => text) }
+  const mayForce = lacks.length > 0 && lacks.every(lack => lack.mayForce)
+  return { step, allowed: lacks.length === 0, missing: lacks.map(({ text }) => text), mayForce }
 }
 
 interface Recorded {

@@ -74,8 +74,7 @@ test('a model is built, proven, switched to, undone and retired', async () => {
     'operator-1: g2 passed its canary',
     'operator-1: g2 proven to hold the same as g1',
     'operator-1: g2 has caught up',
-    'operator-1: g2 built at 9 pictures a second at most',
-    'operator-1: g2 started with model v2 in 1 shard',
+    'operator-1: g2 started with model v2 in 1 shard, at 9 a second at most',
   ])
   expect(history.every(({ reason, rejected }) => reason !== '' && rejected === null)).toBe(true)
 })
@@ -108,6 +107,12 @@ describe('evidence', () => {
       holds: false,
       step: 'verify',
       reason: operator.reason,
+    })
+    // No control record tells the other gateways of it.
+    expect(await fixture.desk().evidence(g2, verified.digest)).toContain('"holds":false')
+    await expect(fixture.desk({ evidenceDirectory: '/nowhere' }).evidence(g2, verified.digest)).rejects.toMatchObject({
+      code: 'not-found',
+      message: expect.stringContaining('/nowhere does not have it'),
     })
     await expect(desk.canary(g2, operator, watch())).rejects.toMatchObject({ code: 'step-refused' })
     await expect(desk.evidence(g2, 'f'.repeat(64))).rejects.toMatchObject({ code: 'not-found' })
@@ -222,6 +227,23 @@ describe('a build', () => {
     expect(copied.estimate).toMatchObject({ toEmbed: 0, msPerImage: null, measured: 'none', durationMs: 0, notes: [] })
     const slow = await desk.build({ ...operator, model: 'v2', imagesPerSecond: 1, dryRun: true })
     expect(slow.estimate.durationMs).toBe(90_000)
+    const slowCopy = await desk.build({ ...operator, from: 'g1', shards: 2, imagesPerSecond: 1, dryRun: true })
+    expect(slowCopy.estimate).toMatchObject({ toEmbed: 0, durationMs: 100_000 })
+  })
+
+  test('says what is not known where shards and workers are elsewhere', async () => {
+    fixture.diskFreeBytes = null
+    const cost = { msPerImage: 80, workers: 2, isAssumed: true }
+    const { estimate } = await fixture
+      .desk({ imageCost: async () => cost })
+      .build({ ...operator, model: 'v2', dryRun: true })
+    expect(estimate.notes.filter(note => note.includes('unknown'))).toEqual([
+      'How many pictures all workers embed at once is unknown here: 2 are assumed.',
+      'Free disk is unknown: the shards are on other machines.',
+    ])
+    expect((await desk.build({ ...operator, from: 'g1', dryRun: true })).estimate.notes).toEqual([
+      'Free disk is unknown: the shards are on other machines.',
+    ])
   })
 
   test('is refused where the disk is too small', async () => {

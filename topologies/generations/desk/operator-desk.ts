@@ -101,7 +101,7 @@ export class OperatorDesk {
     return { model, fingerprint, dims, isNew: decision !== null }
   }
 
-  /** Its topic is there before its record: whoever reads the record may write to it. */
+  /** Its topic is there before its record: whoever reads the record may write to it. The record says all of it: cut short before, nothing is built. */
   async build(request: Decided<BuildRequest>): Promise<BuildAnswer> {
     let base = await this.#decisions.base(request)
     const model = await this.#modelToBuild(base.state, request)
@@ -116,9 +116,7 @@ export class OperatorDesk {
     await this.#ports.createTopic(id)
     if (registration !== null) base = { ...base, state: await this.#decisions.settle(registration) }
     const named = { ...request, generation: id }
-    base = { ...base, state: await this.#decisions.settle(decideStart(base, named, await this.#catalogNow())) }
-    const { imagesPerSecond = 0 } = request
-    if (imagesPerSecond > 0) await this.#decisions.settle(decideResume(base, id, imagesPerSecond))
+    await this.#decisions.settle(decideStart(base, named, await this.#catalogNow()))
     return { id, estimate, generation: await this.#decisions.view(id) }
   }
 
@@ -151,11 +149,15 @@ export class OperatorDesk {
     return this.#proofs.canary(generation, request, watch)
   }
 
-  /** The text whose SHA-256 is the digest: from the control log, else from a file of this process. */
+  /** The text whose SHA-256 is the digest: from the control log, else, of a verdict that was no, from its file. */
   async evidence(generation: Generation, digest: string): Promise<string> {
     const text = (await this.#decisions.evidence(generation, digest)) ?? (await this.#evidence.read(digest))
     if (text !== null) return text
-    throw new FreshetError('not-found', `there is no evidence ${digest} of generation ${generation} here`)
+    const { evidenceDirectory } = this.#ports
+    const message =
+      `no control record of generation ${generation} holds evidence ${digest}, and ${evidenceDirectory} does not ` +
+      'have it; that of a verdict that was no is only where the gateway that found it out has written it'
+    throw new FreshetError('not-found', message)
   }
 
   async #step(

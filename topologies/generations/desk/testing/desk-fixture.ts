@@ -199,7 +199,7 @@ export class DeskFixture {
         createTopic: async generation => {
           this.topics.push(generation)
         },
-        imageCost: async () => ({ msPerImage: 80, workers: 2 }),
+        imageCost: async () => ({ msPerImage: 80, workers: 2, isAssumed: false }),
         knownShare: () => 0.1,
         diskFreeBytes: async () => this.diskFreeBytes,
         throttledBy: () => null,
