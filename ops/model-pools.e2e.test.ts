@@ -124,6 +124,33 @@ test('a model that is not here is told with what to do about it, and held once t
   await expect.poll(() => isAlive(process!.pid!)).toBe(false)
 })
 
+test('a machine that computes other vectors than the manifest says embeds nothing with the model', async () => {
+  const added = join(directory, 'models', 'sets', 'mine')
+  await cp(bundledModels, added, { recursive: true })
+  const manifest = JSON.parse(await readFile(join(added, 'manifest.json'), 'utf8'))
+  const picture = 'furniture/rooms/room-000.jpg'
+  // The pattern, which the model alone decides about, fits: decoding, resizing or cropping is what differs here.
+  for (const model of manifest.models.filter(({ id }: { id: string }) => id === 'embedder-v2'))
+    for (const golden of model.golden) if (golden.input === picture) golden.expect[0] += 2 * golden.tolerance
+  await writeFile(
+    join(added, 'manifest.json'),
+    JSON.stringify({ ...manifest, sets: { mine: { embedder: 'embedder-v2' } } }),
+  )
+
+  const [v1, mine] = [await modelIdentity(configOf({}), 'v1'), await modelIdentity(configOf({}), 'mine')]
+  const held = open()
+  await held.adopt(stateOf({ generation: g1, ...v1, share: 1 }, { generation: g2, ...mine }))
+  await expect
+    .poll(() => held.failureOf(g2), { timeout: 30_000 })
+    .toMatchObject({
+      code: 'model-invalid',
+      message: expect.stringContaining(`embedder-v2 misses its golden vector for ${picture} by`),
+    })
+  expect([held.modelOf(g2), alarms.length]).toEqual([undefined, 1])
+  expect(held.modelOf(g1)?.model).toBe('v1')
+  expect(held.processes().map(({ name }) => name)).toEqual(['model-v1-0'])
+})
+
 function isAlive(pid: number): boolean {
   try {
     return globalThis.process.kill(pid, 0)

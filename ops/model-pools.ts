@@ -189,6 +189,8 @@ async function openAs(fingerprint: Fingerprint, open: () => Promise<ModelRole>):
 }
 
 function explained(error: FreshetError, name: string): FreshetError {
-  const what = `model ${name} is not held here: ${error.message}. Add it with \`freshet model add\`; it is looked for every few seconds`
+  const what =
+    `model ${name} is not held here, and nothing is embedded with it: ${error.message}. ` +
+    'It is tried again every few seconds; where it is missing, add it with `freshet model add`'
   return new FreshetError(error.code, what, { cause: error })
 }

@@ -82,7 +82,7 @@ export class ModelPool implements ImageModel {
     this.fingerprint = set.fingerprint
     this.dims = set.dims
     this.#maxWaiting = options.maxWaiting ?? defaultMaxWaiting
-    this.#slots = Array.from({ length: options.processes }, () => this.#newSlot(options))
+    this.#slots = Array.from({ length: options.processes }, (_, place) => this.#newSlot(options, place))
     this.setBackground(options.isBackground ?? false)
     this.#clock = options.clock
     this.#lastTickMs = options.clock()
@@ -91,7 +91,8 @@ export class ModelPool implements ImageModel {
   }
 
   /**
-   * Verifies the model files, starts the processes and resolves when all are ready.
+   * Verifies the model files, starts the processes and resolves when all are ready, and have computed on this machine
+   * what the manifest says: each its golden vector of the pattern, the first one those of pictures too.
    * @throws FreshetError `model-invalid`
    */
   static async open(options: ModelPoolOptions): Promise<ModelPool> {
@@ -147,11 +148,13 @@ export class ModelPool implements ImageModel {
     if (this.#slots.every(slot => slot.isReady)) this.#slots.find(slot => slot.isOutdated)?.replace()
   }
 
-  #newSlot(options: ModelPoolOptions): ModelSlot {
+  #newSlot(options: ModelPoolOptions, place: number): ModelSlot {
     const entry = options.childEntry ?? fileURLToPath(new URL('./model-child.ts', import.meta.url))
-    const maxPixels = options.maxPixels ?? defaultMaxPixels
+    const { modelDirectory = bundledModels, modelSet, maxPixels = defaultMaxPixels } = options
+    // What decodes pictures is the same for all of them.
+    const goldens = place === 0 ? 'all' : 'pattern'
     return new ModelSlot({
-      process: { entry, args: [options.modelDirectory ?? bundledModels, options.modelSet, String(maxPixels)] },
+      process: { entry, args: [modelDirectory, modelSet, String(maxPixels), goldens] },
       limits: { ...defaultLimits, ...options.limits },
       log: options.log,
       onFree: () => {
