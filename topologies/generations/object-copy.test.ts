@@ -229,7 +229,7 @@ test('a source that is gone leaves everything to be embedded', async () => {
       to: target,
       acceptance: { fingerprint: testFingerprint, dims: 4, topicEpoch: testEpoch },
       isOver: () => false,
-      mayWrite: records => records,
+      mayWrite: (records: number) => records,
       onCopied: () => {
         throw new Error('there is nothing to copy')
       },
