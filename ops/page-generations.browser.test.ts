@@ -123,6 +123,7 @@ test('a model is built, proven, switched to, undone and retired, each step with 
   await card.locator('[aria-current="step"]').getByText('standby').waitFor()
   expect(await card.getByText(/^Retire lacks /).count()).toBe(1)
   desks.nowMs += 1_000
+  await card.getByText(/^Retire lacks /).waitFor({ state: 'detached' })
   await take(page, card, { button: 'Retire', confirm: 'Retire' })
   await page.getByText('Retired', { exact: true }).click()
   await page.locator('#retired').getByText('g2 · Model v1').waitFor()
@@ -170,6 +171,47 @@ test('what a proof finds wrong is said, and what another operator did meanwhile 
   await page.getByRole('alert').getByText('What it lacks has to be there first.').waitFor()
   visits.forgive('409')
   await card.waitFor({ state: 'detached' })
+})
+
+test('what a step lacks is gone without where the person says so, and gives a reason; never by one press', async () => {
+  await serve()
+  const { generations } = gateway.ports
+  desks.replicas.set('g2', new StandingReplica('g2'))
+  await generations.build({ model: 'v1', by: 'operator-1', reason: 'once more' })
+  const page = await visits.visit(`${url}/?generations`, { context: desktop })
+  const card = cardOf(page, 'g2')
+  const dialog = page.locator('#step-dialog')
+  const recorded = async () => (await generations.show('g2' as Generation)).history[0]!
+  await card.getByText('Queries lacks a certificate; a passed canary').waitFor()
+
+  // The canary needs a certificate, whatever anybody says.
+  expect(await card.getByRole('button', { name: 'Run the canary' }).isDisabled()).toBe(true)
+  const before = await recorded()
+  await take(page, card, { button: '5 %', confirm: 'Give 5 %' })
+  expect(await dialog.locator('#step-lacking li').allInnerTexts()).toEqual(['a certificate', 'a passed canary'])
+  expect([await dialog.isVisible(), await recorded()]).toEqual([true, before])
+  await visits.keep(page, 'generation-forced')
+  await dialog.getByLabel('Do it all the same').check()
+  await dialog.getByLabel('Why').fill('')
+  await dialog.getByRole('button', { name: 'Give 5 %' }).click()
+  expect([await dialog.isVisible(), await recorded()]).toEqual([true, before])
+  await dialog.getByLabel('Why').fill('the old one is on fire')
+  await dialog.getByRole('button', { name: 'Give 5 %' }).click()
+  await card.locator('[aria-current="step"]').getByText('serving').waitFor()
+  const summary = 'queries to g1 95%, g2 5% (the old one is on fire)'
+  expect(await recorded()).toMatchObject({ summary, reason: 'the old one is on fire' })
+
+  // Given once, for one step: the next one asks again.
+  desks.replicas.get('g1')!.indexAgeMs = 60_000
+  await card.getByText(/^Undo lacks an index of g1 that is at most/).waitFor()
+  await card.getByRole('button', { name: 'Undo', exact: true }).click()
+  expect(await dialog.getByLabel('Do it all the same').isChecked()).toBe(false)
+  await dialog.getByLabel('Do it all the same').check()
+  await dialog.getByLabel('Why').fill('worse than stale')
+  await dialog.getByRole('button', { name: 'Undo', exact: true }).click()
+  await card.locator('[aria-current="step"]').getByText('standby').waitFor()
+  expect((await recorded()).summary).toMatch(/^queries to g1 100% \(forced without an index of g1 that is at most/)
+  expect(await namelessParts(page)).toEqual([])
 })
 
 test('a proof is stopped, and nothing is recorded', async () => {

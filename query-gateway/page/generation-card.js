@@ -122,7 +122,10 @@ export class GenerationCard {
     ])
     for (const button of this.#buttons) {
       const found = steps.find(({ step }) => step === button.step)
-      button.element.disabled = found?.allowed !== true
+      const isForced = found?.mayForce === true
+      button.element.disabled = found?.allowed !== true && !isForced
+      // What it lacks is asked about before it is taken.
+      button.element.classList.toggle('lacking', isForced)
       button.element.hidden = isOutOfPlace(button.step, generation)
       button.element.title = found?.missing.join('; ') ?? ''
       if (button.share !== undefined)

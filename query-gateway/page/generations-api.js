@@ -58,7 +58,7 @@ export function build(request) {
 /**
  * @param {string} id
  * @param {GenerationStep} step
- * @param {{ reason: string, share?: number }} request
+ * @param {{ reason: string, share?: number, override?: string, force?: boolean }} request
  * @returns {Promise<StepAnswer>}
  * @throws {ApiError}
  */

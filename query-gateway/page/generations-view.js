@@ -128,10 +128,13 @@ export class GenerationsView {
    * @param {StepButton} button
    */
   async #choose(id, { step, share }) {
-    const reason = await askReason(questionOf(step, id, share === undefined ? '' : percent(share)))
+    const found = this.#known.find(each => each.id === id)?.steps.find(each => each.step === step)
+    const lacking = found?.mayForce ? found.missing : []
+    const reason = await askReason(questionOf(step, id, share === undefined ? '' : percent(share)), lacking)
     if (reason === null) return
+    const without = lacking.length === 0 ? {} : step === 'route' ? { override: reason } : { force: true }
     if (step === 'verify' || step === 'canary') await this.#prove(id, step, reason)
-    else await this.#try(() => takeStep(id, step, { reason, ...(share !== undefined && { share }) }))
+    else await this.#try(() => takeStep(id, step, { reason, ...(share !== undefined && { share }), ...without }))
     await this.#look()
   }
 

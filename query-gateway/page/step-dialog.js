@@ -1,4 +1,4 @@
-import { pageElement } from './element.js'
+import { element, pageElement } from './element.js'
 
 /**
  * @import { GenerationStep } from '../../schemas/http-generations.ts'
@@ -8,6 +8,8 @@ import { pageElement } from './element.js'
 const dialog = pageElement('step-dialog', HTMLDialogElement)
 const form = pageElement('step-form', HTMLFormElement)
 const reason = pageElement('step-reason', HTMLInputElement)
+const force = pageElement('step-force', HTMLElement)
+const without = pageElement('step-without', HTMLInputElement)
 
 /**
  * What a step does, before it is taken.
@@ -62,13 +64,18 @@ export function questionOf(step, id, share) {
 /**
  * Asks why, which is kept with the step for ever.
  * @param {Question} question
+ * @param {readonly string[]} lacking what the step would be taken without, in words: the person has to say so too
  * @returns {Promise<string | null>} null when the person thinks better of it
  */
-export function askReason({ title, text, confirm }) {
+export function askReason({ title, text, confirm }, lacking) {
   pageElement('step-title', HTMLElement).textContent = title
   pageElement('step-text', HTMLElement).textContent = text
   pageElement('step-confirm', HTMLButtonElement).textContent = confirm
   reason.value = ''
+  force.hidden = lacking.length === 0
+  without.checked = false
+  without.required = lacking.length > 0
+  pageElement('step-lacking', HTMLElement).replaceChildren(...lacking.map(each => element('li', { text: each })))
   dialog.returnValue = ''
   dialog.showModal()
   return new Promise(resolve => {
