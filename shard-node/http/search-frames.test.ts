@@ -163,6 +163,11 @@ describe('an upgrade is refused', () => {
     expect((await upgrade(await serve(), searchesPath, { 'sec-websocket-version': '7' })).status).toBe(400)
   })
 
+  test('but an offer of another protocol is passed over', async () => {
+    const answered = await upgrade(await serve(), '/healthz', { connection: 'upgrade', upgrade: 'h2c' })
+    expect([answered.status, JSON.parse(answered.text)]).toEqual([200, { ok: true }])
+  })
+
   test('and one with the secret is not', async () => {
     const gateway = new Gateway(await serve({ secret: 'hush' }), { authorization: 'Bearer hush' })
     gateways.push(gateway)

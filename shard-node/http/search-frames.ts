@@ -13,7 +13,12 @@ import type { ShardServerParts } from './shard-server.ts'
 
 const keepAliveMs = 60_000
 
-/** Takes connections of gateways for searches, see `schemas/shard-frames.ts`. Other upgrades are refused. */
+/** Some clients offer other protocols, such as HTTP/2, with any request, and take an answer without them. */
+export function asksForWebSocket({ headers }: IncomingMessage): boolean {
+  return headers.upgrade?.toLowerCase() === 'websocket'
+}
+
+/** Takes connections of gateways for searches, see `schemas/shard-frames.ts`. Other WebSockets are refused. */
 export function serveSearchFrames(app: FastifyInstance, parts: ShardServerParts): void {
   const { limits, draining, secret } = parts
   const refusalBySecret = secretCheck(secret)

@@ -15,7 +15,7 @@ import { requireSecret } from './access.ts'
 import { answerErrors } from './error-answers.ts'
 import { healthRoutes } from './health-routes.ts'
 import { replicaRoutes } from './replica-routes.ts'
-import { serveSearchFrames } from './search-frames.ts'
+import { asksForWebSocket, serveSearchFrames } from './search-frames.ts'
 
 /** What the server needs of a replica; `ShardNode` fits. */
 export interface ServedReplica extends ShardReplica, CutReplica {
@@ -81,6 +81,7 @@ export interface ShardServerParts extends Omit<ShardServerOptions, 'limits'> {
  */
 export function createShardServer(options: ShardServerOptions): FastifyInstance {
   const limits = { ...defaultShardServerLimits, ...options.limits }
+  const upgrades = { shouldUpgradeCallback: asksForWebSocket }
   const app: FastifyInstance = fastify({
     ...(options.logger === undefined ? {} : { loggerInstance: options.logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -88,7 +89,7 @@ export function createShardServer(options: ShardServerOptions): FastifyInstance 
     requestTimeout: limits.timeoutMs,
     keepAliveTimeout: keepAliveMs,
     return503OnClosing: false,
-    https: options.tls ?? null,
+    ...(options.tls === undefined ? { http: upgrades } : { https: { ...options.tls, ...upgrades } }),
   })
   traceRequests(app, options.meter ?? createNoopMeter())
   const draining = new AbortController()
