@@ -1,10 +1,13 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { median } from '../figures.ts'
 import { hardware, type Measure, measure, type Report } from '../report.ts'
 import { note } from '../scratch.ts'
-import type { BareUsearch } from './bare-usearch.ts'
+import type { BareSearchProcess } from './bare-child.ts'
+import type { BareIndexFile, BareUsearch } from './bare-usearch.ts'
 import type { BenchIndex } from './bench-index.ts'
+import { MeasuredProcess } from './child-calls.ts'
 import { paced } from './paced.ts'
 import { type PeerName, peerNames } from './peer-engines.ts'
 import { peerTable } from './peers.ts'
@@ -15,6 +18,7 @@ import {
   calibrate,
   calibrateBare,
   dataText,
+  dims,
   inFlightPerThread,
   layoutText,
   openIndex,
@@ -29,6 +33,7 @@ import {
 import { interleaved, latencyMs, medianRatio, type SearchWindow, searchWindow } from './search-load.ts'
 import type { BenchLength, ShardBenchOptions } from './shard-bench-options.ts'
 
+const bareEntry = fileURLToPath(new URL('./bare-child.ts', import.meta.url))
 const tombstoneShare = 0.1
 const heavyPerSecond = 2_000
 
@@ -53,6 +58,7 @@ export async function shardSearchBench(options: ShardBenchOptions): Promise<Repo
     const { bare, recall } = await calibrateBare(scene, file)
     note(`bare usearch: expansion ${bare.expansionSearch}, recall ${recall.toFixed(4)}`)
     const sealed = await sealedSegment(scene, bare, sizes)
+    const cores = await twoBareProcesses(scene, { file, bare, sizes })
     const settled = await settledState(scene, bare, sizes)
     const peers = await peerTable(options, sizes.peers)
     return {
@@ -61,7 +67,7 @@ export async function shardSearchBench(options: ShardBenchOptions): Promise<Repo
       data: `${dataText(options)}; ${scene.queries.count} queries`,
       seed: options.seed,
       baseline: `usearch alone: one f16 index of all rows (M 16, expansion_add 128), viewed, called in a loop by one thread, at expansion_search ${bare.expansionSearch}, the smallest that reaches recall@10 ≥ ${recallFloor} (${recall.toFixed(4)}). Ours: one search thread through search(), ${inFlightPerThread} queries in flight, at the smallest effort that reaches it. Median of ${sizes.pairs} interleaved pairs of ${sizes.windowMs} ms. Last, engines at equal recall with one client${peers.missing.map(reason => `; ${reason}`).join('')}`,
-      measures: [...sealed, ...settled, ...peers.measures],
+      measures: [...sealed, cores, ...settled, ...peers.measures],
     }
   })
 }
@@ -84,6 +90,29 @@ async function sealedSegment(scene: Scene, bare: BareUsearch, sizes: Sizes): Pro
   await two.close()
   await index.close()
   return [...measured, measure('two search threads / one', ratio, '', { atLeast: 1.7 })]
+}
+
+/** What two cores are worth here to a library whose threads share nothing but the file. */
+async function twoBareProcesses(
+  { options, queries }: Scene,
+  { file, bare, sizes }: { readonly file: BareIndexFile; readonly bare: BareUsearch; readonly sizes: Sizes },
+): Promise<Measure> {
+  const processes = [0, 1].map(() => new MeasuredProcess<BareSearchProcess>(bareEntry))
+  const [first] = processes as [MeasuredProcess<BareSearchProcess>]
+  const qpsOf = (some: readonly MeasuredProcess<BareSearchProcess>[]) => async (): Promise<number> => {
+    const each = await Promise.all(some.map(({ calls }) => calls.qps(sizes.windowMs)))
+    return each.reduce((sum, one) => sum + one, 0)
+  }
+  try {
+    const { expansionSearch } = bare
+    const asked = { path: file.path, dims, expansionSearch, seed: options.seed, queries: queries.count }
+    for (const { calls } of processes) await calls.open(asked)
+    await qpsOf(processes)()
+    const { ratio } = await interleaved(sizes.pairs, qpsOf(processes), qpsOf([first]))
+    return measure('two bare processes / one', ratio, '')
+  } finally {
+    await Promise.all(processes.map(process => process.close()))
+  }
 }
 
 /** One large segment, a small one, a log segment half full and a tenth of tombstones; then the heaviest ingest on top. */
