@@ -341,6 +341,24 @@ describe('a process that is gone without a word', () => {
   })
 })
 
+test('a process that does not read what it is asked is given up, before much of it is held for it', async () => {
+  const deaf = await processThat(asked => asked.stream.pause())
+  const replica = replicaAt(deaf.address, { unreadMaxBytes: 2 ** 20 })
+  const first = replica.search(request).catch(error => error)
+  await eventually(() => deaf.asked.length).toBe(1)
+  const large = { ...request, vector: new Float32Array(200_000) }
+  for (let i = 0; i < 30; i++) {
+    const given = new AbortController()
+    const searching = replica.search(large, given.signal).catch(error => error)
+    given.abort(new Error('enough'))
+    await searching
+  }
+  expect(await first).toMatchObject({
+    message: expect.stringContaining('does not read'),
+    details: { why: 'unreachable' },
+  })
+})
+
 describe('closing', () => {
   test('lets searches in hand finish, and takes no more', async () => {
     const held = await processThat(() => undefined)

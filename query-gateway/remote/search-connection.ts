@@ -39,8 +39,6 @@ interface Pending extends SearchCall {
   number: number | null
 }
 
-/** Requests that a process does not read; with more it is given up. */
-const unreadMaxBytes = 64 * 2 ** 20
 /** Of what an upgrade is refused with. */
 const maxRefusalBytes = 65_536
 /** How long a process has to answer that the connection is closed. */
@@ -161,7 +159,7 @@ export class SearchConnection {
   #send(frame: string): void {
     this.#cork?.hold()
     this.#socket.send(frame)
-    if (this.#socket.bufferedAmount > unreadMaxBytes)
+    if (this.#socket.bufferedAmount > this.#settings.unreadMaxBytes)
       this.#end(distrusted('unreachable', 'the process does not read what it is asked'))
   }
 

@@ -15,6 +15,8 @@ export interface RemoteReplicaSettings {
   readonly connections: number
   /** Searches in hand at one process, on the one connection for them; those beyond wait. */
   readonly searchesInHand: number
+  /** Of searches that a process does not read; with more its connection is given up. */
+  readonly unreadMaxBytes: number
   /** Connections on which one replica is waited for, one per wait. */
   readonly waitingConnections: number
   readonly connectTimeoutMs: number
@@ -36,6 +38,7 @@ export const defaultRemoteReplicaSettings: RemoteReplicaSettings = {
   secret: null,
   connections: 64,
   searchesInHand: 256,
+  unreadMaxBytes: 64 * 2 ** 20,
   waitingConnections: 256,
   connectTimeoutMs: 1_000,
   silentMs: 5_000,
