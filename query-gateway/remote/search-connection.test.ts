@@ -233,7 +233,7 @@ describe('many searches on one connection', () => {
 
   test('those that wait for their turn are late, or given up, where they wait', async () => {
     const hanging = await processThat(() => undefined)
-    const replica = replicaAt(hanging.address, { searchesInHand: 1, searchTimeoutMs: 150, graceMs: 50 })
+    const replica = replicaAt(hanging.address, { searchesInHand: 1, searchTimeoutMs: 1_500, graceMs: 0 })
     const given = new AbortController()
     const asking = [undefined, undefined, given.signal].map(signal => replica.search(request, signal).catch(e => e))
     await eventually(() => hanging.asked.length).toBe(1)
@@ -307,7 +307,7 @@ describe('a process that is gone without a word', () => {
       if (half.connections.length > 1) well(asked)
       else asked.stream.pause()
     })
-    const replica = replicaAt(half.address, { silentMs: 100 })
+    const replica = replicaAt(half.address, { silentMs: 500 })
     const given = new AbortController()
     const cancelled = replica.search(request, given.signal).catch(error => error.code)
     await eventually(() => half.asked.length).toBe(1)
@@ -329,13 +329,13 @@ describe('a process that is gone without a word', () => {
       () => held.map(socket => socket.destroy()),
       () => silent.close(),
     )
-    const replica = replicaAt(await listening(silent), { silentMs: 50 })
+    const replica = replicaAt(await listening(silent), { silentMs: 100 })
     expect(await replica.search(request).catch(whyOf)).toBe('unreachable')
   })
 
   test('one that is slow, but lives, keeps it', async () => {
-    const slow = await processThat(asked => setTimeout(() => well(asked), 400))
-    const replica = replicaAt(slow.address, { silentMs: 50 })
+    const slow = await processThat(asked => setTimeout(() => well(asked), 1_200))
+    const replica = replicaAt(slow.address, { silentMs: 300 })
     expect(bestOf(await replica.search(request))).toBe('lamp')
     expect(slow.connections).toHaveLength(1)
   })
