@@ -34,9 +34,18 @@ const beganMs = performance.now()
 const note = (line: string): void => {
   process.stderr.write(`  ${line}\n`)
 }
+const ending = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const)
+  process.once(signal, () => ending.abort(new Error('it was ended by a signal')))
 let isGood = false
 try {
-  const found = await runSwitchWithKills({ directory, seed: Number(seed), victims: everyRoleAlways, note })
+  const found = await runSwitchWithKills({
+    directory,
+    seed: Number(seed),
+    victims: everyRoleAlways,
+    note,
+    signal: ending.signal,
+  })
   isGood = found.problems.length === 0
   const tookMs = performance.now() - beganMs
   process.stdout.write(`${rendered(found, tookMs)}\n`)

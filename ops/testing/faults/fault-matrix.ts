@@ -2,6 +2,7 @@ import { seededRandom } from '../../../shard-node/testing/seeded-random.ts'
 import { CatalogLoad } from './catalog-load.ts'
 import { categoriesOf, EventGenerator } from './event-generator.ts'
 import { FaultInstallation, type InstallationPlan } from './fault-installation.ts'
+import { orAborted } from './or-aborted.ts'
 import { type Finding, Oracle, untilApplied } from './oracle.ts'
 import type { Scenario, ScenarioOutcome } from './scenario.ts'
 import { SearchProbe } from './search-probe.ts'
@@ -189,19 +190,5 @@ class Site {
       hasHeld: problems.length === 0,
       problems: more > 0 ? [...problems.slice(0, keptProblems), `and ${more} more`] : problems,
     }
-  }
-}
-
-async function orAborted<T>(running: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return running
-  const aborted = Promise.withResolvers<never>()
-  const onAbort = () => aborted.reject(signal.reason)
-  signal.addEventListener('abort', onAbort, { once: true })
-  try {
-    return await Promise.race([running, aborted.promise])
-  } finally {
-    signal.removeEventListener('abort', onAbort)
-    // What was given up may fail when its servers end.
-    running.catch(() => undefined)
   }
 }

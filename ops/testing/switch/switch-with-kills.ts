@@ -1,5 +1,6 @@
 import { seededRandom } from '../../../shard-node/testing/seeded-random.ts'
 import { FaultInstallation } from '../faults/fault-installation.ts'
+import { orAborted } from '../faults/or-aborted.ts'
 import { beyondStubs, writeBounds } from './canary-bounds.ts'
 import { stubMixture } from './stub-mixture.ts'
 import { type Kill, SwitchKiller, type Victims } from './switch-killer.ts'
@@ -11,6 +12,8 @@ export interface SwitchWithKillsOptions {
   readonly seed: number
   readonly victims: Victims
   readonly note: (line: string) => void
+  /** Ends it, and what it runs on. */
+  readonly signal?: AbortSignal
 }
 
 export interface KilledSwitch extends SwitchOutcome {
@@ -37,9 +40,12 @@ export const everyRoleAlways: Victims = Object.fromEntries(
   }),
 )
 
-/** The scenario on Kafka and Redis with two gateways, and with kills in it. @throws Error when it does not come to its end */
+/**
+ * The scenario on Kafka and Redis with two gateways, and with kills in it.
+ * @throws Error when it does not come to its end; the signal's reason
+ */
 export async function runSwitchWithKills(options: SwitchWithKillsOptions): Promise<KilledSwitch> {
-  const { directory, seed, victims, note } = options
+  const { directory, seed, victims, note, signal } = options
   const installation = await FaultInstallation.start({
     name: 'switch',
     brokers: 1,
@@ -58,7 +64,7 @@ export async function runSwitchWithKills(options: SwitchWithKillsOptions): Promi
   })
   try {
     const killer = new SwitchKiller({ installation, victims, random: seededRandom(seed + 1), note })
-    const outcome = await runSwitch({
+    const running = runSwitch({
       client: killer.gateways.client,
       items: itemsOf(installation),
       model: 'stub-b',
@@ -73,6 +79,7 @@ export async function runSwitchWithKills(options: SwitchWithKillsOptions): Promi
       note,
       trouble: moment => killer.strike(moment),
     })
+    const outcome = await orAborted(running, signal)
     return { ...outcome, kills: killer.kills, resent: killer.gateways.resent }
   } finally {
     await installation.stop()
