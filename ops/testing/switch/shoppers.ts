@@ -26,6 +26,7 @@ export interface Answered {
 /** People who search with a photo, each in a session of their own, one search after the other. Every answer is checked. */
 export class Shoppers {
   readonly #options: ShoppersOptions
+  readonly #pictures: readonly Uint8Array[]
   readonly #answered: Answered[] = []
   readonly #failures: string[] = []
   #isStopping = false
@@ -33,6 +34,7 @@ export class Shoppers {
 
   constructor(options: ShoppersOptions) {
     this.#options = options
+    this.#pictures = options.pictures.map(picture => readFileSync(fileURLToPath(picture)))
   }
 
   get answered(): readonly Answered[] {
@@ -55,9 +57,9 @@ export class Shoppers {
   }
 
   async #shop(shopper: number): Promise<void> {
-    const { client, pictures, count, pauseMs } = this.#options
+    const { client, count, pauseMs } = this.#options
     for (let turn = 0; !this.#isStopping; turn++) {
-      const picture = readFileSync(fileURLToPath(pictures[(turn * count + shopper) % pictures.length]!))
+      const picture = this.#pictures[(turn * count + shopper) % this.#pictures.length]!
       const atMs = performance.now()
       try {
         const answer = await client.searchImage(picture, { session: `shopper ${shopper}`, k: 50 }, { attempts: 1 })

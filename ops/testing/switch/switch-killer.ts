@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { FreshetClient } from '../../../schemas/client.ts'
+import type { Status } from '../../../schemas/http-operations.ts'
 import type { FaultInstallation } from '../faults/fault-installation.ts'
 import { until } from '../faults/until.ts'
 import { GatewayPair } from './gateway-pair.ts'
@@ -46,9 +47,10 @@ export class SwitchKiller {
   /** Resolves when all that were to be killed at the moment are back. @throws Error with what one printed that is not */
   async strike(moment: SwitchMoment): Promise<void> {
     for (const name of this.#options.victims[moment] ?? []) {
-      await this.#untilAllServe()
+      await this.#untilKnown(({ share }) => share > 0)
       await this.#kill(moment, name)
     }
+    await this.#untilKnown(() => true)
   }
 
   async #kill(moment: SwitchMoment, wanted: string): Promise<void> {
@@ -83,14 +85,21 @@ export class SwitchKiller {
     return names[Math.floor(this.#options.random() * names.length)]!
   }
 
-  /** Gateways know of every replica of what answers queries: one that is away may not be the last. */
-  async #untilAllServe(): Promise<void> {
+  /**
+   * Every gateway knows of all replicas that are wanted: of what answers queries before a kill, since who is killed may
+   * not be the last one; of every generation at the end, since what is asked for then has to come about.
+   */
+  async #untilKnown(isWanted: (generation: Status['generations'][number]) => boolean): Promise<void> {
     const { gatewayUrls } = this.#options.installation
     const clients = Array.from(gatewayUrls.values(), baseUrl => new FreshetClient({ baseUrl }))
-    await until('every gateway has two ready replicas of what answers queries, and its model', async () => {
-      const all = await Promise.all(clients.map(client => client.status()))
-      const serving = all.flatMap(({ generations }) => generations.filter(({ share }) => share > 0))
-      return serving.every(({ replicas, held }) => replicas?.ready === 2 && held === true)
-    })
+    await until(
+      'every gateway has two ready replicas of each generation, and its model',
+      async () => {
+        const all = await Promise.all(clients.map(client => client.status()))
+        const wanted = all.flatMap(({ generations }) => generations.filter(isWanted))
+        return wanted.every(({ replicas, held }) => replicas?.ready === 2 && held === true)
+      },
+      readyWithinMs,
+    )
   }
 }
