@@ -11,7 +11,8 @@ import type {
 import { type FanoutMetrics, meterFanout } from './fanout/fanout-metrics.ts'
 import type { FanoutOptions } from './fanout/fanout-options.ts'
 import { compareHits, mergeHits } from './fanout/merge-hits.ts'
-import { type AskContext, ShardAsk, type ShardOutcome } from './fanout/shard-ask.ts'
+import { drawsOf } from './fanout/replica-choice.ts'
+import { type AskContext, processOf, ShardAsk, type ShardOutcome } from './fanout/shard-ask.ts'
 import { ShardTraffic } from './fanout/shard-traffic.ts'
 import type { ShardRoute } from './replica-roster.ts'
 
@@ -64,7 +65,7 @@ export interface ShardFanoutParts {
  */
 export class ShardFanout {
   readonly #options: FanoutOptions
-  readonly #context: AskContext
+  readonly #context: Omit<AskContext, 'inFlight' | 'draws'> & { readonly random: () => number }
 
   constructor({ options, meter, replicas, ...given }: ShardFanoutParts) {
     const nowMs = given.monotonicMs ?? (() => performance.now())
@@ -89,9 +90,24 @@ export class ShardFanout {
     const isRanked = wanted === 'candidates'
     const k = isRanked ? Math.max(candidatesPerShard, request.k) : request.k
     const shardRequest = k === request.k ? request : { ...request, k }
-    const asks = routes.map(route => new ShardAsk(route, shardRequest, this.#context))
+    const context = this.#contextOf(routes)
+    const asks = routes.map(route => new ShardAsk(route, shardRequest, context))
     const outcomes = await outcomesOf(asks, signal, shardTimeoutMs)
     return merged(outcomes, isRanked ? Math.max(maxCandidates, request.k) : request.k)
+  }
+
+  /** For one query: all its shards choose by the same draws and the same loads. */
+  #contextOf(routes: readonly ShardRoute[]): AskContext {
+    const { traffic, random } = this.#context
+    const inFlight = new Map<string, number>()
+    for (const { replicas } of routes)
+      for (const replica of replicas) {
+        const process = processOf(replica)
+        inFlight.set(process, (inFlight.get(process) ?? 0) + traffic.of(replica).inFlight)
+      }
+    const seed = random()
+    // The sequence is begun anew by each shard.
+    return { ...this.#context, inFlight, draws: () => drawsOf(seed) }
   }
 }
 

@@ -246,6 +246,8 @@ export interface ShardReplica {
   readonly shard: ShardId
   readonly replica: ReplicaId
   readonly generation: Generation
+  /** Where its process is, which may hold replicas of other shards too; absent for one of this process. */
+  readonly address?: string
   /** Partitions the shard owns. */
   readonly partitions: readonly Partition[]
   /** What it last said of itself unasked; absent where it says nothing unasked. */

@@ -7,19 +7,22 @@ import { resultFields, snapshotFields } from './shard-shapes.ts'
 import { codec, malformed, type WireCodec } from './shard-wire-codec.ts'
 
 /**
- * The answer to one search on the wire: lines of JSON. A search is asked for hundreds of hits, of which a few dozen are
- * shown. So the first line has of each hit what hits are ranked and merged by, as a row without names; the rest of its
- * item is a line of its own, in the same order, and read only when somebody looks at it.
+ * The answer to one search on the wire: lines of JSON. A search is asked for hundreds of hits, of which some dozens are
+ * ranked and fewer shown. So the first line has of each hit only what answers are checked and merged by, field by
+ * field. Each hit has two lines more, in the same order: what it is ranked by, and the rest of its item; each is read
+ * only when somebody looks at it.
  */
 
-/** Similarity; image, box and label of the object; then of the item. */
-const HitRow = Type.Tuple([
-  Type.Number(),
+const HitColumns = Type.Object({
+  itemId: list(snapshotFields.itemId),
+  similarity: list(Type.Number()),
+  version: list(snapshotFields.version),
+})
+/** Image, box and label of the object; then of the item. */
+const RankRow = Type.Tuple([
   Type.Integer({ minimum: 0 }),
   BoxShape,
   Type.String(),
-  snapshotFields.itemId,
-  snapshotFields.version,
   snapshotFields.title,
   snapshotFields.category,
   snapshotFields.price,
@@ -33,35 +36,46 @@ const ItemRest = Type.Tuple([
   snapshotFields.images,
   snapshotFields.stale,
 ])
-type HitRow = Static<typeof HitRow>
+type RankRow = Static<typeof RankRow>
 type ItemRest = Static<typeof ItemRest>
 
-const FirstLine = Type.Unsafe<Omit<ShardSearchResult, 'hits'> & { readonly hits: readonly HitRow[] }>(
-  Type.Object({ hits: list(HitRow), ...resultFields }),
+const FirstLine = Type.Unsafe<Omit<ShardSearchResult, 'hits'> & { readonly hits: Static<typeof HitColumns> }>(
+  Type.Object({ hits: HitColumns, ...resultFields }),
 )
 
 const firstLineWire = codec(FirstLine, 'replica-unavailable')
+const rankWire = codec(RankRow, 'replica-unavailable')
 const restWire = codec(ItemRest, 'replica-unavailable')
 
-/** Items that are decoded throw `replica-unavailable` where their line is found to be malformed when it is read. */
+/** Hits that are decoded throw `replica-unavailable` where a line of theirs is found to be malformed when it is read. */
 export const searchResultWire: WireCodec<ShardSearchResult> = {
   encode: ({ hits, ...others }) => {
-    let rows = ''
-    let rests = ''
-    for (const { similarity, object, item } of hits) {
-      const { row, rest } = textsOf(item)
-      rows += `${rows === '' ? '' : ','}[${JSON.stringify(similarity)},${placeText(object)},${row}]`
-      rests += `\n${rest}`
+    const columns = {
+      itemId: hits.map(({ itemId }) => itemId),
+      similarity: hits.map(({ similarity }) => similarity),
+      version: hits.map(({ item }) => item.version),
     }
-    return `{"hits":[${rows}],${JSON.stringify(others).slice(1)}${rests}`
+    let lines = ''
+    for (const { object, item } of hits) {
+      const { row, rest } = textsOf(item)
+      lines += `\n[${placeText(object)},${row}]\n${rest}`
+    }
+    return `${JSON.stringify({ hits: columns, ...others })}${lines}`
   },
   decode: text => {
     const end = text.indexOf('\n')
     const { hits, ...others } = firstLineWire.decode(end === -1 ? text : text.slice(0, end))
+    const { itemId, similarity, version } = hits
     const lines = linesAfter(text, end)
-    if (lines.length !== hits.length)
-      throw malformed('replica-unavailable', `${lines.length} items of ${hits.length} hits`, 'hits')
-    return { hits: hits.map((row, at) => hitOf(row, lines[at]!)), ...others }
+    if (similarity.length !== itemId.length || version.length !== itemId.length || lines.length !== 2 * itemId.length)
+      throw malformed('replica-unavailable', `${lines.length} lines of ${itemId.length} hits`, 'hits')
+    return {
+      hits: itemId.map((id, at): ShardHit => {
+        const key = { itemId: id as ItemId, similarity: similarity[at]!, version: version[at] as Offset }
+        return new WiredHit(key, lines[2 * at]!, lines[2 * at + 1]!)
+      }),
+      ...others,
+    }
   },
 }
 
@@ -72,66 +86,113 @@ function linesAfter(text: string, end: number): readonly string[] {
     const next = text.indexOf('\n', from + 1)
     const line = text.slice(from + 1, next === -1 ? text.length : next)
     if (!line.startsWith('[') || !line.endsWith(']'))
-      throw malformed('replica-unavailable', `item ${lines.length} is no list`, `items.${lines.length}`)
+      throw malformed('replica-unavailable', `line ${lines.length} is no list`, `lines.${lines.length}`)
     lines.push(line)
     from = next
   }
   return lines
 }
 
-function hitOf(row: HitRow, rest: string): ShardHit {
-  const [similarity, image, box, label] = row
-  const item = new WiredItem(row, rest)
-  return { itemId: item.itemId, similarity, object: { box: box as Box, label, image }, item }
+/** What is known of a hit without reading its lines. */
+interface HitKey {
+  readonly itemId: ItemId
+  readonly similarity: number
+  readonly version: Offset
 }
 
-/** An item whose last fields are read from its line when the first of them is looked at. */
+class WiredHit implements ShardHit {
+  readonly itemId: ItemId
+  readonly similarity: number
+  readonly item: WiredItem
+
+  constructor(key: HitKey, row: string, rest: string) {
+    this.itemId = key.itemId
+    this.similarity = key.similarity
+    this.item = new WiredItem(key, row, rest)
+  }
+
+  get object(): ShardHit['object'] {
+    return this.item.object
+  }
+
+  toJSON(): ShardHit {
+    const { itemId, similarity, object, item } = this
+    return { itemId, similarity, object, item }
+  }
+}
+
+/** An item whose fields are read from its lines when the first of each is looked at. */
 class WiredItem implements ItemSnapshot {
   readonly itemId: ItemId
   readonly version: Offset
-  readonly title: string
-  readonly category: string
-  readonly price: number | null
-  readonly currency: string
-  readonly available: boolean
-  readonly imageDigests: readonly string[]
+  #row: string | RankRow
   #rest: string | ItemRest
 
-  constructor(row: HitRow, rest: string) {
-    this.itemId = row[4] as ItemId
-    this.version = row[5] as Offset
-    this.title = row[6]
-    this.category = row[7]
-    this.price = row[8]
-    this.currency = row[9]
-    this.available = row[10]
-    this.imageDigests = row[11]
+  constructor({ itemId, version }: HitKey, row: string, rest: string) {
+    this.itemId = itemId
+    this.version = version
+    this.#row = row
     this.#rest = rest
   }
 
+  get object(): ShardHit['object'] {
+    const [image, box, label] = this.#readRow()
+    return { box: box as Box, label, image }
+  }
+
+  get title(): string {
+    return this.#readRow()[3]
+  }
+
+  get category(): string {
+    return this.#readRow()[4]
+  }
+
+  get price(): number | null {
+    return this.#readRow()[5]
+  }
+
+  get currency(): string {
+    return this.#readRow()[6]
+  }
+
+  get available(): boolean {
+    return this.#readRow()[7]
+  }
+
+  get imageDigests(): readonly string[] {
+    return this.#readRow()[8]
+  }
+
   get regions(): readonly string[] {
-    return this.#read()[0]
+    return this.#readRest()[0]
   }
 
   get attributes(): ItemSnapshot['attributes'] {
-    return this.#read()[1] as ItemSnapshot['attributes']
+    return this.#readRest()[1] as ItemSnapshot['attributes']
   }
 
   get images(): readonly string[] {
-    return this.#read()[2]
+    return this.#readRest()[2]
   }
 
   get stale(): boolean {
-    return this.#read()[3]
+    return this.#readRest()[3]
   }
 
-  /** All fields, also those that are not read yet. */
   toJSON(): ItemSnapshot {
+    const { itemId, version, title, category, price, currency, available, imageDigests } = this
     const { regions, attributes, images, stale } = this
-    return { ...this, regions, attributes, images, stale }
+    const first = { itemId, title, category, price, currency, regions, available, attributes }
+    return { ...first, images, imageDigests, stale, version }
   }
 
-  #read(): ItemRest {
+  #readRow(): RankRow {
+    if (typeof this.#row === 'string') this.#row = rankWire.decode(this.#row)
+    return this.#row
+  }
+
+  #readRest(): ItemRest {
     if (typeof this.#rest === 'string') this.#rest = restWire.decode(this.#rest)
     return this.#rest
   }
@@ -149,8 +210,8 @@ const placeTexts = new WeakMap<ShardHit['object'], string>()
 function textsOf(item: ItemSnapshot): ItemTexts {
   const known = itemTexts.get(item)
   if (known !== undefined) return known
-  const { itemId, version, title, category, price, currency, available, imageDigests } = item
-  const row = [itemId, version, title, category, price, currency, available, imageDigests]
+  const { title, category, price, currency, available, imageDigests } = item
+  const row = [title, category, price, currency, available, imageDigests]
   const rest = [item.regions, item.attributes, item.images, item.stale]
   const texts = { row: JSON.stringify(row).slice(1, -1), rest: JSON.stringify(rest) }
   itemTexts.set(item, texts)

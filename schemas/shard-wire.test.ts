@@ -178,8 +178,9 @@ describe('what is no such thing is refused', () => {
     ['nothing', ''],
     ['an error', JSON.stringify(new FreshetError('internal', 'x').toBody())],
     ['half of it', searchResultWire.encode(answered).slice(0, -20)],
-    ['a hit that lacks its last field', searchResultWire.encode(answered).replace(/,\[[^\]]*\]\](,|\])/, ']$1')],
     ['hits that are none', withFirst({ hits: [1] })],
+    ['a column too short', withFirst({ hits: { ...JSON.parse(lines[0]!).hits, similarity: [] } })],
+    ['a column that is missing', withFirst({ hits: { ...JSON.parse(lines[0]!).hits, version: undefined } })],
     ['an item too few', lines.slice(0, -1).join('\n')],
     ['an item too many', [...lines, lines.at(-1)].join('\n')],
     ['an item that is no list', [...lines.slice(0, -1), '{}'].join('\n')],
@@ -195,11 +196,17 @@ describe('what is no such thing is refused', () => {
     expect(codeOf(() => statusWire.decode(body))).toBe('replica-unavailable')
   })
 
-  test('an item whose line has another shape is found when it is looked at', () => {
-    const { hits } = searchResultWire.decode([...lines.slice(0, -1), '[1,{},[],false]'].join('\n'))
-    const { item } = hits.at(-1)!
+  test('a line of another shape is found when it is looked at', () => {
+    const last = (row: string, rest: string) =>
+      searchResultWire.decode([...lines.slice(0, -2), row, rest].join('\n')).hits.at(-1)!
+    const { item } = last(lines.at(-2)!, '[1,{},[],false]')
     expect(item.itemId).toBe(answered.hits.at(-1)!.itemId)
+    expect(item.title).toBe(answered.hits.at(-1)!.item.title)
     for (const look of [() => item.regions, () => item.attributes, () => item.images, () => item.stale])
+      expect(codeOf(look)).toBe('replica-unavailable')
+    const hit = last('[0,[0,0,1],"","","",null,"",true,[]]', lines.at(-1)!)
+    expect([hit.itemId, hit.item.stale]).toEqual([answered.hits.at(-1)!.itemId, answered.hits.at(-1)!.item.stale])
+    for (const look of [() => hit.object, () => hit.item.title, () => hit.item.price, () => hit.item.imageDigests])
       expect(codeOf(look)).toBe('replica-unavailable')
   })
 
@@ -239,8 +246,8 @@ test('names of replicas fit into paths and headers', () => {
 
 /** With all fields of items read. */
 function plainly({ hits, ...others }: ShardSearchResult): ShardSearchResult {
-  const read = (item: ItemSnapshot & { toJSON?(): ItemSnapshot }): ItemSnapshot => item.toJSON!()
-  return { hits: hits.map(hit => ({ ...hit, item: read(hit.item) })), ...others }
+  const read = <T>(read: T & { toJSON?(): T }): T => read.toJSON!()
+  return { hits: hits.map(hit => ({ ...read(hit), item: read(hit.item) })), ...others }
 }
 
 function codeOf(decode: () => unknown): string | undefined {

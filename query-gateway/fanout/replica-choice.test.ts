@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { askingOrder, type Standby } from './replica-choice.ts'
+import { askingOrder, drawsOf, type Standby } from './replica-choice.ts'
 
 /** Numbers in [0, 1), others for each seed: xorshift32. */
 function drawnFrom(seed: number): () => number {
@@ -15,6 +15,7 @@ function drawnFrom(seed: number): () => number {
 
 const standby = (replica: string, more: Partial<Standby<string>> = {}): Standby<string> => ({
   replica,
+  process: replica,
   isFresh: true,
   admission: 'closed',
   inFlight: 0,
@@ -29,7 +30,7 @@ const anyStandby = fc.record({
 test('every replica is in the order once; the well and fresh before the stale, those before the sick', () => {
   fc.assert(
     fc.property(fc.array(anyStandby, { maxLength: 8 }), fc.integer(), fc.boolean(), (drawn, seed, mayTry) => {
-      const standbys = drawn.map((each, at) => ({ ...each, replica: at }))
+      const standbys = drawn.map((each, at) => ({ ...each, replica: at, process: String(at) }))
       const order = askingOrder([...standbys], drawnFrom(seed), mayTry)
       expect([...order].sort()).toEqual(standbys.map(({ replica }) => replica).sort())
       const rank = ({ isFresh, admission }: Standby<number>): number => (admission !== 'closed' ? 2 : isFresh ? 0 : 1)
@@ -56,6 +57,22 @@ test('many gateways that know the same do not run to the same replica', () => {
   for (let gateway = 0; gateway < 3_000; gateway++) {
     const [first] = askingOrder([standby('a'), standby('b'), standby('c')], random, true)
     firsts[first as 'a' | 'b' | 'c']++
+  }
+  for (const count of Object.values(firsts)) expect(Math.abs(count - 1_000)).toBeLessThan(150)
+})
+
+test('shards that draw alike ask the same process, in whatever order its replicas are known', () => {
+  const [a, b, c] = ['a', 'b', 'c'].map(name => standby(name)) as [Standby<string>, Standby<string>, Standby<string>]
+  const firsts = { a: 0, b: 0, c: 0 }
+  for (let query = 0; query < 3_000; query++) {
+    const seed = query / 3_000
+    const orders = [
+      [a, b, c],
+      [c, a, b],
+      [b, c, a],
+    ].map(known => askingOrder(known, drawsOf(seed), true))
+    expect(new Set(orders.map(String)).size).toBe(1)
+    firsts[orders[0]![0] as 'a' | 'b' | 'c']++
   }
   for (const count of Object.values(firsts)) expect(Math.abs(count - 1_000)).toBeLessThan(150)
 })

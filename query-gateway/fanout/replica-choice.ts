@@ -3,10 +3,12 @@ import type { Admission } from './circuit-breaker.ts'
 /** A replica as it stands when a query comes. */
 export interface Standby<R> {
   readonly replica: R
+  /** The process that holds it; the same for replicas of other shards that it holds. */
+  readonly process: string
   /** Ready, and not much staler than a sibling. */
   readonly isFresh: boolean
   readonly admission: Admission
-  /** Requests it has in hand from here. */
+  /** Requests that its process has in hand from here. */
   readonly inFlight: number
 }
 
@@ -30,8 +32,26 @@ export function askingOrder<R>(standbys: readonly Standby<R>[], random: () => nu
     else sick.push(replica)
   }
   // A trial is made where somebody is well; else the sick are tried in any case.
-  const others = [...shuffled(fresh, random), ...stale]
+  const others = [...shuffled(fresh.sort(byProcess), random), ...stale]
   return others.length > 0 ? [...trial, ...others, ...sick] : [...trial, ...sick]
+}
+
+/**
+ * Numbers from 0 to 1, the same ones for the same seed: with them the shards of one query draw alike, so that where
+ * processes hold replicas of several shards, it goes to few of them and not to all.
+ */
+export function drawsOf(seed: number): () => number {
+  let state = Math.floor(seed * 2 ** 32)
+  return () => {
+    const drawn = state / 2 ** 32
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return drawn
+  }
+}
+
+/** So that the same draw means the same process for every shard. */
+function byProcess<R>(a: Standby<R>, b: Standby<R>): number {
+  return a.process < b.process ? -1 : a.process > b.process ? 1 : 0
 }
 
 /** Any order, but the first one is the less busy of the first two. */

@@ -28,10 +28,15 @@ export interface AskContext {
   readonly metrics: FanoutMetrics
   /** Monotonic. */
   readonly nowMs: () => number
-  readonly random: () => number
+  /** What choices among replicas are drawn from; the same for every shard of a query. */
+  readonly draws: () => () => number
+  /** By process, before the first request of this query: its own are not to move its shards from one to another. */
+  readonly inFlight: ReadonlyMap<string, number>
   /** A replica that was given up after half of it has failed. */
   readonly shardTimeoutMs: number
 }
+
+export const processOf = (replica: ShardReplica): string => replica.address ?? replica.replica
 
 /** The reason of every request that is ended early. One for all: nobody looks at where it was made. */
 const cancelled = new FreshetError('timeout', 'the answer is no longer waited for')
@@ -103,14 +108,15 @@ export class ShardAsk {
   }
 
   #chooseOrder(): readonly ShardReplica[] {
-    const { traffic, nowMs, random } = this.#context
+    const { traffic, nowMs, draws, inFlight } = this.#context
     const { replicas, fresh } = this.#route
     const now = nowMs()
     const standbys = replicas.map(replica => {
-      const { breaker, inFlight } = traffic.of(replica)
-      return { replica, isFresh: fresh.includes(replica), admission: breaker.admission(now), inFlight }
+      const admission = traffic.of(replica).breaker.admission(now)
+      const process = processOf(replica)
+      return { replica, process, isFresh: fresh.includes(replica), admission, inFlight: inFlight.get(process) ?? 0 }
     })
-    return askingOrder(standbys, random, traffic.extra.tokens >= 1)
+    return askingOrder(standbys, draws(), traffic.extra.tokens >= 1)
   }
 
   #start(): void {

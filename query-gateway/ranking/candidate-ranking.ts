@@ -4,7 +4,7 @@ import { searchResult } from '../item-view.ts'
 import type { RoutedGeneration } from '../ports.ts'
 import type { RankedHit } from '../shard-fanout.ts'
 import { facetsOf } from './facets.ts'
-import type { ItemRates, KnownRates } from './item-rates.ts'
+import type { ItemRates } from './item-rates.ts'
 import { collapse, type ShownHit } from './near-identical.ts'
 import {
   bySimilarityAlone,
@@ -16,7 +16,7 @@ import {
   rank,
   type ScoredHit,
 } from './rank.ts'
-import type { RankingWeights, WeightsBook } from './ranking-weights.ts'
+import type { WeightsBook } from './ranking-weights.ts'
 
 /** The item that was searched by, where it was one. */
 export type QueryItem = Pick<ItemSnapshot, 'category' | 'price' | 'currency'>
@@ -56,28 +56,34 @@ export class CandidateRanking {
     const weights = this.#weights.of(generation)
     const facets = wish.facets === true ? { facets: facetsOf(hits.map(({ hit }) => hit.item)) } : {}
     const isCollapsed = wish.collapse ?? wish.rerank !== false
-    const shownOf = (scored: readonly ScoredHit[], isCounted: boolean) =>
-      isCollapsed
-        ? collapse(scored, { k, isCounted, ...weights.alike })
-        : scored.slice(0, k).map((shown): ShownHit => ({ shown }))
+    const shownOf = (scored: Iterable<ScoredHit>, isCounted: boolean): readonly ShownHit[] =>
+      isCollapsed ? collapse(scored, { k, isCounted, ...weights.alike }) : firstOf(scored, k)
     const unranked = shownOf(bySimilarityAlone(hits), wish.rerank === false)
     if (wish.rerank === false) return { results: resultsOf(unranked, wish, null), ...facets, degraded: [] }
-    const rates = await this.#ratesOf(hits, unranked, weights)
+    const lowest = unranked.at(k - 1)?.shown.hit.similarity ?? Number.NEGATIVE_INFINITY
+    const rates = await this.#rates.of(idsOf(contenders(hits, { similarity: lowest, bound: weights.bound })))
     const context = { ...wishesOf(hits, request), weights, engagement: rates.engagement }
+    // Neither shown nor like one that is shown can be what is further behind: most hits are never looked into.
+    const near = contenders(hits, { similarity: lowest, bound: weights.bound + weights.alike.similarity })
+    const ofNear = shownOf(rank(near, context), true)
+    const isExact = near.length === hits.length || (ofNear.at(k - 1)?.shown.score ?? Number.NEGATIVE_INFINITY) >= lowest
+    const shown = isExact ? ofNear : shownOf(rank(hits, context), true)
     const { weights: version, digest, bound } = weights
     return {
-      results: resultsOf(shownOf(rank(hits, context), true), wish, context),
+      results: resultsOf(shown, wish, context),
       rankedBy: { weights: version, digest, bound },
       ...facets,
       degraded: rates.isAway ? ['features-unavailable'] : [],
     }
   }
+}
 
-  /** Of those alone that can come to be shown: of the others it makes no difference. */
-  #ratesOf(hits: readonly RankedHit[], unranked: readonly ShownHit[], { bound }: RankingWeights): Promise<KnownRates> {
-    const similarity = unranked.at(-1)?.shown.hit.similarity ?? Number.NEGATIVE_INFINITY
-    return this.#rates.of(contenders(hits, { similarity, bound }).map(({ hit }) => hit.itemId))
-  }
+const idsOf = (hits: readonly RankedHit[]): readonly string[] => hits.map(({ hit }) => hit.itemId)
+
+function firstOf(scored: Iterable<ScoredHit>, k: number): readonly ShownHit[] {
+  const first: ShownHit[] = []
+  for (const shown of scored) if (first.push({ shown }) >= k) break
+  return first
 }
 
 function wishesOf(hits: readonly RankedHit[], { wish: { prefer }, like }: RankingRequest): RankingWishes {

@@ -32,7 +32,7 @@ interface Group {
  * products that merely look alike, with other titles and other pictures, are not recognised.
  */
 export function collapse(
-  hits: readonly ScoredHit[],
+  hits: Iterable<ScoredHit>,
   { k, similarity, isCounted = true }: CollapseOptions,
 ): readonly ShownHit[] {
   const groups: Group[] = []

@@ -158,7 +158,7 @@ describe('whatever speaks for whom', () => {
 
 test('without a ranking the order and the scores are the similarities', () => {
   const hits = [candidate('a', 0.9, { available: false }), candidate('b', 0.89)]
-  expect(bySimilarityAlone(hits).map(({ score }) => score)).toEqual([0.9, 0.89])
+  expect([...bySimilarityAlone(hits)].map(({ score }) => score)).toEqual([0.9, 0.89])
 })
 
 describe('the category of most of the best', () => {

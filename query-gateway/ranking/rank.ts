@@ -37,8 +37,8 @@ export function rank(hits: readonly RankedHit[], context: RankingContext): reado
 }
 
 /** The order of the shards: by similarity alone. */
-export function bySimilarityAlone(hits: readonly RankedHit[]): readonly ScoredHit[] {
-  return hits.map(hit => ({ ...hit, score: hit.hit.similarity }))
+export function* bySimilarityAlone(hits: readonly RankedHit[]): Generator<ScoredHit> {
+  for (const hit of hits) yield { ...hit, score: hit.hit.similarity }
 }
 
 /**

@@ -38,8 +38,8 @@ export async function gatewayOverheadBench(options: GatewayBenchOptions): Promis
       note(`alone: gateway ${alone.first.map(text).join(' ')}; bare ${alone.second.map(text).join(' ')}`)
       const many = await inTurn(
         pairs,
-        () => loaded(client, gateway.process.calls, ms),
-        () => loaded(bareClient, bare.process.calls, ms),
+        () => loaded(scene, { client, gateway: gateway.process.calls }, ms),
+        () => loaded(scene, { client: bareClient, gateway: bare.process.calls }, ms),
       )
       const [ours, theirs] = [many.first, many.second]
       const median1 = (of: readonly { readonly [key: string]: number }[], key: string) =>
@@ -77,6 +77,8 @@ export async function gatewayOverheadBench(options: GatewayBenchOptions): Promis
           measure('bare libraries', median1(theirs, 'qps'), 'queries/s'),
           measure('CPU time of the gateway process', median1(ours, 'cpuMs'), 'ms/query'),
           measure('CPU time of the bare process', median1(theirs, 'cpuMs'), 'ms/query'),
+          measure('CPU time of the shards, asked by the gateway', median1(ours, 'shardsCpuMs'), 'ms/query'),
+          measure('CPU time of the shards, asked by the bare process', median1(theirs, 'shardsCpuMs'), 'ms/query'),
           measure('answers that were not whole', client.degraded, ''),
         ],
       }
@@ -133,8 +135,18 @@ interface CpuClock {
   cpuMs(): Promise<number>
 }
 
-async function loaded(client: SearchClient, process: CpuClock, ms: number) {
-  const before = await process.cpuMs()
+async function loaded(
+  { replicas }: GatewayScene,
+  { client, gateway }: { readonly client: SearchClient; readonly gateway: CpuClock },
+  ms: number,
+) {
+  const cpuMs = async (): Promise<readonly [number, number]> => {
+    const shards = await Promise.all(replicas.map(({ calls }) => calls.cpuMs()))
+    return [await gateway.cpuMs(), shards.reduce((sum, each) => sum + each, 0)]
+  }
+  const before = await cpuMs()
   const { qps, latenciesMs } = await client.window(ms, inFlight)
-  return { qps, cpuMs: ((await process.cpuMs()) - before) / latenciesMs.length }
+  const after = await cpuMs()
+  const [ownMs, shardsMs] = [after[0] - before[0], after[1] - before[1]]
+  return { qps, cpuMs: ownMs / latenciesMs.length, shardsCpuMs: shardsMs / latenciesMs.length }
 }
