@@ -13,6 +13,8 @@ export interface Kill {
   readonly moment: SwitchMoment
   /** Its place. */
   readonly name: string
+  /** When, ISO-8601. */
+  readonly at: string
   /** A step of the operator was in its hands. */
   readonly wasOperated: boolean
   /** From the signal until the next process in its place was ready. */
@@ -60,12 +62,13 @@ export class SwitchKiller {
     const name = operated ?? (wanted === 'gateway' ? this.#anyGateway() : wanted)
     const wasOperated = operated !== null && this.gateways.operated === operated
     const beganMs = performance.now()
+    const at = new Date().toISOString()
     if (this.gateways.has(name)) this.gateways.killed(name)
     await fleet.kill(name)
     await fleet.start(name, { withinMs: readyWithinMs })
     if (this.gateways.has(name)) this.gateways.isBack(name)
     const readyAfterMs = performance.now() - beganMs
-    this.kills.push({ moment, name, wasOperated, readyAfterMs })
+    this.kills.push({ moment, name, at, wasOperated, readyAfterMs })
     note(
       `  ${moment}: killed ${name}${wasOperated ? ' with a step in hand' : ''}, back after ${Math.round(readyAfterMs)} ms`,
     )
