@@ -10,21 +10,23 @@ import { collapse } from './near-identical.ts'
 import { rank } from './rank.ts'
 import { WeightsBook } from './ranking-weights.ts'
 
-const book = WeightsBook.read()
-const weights = book.of(generation)
+const usual = WeightsBook.read().of(generation)
+/** What is available goes up by all that the bound allows. */
+const weights = { ...usual, parts: { ...usual.parts, availability: usual.bound } }
+const book = new WeightsBook([weights])
 
 /** Similarities in steps that are close to the bound and to what counts as alike; a picture has one similarity. */
 const candidates = fc
   .array(
     fc.record({
-      step: fc.nat(60),
-      title: fc.constantFrom('lamp', 'rug', 'chair', ''),
-      category: fc.constantFrom('a', 'b'),
-      available: fc.boolean(),
+      step: fc.nat(40),
+      title: fc.constantFrom('lamp', 'lamp', 'lamp', 'rug', ''),
+      category: fc.constant('a'),
+      available: fc.nat(5).map(drawn => drawn === 0),
       price: fc.constantFrom(null, 5, 50),
       isPictured: fc.boolean(),
     }),
-    { maxLength: 60 },
+    { minLength: 5, maxLength: 30, size: 'max' },
   )
   .map(drawn => {
     const hits = drawn.map(({ step, isPictured, ...item }, at): RankedHit => {
@@ -40,7 +42,7 @@ const unknown = { of: async () => ({ engagement: new Map(), isAway: false }) } a
 
 test('what comes of looking into the nearest alone is what comes of looking into all', async () => {
   await fc.assert(
-    fc.asyncProperty(candidates, fc.integer({ min: 1, max: 12 }), fc.boolean(), async (hits, k, isCollapsed) => {
+    fc.asyncProperty(candidates, fc.integer({ min: 1, max: 8 }), fc.boolean(), async (hits, k, isCollapsed) => {
       const prefer = { region: 'de', priceAround: 40, category: 'a' }
       const wish = { collapse: isCollapsed, prefer }
       const { results } = await new CandidateRanking(book, unknown).order(hits, { generation, wish, k, like: null })
@@ -53,7 +55,7 @@ test('what comes of looking into the nearest alone is what comes of looking into
         expected.map(each => [each.shown.hit.itemId, each.shown.score, 'alike' in each ? each.alike : undefined]),
       )
     }),
-    { numRuns: 500 },
+    { numRuns: 3_000 },
   )
 })
 
@@ -71,4 +73,20 @@ test('items that are far behind are not looked into', async () => {
   })
   const { results } = await new CandidateRanking(book, unknown).order(hits, { generation, wish: {}, k: 24, like: null })
   expect([results.length, looks]).toEqual([24, 0])
+})
+
+test('where several of the nearest turn out to be like one, those further behind are looked into', async () => {
+  const of = (name: string, similarity: number, title: string, available: boolean): RankedHit => {
+    const found = { ...hit(name, similarity), item: snapshot(name, { title, available, category: '' }) }
+    return { hit: found, plan: 'graph', shard: 0, replica: 'r0' }
+  }
+  const hits = [
+    of('first lamp', 0.9, 'lamp', false),
+    of('available lamp', 0.894, 'lamp', true),
+    of('last lamp', 0.888, 'lamp', false),
+    of('rug', 0.84, 'rug', false),
+    of('available chair', 0.826, 'chair', true),
+  ]
+  const { results } = await new CandidateRanking(book, unknown).order(hits, { generation, wish: {}, k: 2, like: null })
+  expect(results.map(({ itemId }) => itemId)).toEqual(['available lamp', 'available chair'])
 })
