@@ -40,10 +40,13 @@ export function serveSearchFrames(app: FastifyInstance, parts: ShardServerParts)
   }
   app.server.on('upgrade', (request: IncomingMessage, stream: Duplex, head: Buffer) => {
     const refusal = refusalOf(request)
-    if (refusal !== null)
-      return refuse(stream, refusal)
-      // A gateway that has gone without a word is found out in the end.
-    ;(stream as Socket).setKeepAlive(true, keepAliveMs)
+    if (refusal !== null) {
+      refuse(stream, refusal)
+      return
+    }
+    const socket = stream as Socket
+    // A gateway that has gone without a word is found out in the end.
+    socket.setKeepAlive(true, keepAliveMs)
     sockets.handleUpgrade(request, stream, head, socket => {
       const connection = new GatewayConnection({ socket, stream, parts, measure, log: app.log })
       open.add(connection)
