@@ -56,10 +56,7 @@ export const searchResultWire: WireCodec<ShardSearchResult> = {
       version: hits.map(({ item }) => item.version),
     }
     let lines = ''
-    for (const { object, item } of hits) {
-      const { row, rest } = textsOf(item)
-      lines += `\n[${placeText(object)},${row}]\n${rest}`
-    }
+    for (const hit of hits) lines += linesOf(hit)
     return `${JSON.stringify({ hits: columns, ...others })}${lines}`
   },
   decode: text => {
@@ -198,30 +195,21 @@ class WiredItem implements ItemSnapshot {
   }
 }
 
-interface ItemTexts {
-  readonly row: string
-  readonly rest: string
+interface WrittenLines {
+  readonly item: ItemSnapshot
+  readonly text: string
 }
 
-/** A shard answers with the same object for as long as an item does not change: it is written once. */
-const itemTexts = new WeakMap<ItemSnapshot, ItemTexts>()
-const placeTexts = new WeakMap<ShardHit['object'], string>()
+/** A shard answers with the same objects for as long as an item does not change: they are written once. */
+const writtenLines = new WeakMap<ShardHit['object'], WrittenLines>()
 
-function textsOf(item: ItemSnapshot): ItemTexts {
-  const known = itemTexts.get(item)
-  if (known !== undefined) return known
+function linesOf({ object, item }: ShardHit): string {
+  const known = writtenLines.get(object)
+  if (known?.item === item) return known.text
   const { title, category, price, currency, available, imageDigests } = item
-  const row = [title, category, price, currency, available, imageDigests]
+  const row = [object.image, object.box, object.label, title, category, price, currency, available, imageDigests]
   const rest = [item.regions, item.attributes, item.images, item.stale]
-  const texts = { row: JSON.stringify(row).slice(1, -1), rest: JSON.stringify(rest) }
-  itemTexts.set(item, texts)
-  return texts
-}
-
-function placeText(object: ShardHit['object']): string {
-  const known = placeTexts.get(object)
-  if (known !== undefined) return known
-  const text = JSON.stringify([object.image, object.box, object.label]).slice(1, -1)
-  placeTexts.set(object, text)
+  const text = `\n${JSON.stringify(row)}\n${JSON.stringify(rest)}`
+  writtenLines.set(object, { item, text })
   return text
 }

@@ -4,6 +4,7 @@ interface Run<V> {
   readonly result: Promise<V>
   readonly ending: AbortController
   waiting: number
+  isOver: boolean
 }
 
 /** Does what is wanted, not before the next turn; the signal fires when nobody wants it any more, and after `close` nobody joins. */
@@ -36,9 +37,13 @@ export class SharedRuns<V> {
 
   #begin(key: string, begin: Begin<V>): Run<V> {
     const ending = new AbortController()
-    const run: Run<V> = { result: begin(ending.signal, () => this.#forget(key, run)), ending, waiting: 0 }
+    const result = begin(ending.signal, () => this.#forget(key, run))
+    const run: Run<V> = { result, ending, waiting: 0, isOver: false }
     this.#running.set(key, run)
-    const done = (): void => this.#forget(key, run)
+    const done = (): void => {
+      run.isOver = true
+      this.#forget(key, run)
+    }
     run.result.then(done, done)
     return run
   }
@@ -46,7 +51,7 @@ export class SharedRuns<V> {
   /** Nobody waits: who comes now must not get the abort of those before. */
   #leave(key: string, run: Run<V>): void {
     this.#forget(key, run)
-    run.ending.abort()
+    if (!run.isOver) run.ending.abort()
   }
 
   #forget(key: string, run: Run<V>): void {
