@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest'
+import { FreshetError } from '../schemas/errors.ts'
 import type { ReplicaStatus } from '../schemas/shard-api.ts'
 import { ReplicaRoster } from './replica-roster.ts'
 import { allPartitions, generation } from './testing/gateway-fixture.ts'
@@ -36,6 +37,26 @@ test('until it is asked, a replica is what it reported of itself', async () => {
   const { route } = roster(replica)
   expect(route().behind).toBe(true)
   await eventually(() => route().behind).toBe(false)
+})
+
+test('of one that is asked in vain what it reports holds where it was late, and nothing where it is away', async () => {
+  const replica = new ReportingReplica({ partitions: allPartitions })
+  replica.reported = { state: 'ready', indexAgeMs: 0 }
+  const { route, pass } = roster(replica)
+  const askedInVain = async (why: string): Promise<void> => {
+    replica.gate = Promise.reject(new FreshetError('replica-unavailable', 'no answer', { details: { why } }))
+    replica.gate.catch(() => undefined)
+    pass(2_000)
+    const { asked } = replica
+    route()
+    await eventually(() => replica.asked).toBe(asked + 1)
+  }
+  await askedInVain('unreachable')
+  await eventually(() => route().behind).toBe(true)
+  await askedInVain('late')
+  await eventually(() => route().behind).toBe(false)
+  replica.reported = { state: 'catching-up', indexAgeMs: 60_000 }
+  expect(route().behind).toBe(true)
 })
 
 test('one that reported to be behind comes after one that reported nothing', () => {

@@ -75,7 +75,9 @@ export class ReplicaRoster {
   async #ask(replica: ShardReplica): Promise<void> {
     if (this.#beingAsked.has(replica)) return
     this.#beingAsked.add(replica)
-    this.#standings.set(replica, await askedStanding(replica))
+    const standing = await askedStanding(replica)
+    if (standing === null) this.#standings.delete(replica)
+    else this.#standings.set(replica, standing)
     this.#beingAsked.delete(replica)
   }
 
@@ -119,12 +121,17 @@ export class ReplicaRoster {
   }
 }
 
-/** Never rejects: a replica that cannot be asked is `unreachable`, which is what the roster wants to know. */
-async function askedStanding(replica: ShardReplica): Promise<Standing> {
+/**
+ * Never rejects: a replica that cannot be asked is `unreachable`, which is what the roster wants to know. One that is
+ * late has much to do: null, as long as it is heard of otherwise, and what it says of itself unasked holds.
+ */
+async function askedStanding(replica: ShardReplica): Promise<Standing | null> {
   try {
     const { state, indexAgeMs } = await replica.status()
     return { state, indexAgeMs }
-  } catch {
+  } catch (thrown) {
+    const isLate = (asFreshetError(thrown).details as { readonly why?: unknown } | undefined)?.why === 'late'
+    if (isLate && replica.reported !== undefined) return null
     return { state: 'unreachable', indexAgeMs: Number.POSITIVE_INFINITY }
   }
 }
