@@ -93,6 +93,27 @@ async function earn(search: ReturnType<typeof fanoutOf>, times: number): Promise
   }
 }
 
+describe('of processes that hold replicas of every shard', () => {
+  const shards = [0, 1, 2, 3]
+  const process = (name: string) =>
+    shards.map(shard => Object.assign(replica(`${name}-${shard}`, shard), { address: `http://${name}` }))
+  const askedOf = (replicas: readonly HandReplica[]) => replicas.reduce((sum, { asked }) => sum + asked, 0)
+
+  test('each has a part of a query while nothing is in hand, and one has all of it under load', async () => {
+    const [a, b] = [process('a'), process('b')]
+    const search = fanoutOf()
+    const routes = shards.map(shard => route([a[shard]!, b[shard]!]))
+    void search(routes)
+    expect([askedOf(a), askedOf(b)]).toEqual([2, 2])
+    void search(routes)
+    const afterTwo = [askedOf(a), askedOf(b)]
+    expect(afterTwo.toSorted()).toEqual([2, 6])
+    // The other one is less busy now.
+    void search(routes)
+    expect([askedOf(a), askedOf(b)]).toEqual([6, 6])
+  })
+})
+
 describe('a slow shard', () => {
   test('is asked a second time, of another replica; the first good answer counts and the other request ends', async () => {
     const [a, b] = [replica('a'), replica('b')]
@@ -122,7 +143,7 @@ describe('a slow shard', () => {
   })
 
   test('is asked again later where the budget is used up, and never where it stays so', async () => {
-    const [a, b, c, d] = [replica('a'), replica('b'), replica('c', 1), replica('d', 1)]
+    const [a, b, c, d] = [replica('a'), replica('b'), replica('c', 2), replica('d', 2)]
     const search = fanoutOf()
     const answer = search([route([a, b])])
     await vi.advanceTimersByTimeAsync(149)

@@ -96,7 +96,10 @@ export class ShardFanout {
     return merged(outcomes, isRanked ? Math.max(maxCandidates, request.k) : request.k)
   }
 
-  /** For one query: all its shards choose by the same draws and the same loads. */
+  /**
+   * For one query: its shards choose by the same loads, and by draws that make them choose the same process, which then
+   * has one message to read and one to write. Where nothing is in hand that would only have one process do all of it.
+   */
   #contextOf(routes: readonly ShardRoute[]): AskContext {
     const { traffic, random } = this.#context
     const inFlight = new Map<string, number>()
@@ -106,8 +109,10 @@ export class ShardFanout {
         inFlight.set(process, (inFlight.get(process) ?? 0) + traffic.of(replica).inFlight)
       }
     const seed = random()
-    // The sequence is begun anew by each shard.
-    return { ...this.#context, inFlight, draws: () => drawsOf(seed) }
+    const isIdle = [...inFlight.values()].every(requests => requests === 0)
+    const draws: AskContext['draws'] = ({ shard, replicas }) =>
+      drawsOf(isIdle ? (seed + shard / replicas.length) % 1 : seed)
+    return { ...this.#context, inFlight, draws }
   }
 }
 

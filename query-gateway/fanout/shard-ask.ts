@@ -28,8 +28,8 @@ export interface AskContext {
   readonly metrics: FanoutMetrics
   /** Monotonic. */
   readonly nowMs: () => number
-  /** What choices among replicas are drawn from; the same for every shard of a query. */
-  readonly draws: () => () => number
+  /** What the choice among the replicas of a shard is drawn from. */
+  readonly draws: (route: ShardRoute) => () => number
   /** By process, before the first request of this query: its own are not to move its shards from one to another. */
   readonly inFlight: ReadonlyMap<string, number>
   /** A replica that was given up after half of it has failed. */
@@ -116,7 +116,7 @@ export class ShardAsk {
       const process = processOf(replica)
       return { replica, process, isFresh: fresh.includes(replica), admission, inFlight: inFlight.get(process) ?? 0 }
     })
-    return askingOrder(standbys, draws(), traffic.extra.tokens >= 1)
+    return askingOrder(standbys, draws(this.#route), traffic.extra.tokens >= 1)
   }
 
   #start(): void {

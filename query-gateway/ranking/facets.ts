@@ -68,21 +68,26 @@ function priceFacet(items: readonly ItemSnapshot[]): Facets['price'] {
   const min = prices.reduce((least, price) => Math.min(least, price))
   const max = prices.reduce((most, price) => Math.max(most, price))
   if (!(max > min)) return { currency, min, max, buckets: [{ from: min, to: max, count: prices.length }] }
-  const edges = Array.from({ length: priceBuckets + 1 }, (_, n) => edgeOf(n, min, max))
-  const counts = new Array<number>(priceBuckets).fill(0)
+  const edges = edgesOf(min, max)
+  const counts = new Array<number>(edges.length - 1).fill(0)
   for (const price of prices) counts[bucketOf(price, edges)]! += 1
   const buckets = counts.map((count, n) => ({ from: edges[n]!, to: edges[n + 1]!, count }))
   return { currency, min, max, buckets }
 }
 
-function edgeOf(n: number, min: number, max: number): number {
-  if (n === priceBuckets) return max
-  // Not (max - min) first, which is infinite for the largest numbers.
-  return min * (1 - n / priceBuckets) + max * (n / priceBuckets)
+/** Upwards, each once: between prices that are next to each other there is no room for all of them. */
+function edgesOf(min: number, max: number): readonly number[] {
+  const edges = new Set([min])
+  for (let n = 1; n < priceBuckets; n++) {
+    // Not (max - min) first, which is infinite for the largest numbers.
+    const edge = min * (1 - n / priceBuckets) + max * (n / priceBuckets)
+    if (edge > min && edge < max) edges.add(edge)
+  }
+  return [...edges, max].sort((a, b) => a - b)
 }
 
 /** Bucket whose edges the price lies between; the last one has its upper edge too. */
 function bucketOf(price: number, edges: readonly number[]): number {
   const above = edges.findIndex((edge, n) => n > 0 && price < edge)
-  return above === -1 ? priceBuckets - 1 : above - 1
+  return above === -1 ? edges.length - 2 : above - 1
 }
