@@ -16,7 +16,7 @@ afterEach(() => {
 
 /** `npm run test:switch` kills every role at every state, by the same code. */
 test('on Kafka and Redis a model is changed and undone while processes of every role are killed', async () => {
-  const { problems, certificates, canary, events, answered, behind, kills } = await runSwitchWithKills({
+  const { problems, certificates, canary, events, answered, kills } = await runSwitchWithKills({
     directory,
     seed: 20261122,
     victims: eachRoleOnce,
@@ -26,7 +26,6 @@ test('on Kafka and Redis a model is changed and undone while processes of every 
   expect(certificates.map(({ passed }) => passed)).toEqual([true, true, true, true, true])
   expect(canary.passed).toBe(true)
   expect(events).toBeGreaterThan(500)
-  expect(behind).toBeLessThan(0.05 * answered.length)
   expect(new Set(answered.map(({ generation }) => generation))).toEqual(new Set(['g1', 'g2']))
   expect(kills.length).toBe(Object.values(eachRoleOnce).flat().length)
 }, 1_200_000)

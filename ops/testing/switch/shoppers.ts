@@ -14,11 +14,6 @@ export interface ShoppersOptions {
   readonly pauseMs: number
   /** What is wrong with the similarities of an answer, which was asked with a picture's bytes; null: nothing. */
   readonly mixture: (answer: SearchAnswer, picture: Uint8Array) => string | null
-  /**
-   * Whole answers may say that their replica was not known to be ready: of one that has just come back, or that was not
-   * heard of for two seconds on a busy machine. What is in them is checked all the same.
-   */
-  readonly mayBeBehind: boolean
 }
 
 export interface Answered {
@@ -34,7 +29,6 @@ export class Shoppers {
   readonly #pictures: readonly Uint8Array[]
   readonly #answered: Answered[] = []
   readonly #failures: string[] = []
-  #behind = 0
   #isStopping = false
   #running: Promise<unknown> = Promise.resolve()
 
@@ -50,11 +44,6 @@ export class Shoppers {
   /** Searches without an answer, and answers that were not as they must be, in words. */
   get failures(): readonly string[] {
     return this.#failures
-  }
-
-  /** Whole answers that said so. */
-  get behind(): number {
-    return this.#behind
   }
 
   start(): void {
@@ -87,12 +76,9 @@ export class Shoppers {
     const { coverage, degraded, results, queryId } = answer
     const deleted = results.filter(({ itemId }) => this.#options.catalogue.isGone(itemId, askedMs))
     const mixture = this.#options.mixture(answer, picture)
-    const isBehind = coverage.answered === coverage.total && degraded.join() === 'shard-not-ready'
-    if (isBehind) this.#behind++
-    const isExcused = isBehind && this.#options.mayBeBehind
     return [
       ...(coverage.answered === coverage.total ? [] : [`${coverage.answered} of ${coverage.total} shards answered`]),
-      ...(degraded.length === 0 || isExcused ? [] : [`degraded: ${degraded.join()}`]),
+      ...(degraded.length === 0 ? [] : [`degraded: ${degraded.join()}`]),
       ...(results.length > 0 ? [] : ['no results']),
       ...deleted.map(({ itemId }) => `the deleted ${itemId} was returned`),
       ...(mixture === null ? [] : [mixture]),

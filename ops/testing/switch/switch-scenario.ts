@@ -56,8 +56,6 @@ export interface CutStep {
 export interface SwitchOutcome {
   readonly events: number
   readonly answered: readonly Answered[]
-  /** Of these, whole ones of a replica that was not known to be ready. */
-  readonly behind: number
   /** Broken promises, in words. */
   readonly problems: readonly string[]
   readonly certificates: readonly ProofResult[]
@@ -85,8 +83,7 @@ export async function runSwitch(options: SwitchScenarioOptions): Promise<SwitchO
   const { client, items, random, eventsPerSecond, shoppers: count, pauseMs, mixture } = options
   const catalogue = new MovingCatalogue({ client, items, random, eventsPerSecond })
   const pictures = items.map(({ images }) => images![0]!)
-  const mayBeBehind = options.trouble !== undefined
-  const shoppers = new Shoppers({ client, catalogue, pictures, count, pauseMs, mixture, mayBeBehind })
+  const shoppers = new Shoppers({ client, catalogue, pictures, count, pauseMs, mixture })
   await catalogue.publishAll()
   await untilSearchable(options, items.length)
   options.note(`${items.length} items are live`)
@@ -100,8 +97,7 @@ export async function runSwitch(options: SwitchScenarioOptions): Promise<SwitchO
     const lost = await differences(options, catalogue)
     const problems = [...catalogue.failures, ...shoppers.failures, ...scenario.problems, ...lost]
     const { cuts, refusals } = scenario
-    const { answered, behind } = shoppers
-    return { events: catalogue.events, answered, behind, problems, cuts, refusals, ...proofs }
+    return { events: catalogue.events, answered: shoppers.answered, problems, cuts, refusals, ...proofs }
   } finally {
     await Promise.all([shoppers.stop(), catalogue.stop()])
   }
