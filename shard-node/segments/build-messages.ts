@@ -1,9 +1,10 @@
 import type { ErrorCode } from '../../schemas/errors.ts'
 import type { SavedSegment } from './segment.ts'
 
-/** One row file to merge and which of its rows to keep. */
+/** One segment to merge and which of its rows to keep. */
 export interface BuildInput {
   readonly rows: SavedSegment['rows']
+  readonly graph: SavedSegment['graph']
   /** A bit per row, least significant first. */
   readonly keep: Uint8Array
 }

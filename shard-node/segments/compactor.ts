@@ -44,6 +44,9 @@ export class Compactor {
   readonly #builder: Builder
   readonly #closing = new AbortController()
   #work: Promise<void> | null = null
+  /** Log segments that were asked to be saved. */
+  readonly #saved = new WeakSet<IndexSegment>()
+  #saving: Promise<unknown> = Promise.resolve()
   #isForced = false
   #building: ReadonlySet<string> = new Set()
 
@@ -60,6 +63,7 @@ export class Compactor {
   /** Looks for something to do, unless it does already. */
   wake(): void {
     if (this.#closing.signal.aborted) return
+    this.#saveFrozen()
     if (this.#work === null) this.#work = this.#run()
     else if (this.#building.size > 0 && isUrgent(this.#sizes(), this.#settings(false))) this.#builder.hurry()
   }
@@ -80,7 +84,17 @@ export class Compactor {
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#builder.close()
-    await this.#work
+    await Promise.all([this.#work, this.#saving])
+  }
+
+  /** While others are being filled, so that a merge need not wait for its inputs. One that fails is tried again there. */
+  #saveFrozen(): void {
+    const { rows, segmentFiles } = this.#options
+    for (const segment of rows.frozen) {
+      if (segment.saved?.rows.rows === segment.rows || this.#saved.has(segment)) continue
+      this.#saved.add(segment)
+      this.#saving = segmentFiles.save(segment, segment.rows).catch(() => undefined)
+    }
   }
 
   async #run(): Promise<void> {
@@ -139,8 +153,10 @@ export class Compactor {
   async #build(merge: Merge, { graph, isUrgent }: Extract<CompactionStep, { kind: 'merge' }>): Promise<IndexSegment> {
     const { segmentFiles, tuning, newSegmentId } = this.#options
     const inputs = []
-    for (const [i, segment] of merge.inputs.entries())
-      inputs.push({ rows: (await segmentFiles.save(segment, segment.rows)).rows, keep: merge.keep[i]! })
+    for (const [i, segment] of merge.inputs.entries()) {
+      const { rows, graph } = await segmentFiles.save(segment, segment.rows)
+      inputs.push({ rows, graph, keep: merge.keep[i]! })
+    }
     const id = newSegmentId()
     this.#building = this.#namesOf(id)
     const { connectivity, expansionAdd } = tuning

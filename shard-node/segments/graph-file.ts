@@ -39,6 +39,23 @@ export class GraphBuilder {
     this.#index = newIndex(shape)
   }
 
+  /**
+   * Of the rows of a graph that was saved, to which more are added: as good as one of all of them, for a part of the
+   * work.
+   * @throws FreshetError `checkpoint-corrupt` | `storage-failed`
+   */
+  static async extending(files: ShardFiles, saved: SavedGraph, shape: GraphShape): Promise<GraphBuilder> {
+    await files.verify(saved)
+    const builder = new GraphBuilder(shape)
+    const path = files.path(saved.file)
+    try {
+      builder.#index.load(path)
+    } catch (cause) {
+      throw unviewable(path, cause)
+    }
+    return builder
+  }
+
   get size(): number {
     return this.#index.size()
   }

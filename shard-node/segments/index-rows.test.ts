@@ -126,7 +126,7 @@ class ModelledRows {
     while (merge.lookAt(7));
     const inputs = []
     for (const [i, segment] of merge.inputs.entries())
-      inputs.push({ rows: (await segmentFiles.save(segment, segment.rows)).rows, keep: merge.keep[i]! })
+      inputs.push({ ...(await segmentFiles.save(segment, segment.rows)), keep: merge.keep[i]! })
     const request = { directory, id: newSegmentId(), inputs, graph: null }
     const segment =
       merge.keptRows === 0 ? null : (await segmentFiles.read(await buildSegment(files, request, () => {}))).segment

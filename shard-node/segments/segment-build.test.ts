@@ -73,7 +73,7 @@ describe('a segment', () => {
     const [first, second] = [await build(inputs.slice(0, 2), 100), await build(inputs.slice(2), 101)]
     const whole = await build(inputs, 102)
     const merged = await build(
-      [first, second].map(segment => ({ rows: segment.rows, keep: all(segment.rows.rows) })),
+      [first, second].map(segment => ({ ...segment, keep: all(segment.rows.rows) })),
       103,
     )
     expect(rowsOf(await read(merged))).toEqual(kept)
@@ -97,6 +97,53 @@ describe('a segment', () => {
   })
 })
 
+describe('a graph whose rows come first', () => {
+  const rowsOfBoth = { segments: 1, rows: 600, items: 400 }
+
+  async function built(firstItem: number, { id, withGraph }: { id: number; withGraph: boolean }): Promise<BuildInput> {
+    const { inputs } = await writeInputs(files, { seed: id, firstItem, firstId: id, ...rowsOfBoth })
+    const segment = await build(inputs, id + 1, withGraph)
+    return { ...segment, keep: new Uint8Array(Math.ceil(segment.rows.rows / 8)).fill(255) }
+  }
+
+  /** Whether the graph of all of them is the first one's with the others added: by how often progress was told. */
+  async function isExtended(first: BuildInput, second: BuildInput): Promise<boolean> {
+    let turns = 0
+    const segment = await buildSegment(files, { directory, id: 90, inputs: [second, first], graph }, () => turns++)
+    const view = GraphView.open(files.path(segment.graph!.file), segment.graph!)
+    const rows = rowsOf(await read(segment))
+    for (const [row, { halves }] of rows.entries())
+      expect([...view.search(decodeF16(new Uint8Array(halves.buffer)), 10)]).toContain(row)
+    view.release()
+    expect([second.rows.rows, rows.length].map(count => Math.ceil(count / 256))).toContain(turns)
+    return turns === Math.ceil(second.rows.rows / 256)
+  }
+
+  test('has the others added to it', async () => {
+    const older = await built(0, { id: 10, withGraph: true })
+    const newer = await built(1_000, { id: 20, withGraph: false })
+    expect(await isExtended(older, newer)).toBe(true)
+  })
+
+  test.each([
+    [
+      'a row of it is not kept',
+      0,
+      ({ keep }: BuildInput): void => {
+        keep[3] = 251
+      },
+    ],
+    ['rows of others come before', 2_000, (): void => {}],
+    ['it is damaged', 0, (input: BuildInput) => flipBit(files.path(input.graph!.file))],
+    ['it is gone', 0, (input: BuildInput) => rm(files.path(input.graph!.file))],
+  ] as const)('is built anew when %s', async (_why, firstItem, change) => {
+    const older = await built(firstItem, { id: 10, withGraph: true })
+    const newer = await built(1_000, { id: 20, withGraph: false })
+    await change(older)
+    expect(await isExtended(older, newer)).toBe(false)
+  })
+})
+
 describe('what cannot be built', () => {
   test('nothing is to be kept, or two rows of one object', async () => {
     const { inputs } = await writeInputs(files, { seed: 1, segments: 1, rows: 10, items: 4 })
@@ -108,9 +155,7 @@ describe('what cannot be built', () => {
   test('an input that is damaged or missing', async () => {
     const { inputs } = await writeInputs(files, { seed: 1, segments: 2, rows: 50, items: 40 })
     const path = files.path(inputs[1]!.rows.file)
-    const bytes = await readFile(path)
-    bytes[bytes.length - 7]! ^= 4
-    await writeFile(path, bytes)
+    await flipBit(path)
     await expect(build(inputs)).rejects.toMatchObject({ code: 'checkpoint-corrupt' })
     await rm(path)
     await expect(build(inputs)).rejects.toMatchObject({ code: 'checkpoint-corrupt' })
@@ -136,6 +181,12 @@ describe('what cannot be built', () => {
     }
   })
 })
+
+async function flipBit(path: string): Promise<void> {
+  const bytes = await readFile(path)
+  bytes[bytes.length - 7]! ^= 4
+  await writeFile(path, bytes)
+}
 
 function component({ halves }: InputRow, at: number): number {
   return decodeF16(new Uint8Array(halves.slice(at, at + 1).buffer))[0]!

@@ -5,9 +5,9 @@ import type { ShardFiles } from '../files/shard-files.ts'
 import { columnsOf, createRowMemory, type RowColumns, type RowMemoryHandle } from '../kernel/row-memory.ts'
 import { WasmKernel } from '../kernel/wasm-kernel.ts'
 import type { BuildInput, BuildRequest } from './build-messages.ts'
-import { GraphBuilder } from './graph-file.ts'
+import { GraphBuilder, type GraphShape } from './graph-file.ts'
 import { type RowNumbers, readRowNumbers, readVectors, writeRows } from './rows-file.ts'
-import type { SavedGraph, SavedSegment } from './segment.ts'
+import type { SavedGraph, SavedRows, SavedSegment } from './segment.ts'
 
 /** Rows added to the graph between two turns of the event loop: 30 to 60 ms. */
 const rowsPerTurn = 256
@@ -28,7 +28,7 @@ export async function buildSegment(
   const merge = await RowMerge.of(files, request.inputs)
   const mean = await merge.copyVectors(files)
   new WasmKernel(merge.memory, 0).encode(0, merge.rows, mean)
-  const rows = await writeRows(files, request.id, {
+  const writing = writeRows(files, request.id, {
     order: 'item',
     rows: merge.rows,
     columns: merge.columns,
@@ -36,8 +36,8 @@ export async function buildSegment(
     ordinals: merge.ordinals,
     items: Math.max(...request.inputs.map(input => input.rows.items)),
   })
-  if (request.graph !== null)
-    return { id: request.id, rows, graph: await buildGraph(files, request, merge.columns, onProgress) }
+  if (request.graph !== null) return buildGraph(files, request, { merge, writing }, onProgress)
+  const rows = await writing
   onProgress(merge.rows, merge.rows)
   return { id: request.id, rows, graph: null }
 }
@@ -100,6 +100,13 @@ class RowMerge {
     return Float32Array.from(sums, sum => sum / this.rows)
   }
 
+  /** Of the input whose rows are the first ones here, each with the number it had: true of old rows when all items are new. */
+  get firstGraph(): SavedGraph | null {
+    const isFirst = (places: Uint32Array): boolean => places.every((place, row) => place === row)
+    const first = this.#places.findIndex((places, i) => this.#inputs[i]!.graph !== null && isFirst(places))
+    return this.#inputs[first]?.graph ?? null
+  }
+
   #refuseTwins(): void {
     const { items, objects } = this.columns
     for (let row = 1; row < this.rows; row++)
@@ -138,21 +145,33 @@ function rowsOf(keep: Uint8Array, rows: number): number[] {
   return kept
 }
 
+/** While the rows are written; nothing more is added once that has failed. */
 async function buildGraph(
   files: ShardFiles,
   { id, graph }: BuildRequest,
-  { shape, halves }: RowColumns,
+  { merge, writing }: { readonly merge: RowMerge; readonly writing: Promise<SavedRows> },
   onProgress: OnBuildProgress,
-): Promise<SavedGraph> {
+): Promise<SavedSegment> {
+  const { shape, halves } = merge.columns
   const { dims, capacity: rows } = shape
-  const builder = new GraphBuilder({ dims, ...graph! })
-  for (let from = 0; from < rows; from += rowsPerTurn) {
+  let hasFailed = false
+  writing.catch(() => {
+    hasFailed = true
+  })
+  const builder = await graphBuilder(files, merge.firstGraph, { dims, ...graph! })
+  for (let from = builder.size; from < rows && !hasFailed; from += rowsPerTurn) {
     const to = Math.min(from + rowsPerTurn, rows)
     builder.add(decodeF16(bytesOf(halves.subarray(from * dims, to * dims))))
     onProgress(to, rows)
     await nextTurn()
   }
-  return builder.save(files, id)
+  return { id, rows: await writing, graph: await builder.save(files, id) }
+}
+
+/** A graph that cannot be extended is built anew, as one that cannot be viewed is: it is a cache. */
+async function graphBuilder(files: ShardFiles, first: SavedGraph | null, shape: GraphShape): Promise<GraphBuilder> {
+  if (first === null) return new GraphBuilder(shape)
+  return GraphBuilder.extending(files, first, shape).catch(() => new GraphBuilder(shape))
 }
 
 function bytesOf(halves: Uint16Array): Uint8Array {

@@ -56,6 +56,6 @@ export async function writeGoldenSegments(directory: string): Promise<GoldenSegm
   const keep = new Uint8Array(Math.ceil(rows / 8))
   for (const row of goldenKept()) keep[row >> 3]! |= 1 << (row & 7)
   const graph = { connectivity: 12, expansionAdd: 64 }
-  const request = { directory, id: 2, inputs: [{ rows: log.rows, keep }], graph }
+  const request = { directory, id: 2, inputs: [{ ...log, keep }], graph }
   return { log, item: await buildSegment(files, request, () => {}) }
 }

@@ -21,17 +21,27 @@ export interface WrittenInputs {
   readonly kept: readonly InputRow[]
 }
 
-/** Log segments 1 to `segments` of sets of one to three rows; sets that were replaced later are not to be kept. */
+export interface InputsShape {
+  readonly seed: number
+  readonly segments: number
+  /** Of each segment. */
+  readonly rows: number
+  readonly items: number
+  readonly firstItem?: number
+  /** Id of the first segment. */
+  readonly firstId?: number
+}
+
+/** Log segments of sets of one to three rows; sets that were replaced later are not to be kept. */
 export async function writeInputs(
   files: ShardFiles,
-  options: { readonly seed: number; readonly segments: number; readonly rows: number; readonly items: number },
+  { seed, segments, rows, items, firstItem = 0, firstId = 1 }: InputsShape,
 ): Promise<WrittenInputs> {
-  const { seed, segments, rows, items } = options
   const random = seededRandom(seed)
   const source = subspaceVectors({ seed, dims: inputDims, clusters: 8, spread: 0.5 })
   const all: InputRow[] = []
   while (all.length < segments * rows) {
-    const item = Math.floor(random() * items)
+    const item = firstItem + Math.floor(random() * items)
     const objects = 1 + Math.floor(random() * 3)
     for (let object = 0; object < objects && all.length < segments * rows; object++)
       all.push({ item, object, ordinal: 1_000 + all.length, halves: halvesOf(source.bytes(item % 8)) })
@@ -42,7 +52,11 @@ export async function writeInputs(
   const inputs: BuildInput[] = []
   for (let segment = 0; segment < segments; segment++)
     inputs.push(
-      await writeInput(files, segment + 1, { rows: all.slice(segment * rows, (segment + 1) * rows), items, isKept }),
+      await writeInput(files, firstId + segment, {
+        rows: all.slice(segment * rows, (segment + 1) * rows),
+        items: firstItem + items,
+        isKept,
+      }),
     )
   const kept = all.filter(isKept).sort((a, b) => a.item - b.item || a.object - b.object)
   return { inputs, kept }
@@ -65,7 +79,7 @@ async function writeInput(
   })
   const mean = new Float32Array(inputDims)
   const source = { order: 'log', rows: rows.length, columns, mean, ordinals: rows[0]!.ordinal, items } as const
-  return { rows: await writeRows(files, id, source), keep }
+  return { rows: await writeRows(files, id, source), graph: null, keep }
 }
 
 function halvesOf(bytes: Uint8Array): Uint16Array {
