@@ -56,7 +56,8 @@ export const searchResultWire: WireCodec<ShardSearchResult> = {
       version: hits.map(({ item }) => item.version),
     }
     let lines = ''
-    for (const hit of hits) lines += linesOf(hit)
+    for (const { object, item } of hits)
+      lines += object instanceof ToldObject ? object.linesWith(item) : linesOf(object, item)
     return `${JSON.stringify({ hits: columns, ...others })}${lines}`
   },
   decode: text => {
@@ -195,21 +196,28 @@ class WiredItem implements ItemSnapshot {
   }
 }
 
-interface WrittenLines {
-  readonly item: ItemSnapshot
-  readonly text: string
+/** An object that a shard tells of again and again, for as long as its item does not change: its lines are written once. */
+export class ToldObject {
+  readonly box: Box
+  readonly label: string
+  readonly image: number
+  #written: { readonly item: ItemSnapshot; readonly lines: string } | null = null
+
+  constructor({ box, label, image }: ShardHit['object']) {
+    this.box = box
+    this.label = label
+    this.image = image
+  }
+
+  linesWith(item: ItemSnapshot): string {
+    if (this.#written?.item !== item) this.#written = { item, lines: linesOf(this, item) }
+    return this.#written.lines
+  }
 }
 
-/** A shard answers with the same objects for as long as an item does not change: they are written once. */
-const writtenLines = new WeakMap<ShardHit['object'], WrittenLines>()
-
-function linesOf({ object, item }: ShardHit): string {
-  const known = writtenLines.get(object)
-  if (known?.item === item) return known.text
+function linesOf(object: ShardHit['object'], item: ItemSnapshot): string {
   const { title, category, price, currency, available, imageDigests } = item
   const row = [object.image, object.box, object.label, title, category, price, currency, available, imageDigests]
   const rest = [item.regions, item.attributes, item.images, item.stale]
-  const text = `\n${JSON.stringify(row)}\n${JSON.stringify(rest)}`
-  writtenLines.set(object, { item, text })
-  return text
+  return `\n${JSON.stringify(row)}\n${JSON.stringify(rest)}`
 }

@@ -19,7 +19,7 @@ type Step =
 
 const vector = Float32Array.of(1, 0)
 /** Compaction sets in after a few records. */
-const tiny = { logFileBytes: 2_000, logGarbageBytes: 600, contentsKept: 2 }
+const tiny = { logFileBytes: 2_000, logGarbageBytes: 600, contentsKept: 2, answersKept: 2 }
 
 function steps(ids: fc.Arbitrary<string>): fc.Arbitrary<Step[]> {
   const apply = fc.array(mutation(ids, 40), { maxLength: 12 }).map((mutations): Step => ({ type: 'apply', mutations }))
@@ -248,7 +248,7 @@ test('a view shows the objects that were current when it began, and none of an i
     modelled.apply(itemRemoved('removed', 2))
     modelled.apply(attributesPut('removed', 3))
     modelled.apply(objectsPut('removed', 3, [vector]))
-    const labelsOf = (view: typeof early) => items.map(item => view.objectsOf(item)?.objects.map(({ label }) => label))
+    const labelsOf = (view: typeof early) => items.map(item => view.answerOf(item)?.objects.map(({ label }) => label))
     expect(labelsOf(early)).toEqual([['v1'], ['v1'], undefined])
     early.end()
     expect(labelsOf(later)).toEqual([['v2', 'v2'], ['v1'], undefined])

@@ -1,4 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
+import type { ItemAttributes } from '../../schemas/catalog-event.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { ImageDigest, ItemId, Offset, Partition, TopicEpoch } from '../../schemas/ids.ts'
 import type { RegisterMutation } from '../../schemas/mutation.ts'
@@ -6,9 +7,11 @@ import { type DigestElement, setElement } from '../../schemas/partition-digest.t
 import type { SearchFilter } from '../../schemas/shard-api.ts'
 import type { ShardFiles } from '../files/shard-files.ts'
 import type { AllowedBits } from '../vector-index.ts'
+import { ClockCache } from './clock-cache.ts'
 import { type DigestCut, DigestCuts } from './digest-cuts.ts'
 import { FilterBits } from './filter-bits.ts'
 import { imageToken } from './filter-tokens.ts'
+import { type ItemAnswer, itemAnswer } from './item-answers.ts'
 import { ItemContents } from './item-contents.ts'
 import { contentMatch } from './item-filter.ts'
 import { ItemLog, type SavedItemLog } from './item-log.ts'
@@ -23,7 +26,6 @@ import {
   type FailureContent,
   fold,
   type ItemStanding,
-  isStale,
   type ObjectsContent,
   unwritten,
 } from './registers.ts'
@@ -47,13 +49,18 @@ export interface ItemStoreTuning {
   readonly logGarbageBytes: number
   /** Decoded contents kept in memory. */
   readonly contentsKept: number
+  /** Items of which what hits tell is kept in memory. */
+  readonly answersKept: number
 }
 
 const defaultTuning: ItemStoreTuning = {
   logFileBytes: 64 * 2 ** 20,
   logGarbageBytes: 4 * 2 ** 20,
-  contentsKept: 32_768,
+  contentsKept: 4_096,
+  answersKept: 16_384,
 }
+/** What an answer and its text take, against the records of its contents. */
+const answerRatio = 4
 /** What may wait for the disk before `settled` waits too. */
 const waitingBytes = 4 * 2 ** 20
 /** Items looked at, or forgotten, before the event loop gets its turn: a few milliseconds. */
@@ -66,10 +73,12 @@ export class DiskItemStore implements ItemStore {
   readonly #table = new ItemTable()
   readonly #log: ItemLog
   readonly #contents: ItemContents
+  /** By item, for as long as nothing is written to it. */
+  readonly #answers: ClockCache<ItemAnswer>
   readonly #writer: ItemWriter
   readonly #compaction: ItemLogCompaction
   readonly #filters = new FilterBits(this.#table)
-  readonly #matches = new WeakMap<SearchFilter, (content: AttributesContent) => boolean>()
+  readonly #matches = new WeakMap<SearchFilter, (content: ItemAttributes) => boolean>()
   readonly #replaced = new ReplacedObjectsLog()
   readonly #digests: ReadonlyMap<Partition, PartitionDigests>
   readonly #cuts = new DigestCuts(this.#table)
@@ -78,6 +87,7 @@ export class DiskItemStore implements ItemStore {
     this.#epoch = epoch
     this.#log = log
     this.#contents = new ItemContents(log, tuning.contentsKept)
+    this.#answers = new ClockCache(tuning.answersKept)
     this.#writer = new ItemWriter(this.#table, log)
     this.#compaction = new ItemLogCompaction(log, this.#table, tuning.logGarbageBytes)
     this.#digests = new Map(partitions.map(partition => [partition, new PartitionDigests()]))
@@ -119,7 +129,8 @@ export class DiskItemStore implements ItemStore {
   }
 
   get memoryBytes(): number {
-    return this.#table.memoryBytes + this.#filters.memoryBytes + this.#contents.memoryBytes + this.#log.memoryBytes
+    const kept = this.#contents.memoryBytes + this.#answers.bytes
+    return this.#table.memoryBytes + this.#filters.memoryBytes + this.#log.memoryBytes + kept
   }
 
   get diskBytes(): number {
@@ -179,6 +190,7 @@ export class DiskItemStore implements ItemStore {
     const objects = this.#currentObjects(before)
     const element = before.standing === 'searchable' ? this.#table.elementOf(item) : null
     this.#cuts.note(item)
+    this.#answers.delete(item)
     this.#writer.write({ mutation, before, folded, appendTimeMs, rows })
     const after = this.#table.rowOf(item)
     if (attributesDiffer(before, after)) this.#followAttributes(before, after)
@@ -202,12 +214,6 @@ export class DiskItemStore implements ItemStore {
     return this.#contents.read({ at: columns.objectsAt[item]!, bytes: columns.objectsBytes[item]! })
   }
 
-  isStale(item: number): boolean {
-    this.#requireUsed(item)
-    // Most items never failed: a look at one map.
-    return this.#table.failureOf(item) !== null && isStale(this.#table.registersOf(item))
-  }
-
   failureOf(item: number): FailureContent | null {
     this.#requireUsed(item)
     const failure = this.#table.failureOf(item)
@@ -219,7 +225,7 @@ export class DiskItemStore implements ItemStore {
   }
 
   passes(item: number, filter: SearchFilter): boolean {
-    const content = this.attributesOf(item)
+    const content = this.#answers.get(item)?.snapshot ?? this.attributesOf(item)
     let matches = this.#matches.get(filter)
     if (matches === undefined) {
       matches = contentMatch(filter)
@@ -261,6 +267,7 @@ export class DiskItemStore implements ItemStore {
       if (!this.#isForgettable(item, removedBeforeMs) || !isComplete(this.#table.rowOf(item))) continue
       this.#requireWritable()
       this.#cuts.note(item)
+      this.#answers.delete(item)
       this.#writer.forget(item)
       if (++forgotten % forgottenPerSlice === 0) await this.settled()
     }
@@ -273,11 +280,11 @@ export class DiskItemStore implements ItemStore {
     const isGone = (item: number, replaced: ReplacedObjects): boolean =>
       replaced.offset <= this.at(item).removalOffset || !this.#log.holds(replaced.at)
     return {
-      objectsOf: item => {
-        if (!this.#table.columns.isUsed(item)) return null
+      answerOf: item => {
         const replaced = this.#replaced.find(item, view)
-        if (replaced === null) return this.objectsOf(item)
-        return isGone(item, replaced) ? null : this.#contents.read(replaced)
+        if (replaced === null) return this.#answerOf(item)
+        if (!this.#table.columns.isUsed(item) || isGone(item, replaced)) return null
+        return this.#newAnswer(item, this.#contents.read(replaced))
       },
       hasReturned: item => {
         if (!this.#table.columns.isUsed(item)) return false
@@ -312,6 +319,23 @@ export class DiskItemStore implements ItemStore {
   async close(): Promise<void> {
     await this.#compaction.stop()
     await this.#log.close()
+  }
+
+  #answerOf(item: number): ItemAnswer | null {
+    const known = this.#answers.get(item)
+    if (known !== undefined) return known
+    const { columns } = this.#table
+    const objects = columns.isUsed(item) ? this.objectsOf(item) : null
+    const answer = objects && this.#newAnswer(item, objects)
+    if (answer === null) return null
+    const bytes = columns.attributesBytes[item]! + columns.objectsBytes[item]!
+    this.#answers.add(item, answer, bytes * answerRatio)
+    return answer
+  }
+
+  #newAnswer(item: number, objects: ObjectsContent): ItemAnswer | null {
+    const attributes = this.attributesOf(item)
+    return attributes && itemAnswer(this.idOf(item), this.at(item), { attributes, objects })
   }
 
   #requireWritable(): void {

@@ -73,6 +73,31 @@ test('an item that was forgotten since the search is dropped', async () => {
   })
 })
 
+test('hits tell of an item by the same objects until it changes, and then by what it is', async () => {
+  await withStore(async ({ store, apply }) => {
+    apply(attributesPut('lamp', 1))
+    apply(objectsPut('lamp', 1, [vector, vector]))
+    const told = () => {
+      const view = store.view()
+      const { hits } = hitsOf([{ item: 0, object: 1, score: 0.5 }], { items: store, view, filter: undefined })
+      view.end()
+      return hits[0]!
+    }
+    const changes = [
+      { put: attributesPut('lamp', 2, { price: 7 }), item: { price: 7, version: 2, stale: false }, label: 'v1' },
+      { put: workFailed('lamp', 3), item: { version: 2, stale: true }, label: 'v1' },
+      { put: objectsPut('lamp', 3, [vector, vector]), item: { version: 2, stale: false }, label: 'v3' },
+    ]
+    for (const { put, item, label } of changes) {
+      const before = told()
+      expect(told().item).toBe(before.item)
+      expect(told().object).toBe(before.object)
+      apply(put)
+      expect(told()).toMatchObject({ item, object: { label } })
+    }
+  })
+})
+
 test('registers of an item: unknown, pending, searchable and stale, removed', async () => {
   await withStore(async ({ store, apply }) => {
     const registers = () => registersOf(store, lamp, { times, watermark: 7 })

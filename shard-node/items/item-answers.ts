@@ -1,5 +1,6 @@
 import { asOffset, type ItemId } from '../../schemas/ids.ts'
 import type { ItemRegisters, ItemSnapshot, SearchFilter, ShardHit } from '../../schemas/shard-api.ts'
+import { ToldObject } from '../../schemas/shard-wire-hits.ts'
 import type { IndexHit } from '../vector-index.ts'
 import type { ItemRow, ItemStore, ItemView } from './item-store.ts'
 import { type AttributesContent, isSearchable, isStale, type ObjectsContent } from './registers.ts'
@@ -69,40 +70,26 @@ const neverWritten = {
 }
 
 function hitOf({ item, object, score }: IndexHit, { items, view, filter }: HitsOptions): ShardHit | null {
-  const objects = view.objectsOf(item)
-  if (objects === null || objects.objects[object] === undefined) return null
-  const attributes = items.attributesOf(item)
-  if (attributes === null || (filter !== undefined && !items.passes(item, filter))) return null
-  const { snapshot, places } = answerOf(item, { items, attributes, objects })
-  return { itemId: snapshot.itemId, similarity: score, object: places[object]!, item: snapshot }
+  const answer = view.answerOf(item)
+  const told = answer?.objects[object]
+  if (answer === null || told === undefined) return null
+  if (filter !== undefined && !items.passes(item, filter)) return null
+  return { itemId: answer.snapshot.itemId, similarity: score, object: told, item: answer.snapshot }
 }
 
-/** What hits tell of an item whatever was searched for. */
-interface ItemAnswer {
-  readonly objects: ObjectsContent
+/** What hits tell of an item whatever was searched for: the very objects of each answer, until the item changes. */
+export interface ItemAnswer {
   readonly snapshot: ItemSnapshot
-  /** By object. */
-  readonly places: readonly ShardHit['object'][]
+  readonly objects: readonly ToldObject[]
 }
 
-interface ItemContent {
-  readonly items: ItemStore
-  readonly attributes: AttributesContent
-  readonly objects: ObjectsContent
-}
-
-/** What was answered of items last, by their attributes as they are kept in memory: it goes with them. */
-const answered = new WeakMap<AttributesContent, ItemAnswer>()
-
-/** The very objects that were answered before, where nothing has changed: what is made of them can be kept by them. */
-function answerOf(item: number, { items, attributes, objects }: ItemContent): ItemAnswer {
-  const known = answered.get(attributes)
-  if (known !== undefined && known.objects === objects && known.snapshot.stale === items.isStale(item)) return known
-  const snapshot = snapshotOf(items.idOf(item), items.at(item), { attributes, objects })
-  const places = objects.objects.map(({ box, label, image }) => ({ box, label, image }))
-  const answer = { objects, snapshot, places }
-  answered.set(attributes, answer)
-  return answer
+export function itemAnswer(
+  itemId: ItemId,
+  row: ItemRow,
+  content: { readonly attributes: AttributesContent; readonly objects: ObjectsContent },
+): ItemAnswer {
+  const snapshot = snapshotOf(itemId, row, content)
+  return { snapshot, objects: content.objects.objects.map(object => new ToldObject(object)) }
 }
 
 function snapshotOf(

@@ -1,7 +1,7 @@
+import type { ItemAttributes } from '../../schemas/catalog-event.ts'
 import type { SearchFilter } from '../../schemas/shard-api.ts'
 import { attributeToken, categoryToken, regionToken } from './filter-tokens.ts'
 import type { ItemTable } from './item-table.ts'
-import type { AttributesContent } from './registers.ts'
 
 /** Equal for filters that are written alike. */
 export function keyOf(filter: SearchFilter): string {
@@ -11,8 +11,8 @@ export function keyOf(filter: SearchFilter): string {
 }
 
 /** The filter itself. */
-export function contentMatch(filter: SearchFilter): (content: AttributesContent) => boolean {
-  const segments: ((content: AttributesContent) => boolean)[] = []
+export function contentMatch(filter: SearchFilter): (content: ItemAttributes) => boolean {
+  const segments: ((content: ItemAttributes) => boolean)[] = []
   const { category, region, available, price, attributes } = filter
   if (category !== undefined) {
     const categories = new Set(category)

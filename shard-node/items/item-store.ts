@@ -2,6 +2,7 @@ import type { ItemId, Partition } from '../../schemas/ids.ts'
 import type { RegisterMutation } from '../../schemas/mutation.ts'
 import type { SearchFilter } from '../../schemas/shard-api.ts'
 import type { AllowedBits } from '../vector-index.ts'
+import type { ItemAnswer } from './item-answers.ts'
 import type { AttributesContent, FailureContent, ItemStanding, ObjectsContent } from './registers.ts'
 
 /** The registers of an item without their contents: what is in memory. Offsets are -1 when never written. */
@@ -44,8 +45,11 @@ export interface RowsOfItems {
  * newest.
  */
 export interface ItemView {
-  /** Objects that were current when the view began. Null when they do not count any more: removed, or never there. */
-  objectsOf(item: number): ObjectsContent | null
+  /**
+   * With the objects that were current when the view began. Null when these do not count any more, removed or never
+   * there, or the item has no attributes.
+   */
+  answerOf(item: number): ItemAnswer | null
   /** The item can be found, but not by the objects that were current when the view began: those do not count any more. */
   hasReturned(item: number): boolean
   end(): void
@@ -73,8 +77,6 @@ export interface ItemStore {
   attributesOf(item: number): AttributesContent | null
   objectsOf(item: number): ObjectsContent | null
   failureOf(item: number): FailureContent | null
-  /** Newer image work failed while older objects are shown. */
-  isStale(item: number): boolean
   /** Kept up to date for the filters used last; a new one is evaluated in slices between other work. */
   allowed(filter: SearchFilter): Promise<AllowedBits>
   /** The filter itself, of the content: bits may say yes to an item in a billion that does not pass. */

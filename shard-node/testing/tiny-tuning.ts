@@ -6,5 +6,5 @@ import type { ShardTuning } from '../shard-node-options.ts'
  */
 export const tinyTuning = {
   index: { threads: 1, logRows: 64, graphRows: 256, sequenceLimit: 400 },
-  items: { logFileBytes: 40_000, logGarbageBytes: 20_000, contentsKept: 50 },
+  items: { logFileBytes: 40_000, logGarbageBytes: 20_000, contentsKept: 20, answersKept: 30 },
 } as const satisfies Partial<ShardTuning>
