@@ -17,3 +17,40 @@ export async function untilAborted<T>(promise: Promise<T>, signal: AbortSignal):
     signal.removeEventListener('abort', abort)
   }
 }
+
+/**
+ * When one query ends: its time is over, or its client has gone. Its timer goes with the query: one of each that came in
+ * the last ten seconds would be thousands of signals for the garbage collector to look at.
+ */
+export class QueryTime {
+  readonly limitMs: number
+  readonly client: AbortSignal
+  readonly #endsAtMs: number
+  readonly #over = new AbortController()
+  readonly #timer: NodeJS.Timeout
+  #signal: AbortSignal | null = null
+
+  constructor(limitMs: number, client: AbortSignal) {
+    this.limitMs = limitMs
+    this.client = client
+    this.#endsAtMs = performance.now() + limitMs
+    this.#timer = setTimeout(() => this.#over.abort(new FreshetError('timeout', 'the time limit passed')), limitMs)
+  }
+
+  get signal(): AbortSignal {
+    this.#signal ??= AbortSignal.any([this.client, this.#over.signal])
+    return this.#signal
+  }
+
+  /** Of what others may share, who may have more time: aborts with `signal`, and when this time would be over. */
+  limiting(signal: AbortSignal): AbortSignal {
+    if (signal === this.client) return this.signal
+    const leftMs = Math.max(0, this.#endsAtMs - performance.now())
+    return AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(leftMs))])
+  }
+
+  /** The query is answered: its signal does not fire any more because of the time. */
+  end(): void {
+    clearTimeout(this.#timer)
+  }
+}

@@ -8,7 +8,7 @@ import type { ShardSearchRequest } from '../schemas/shard-api.ts'
 import { tracedAnalysis } from './analysis-trace.ts'
 import { CandidateCache } from './cache/candidate-cache.ts'
 import { PictureCache, type PictureQuestion } from './cache/picture-cache.ts'
-import { untilAborted } from './deadline.ts'
+import { QueryTime, untilAborted } from './deadline.ts'
 import type { EngagementIntake } from './engagement-intake.ts'
 import type { GatewayOptions } from './gateway-options.ts'
 import type { QualityBook } from './generation-quality.ts'
@@ -37,20 +37,12 @@ interface Probe {
   readonly known: boolean
 }
 
-/** When a query ends: its deadline alone, and with it that the caller has gone. */
-interface Limits {
-  readonly limitMs: number
-  readonly deadline: AbortSignal
-  readonly client: AbortSignal
-  readonly signal: AbortSignal
-}
-
 /** A query that knows which generation answers it. */
 interface Pinned {
   readonly queryId: string
   readonly epoch: Epoch
   readonly startedAt: number
-  readonly clientSignal: AbortSignal
+  readonly time: QueryTime
 }
 
 const noAnalysis = { decode: 0, detect: 0, embed: 0 }
@@ -117,8 +109,9 @@ export class VisualSearch {
     const queryId = this.#engagement.queryId(session)
     const epoch = this.#pin(query.wish, { queryId, subject: routedBy(query.subject) })
     const { generation } = epoch.generation
+    const time = this.#time(query.wish.deadlineMs, clientSignal)
     try {
-      const answer = await this.#answer(query, { queryId, epoch, startedAt, clientSignal })
+      const answer = await this.#answer(query, { queryId, epoch, startedAt, time })
       const itemIds = answer.results.map(({ itemId }) => itemId)
       this.#engagement.noteShown({ queryId, generation, session, itemIds })
       this.#quality.answered(generation, answer)
@@ -126,16 +119,17 @@ export class VisualSearch {
     } catch (thrown) {
       if (isOurs(thrown) && !clientSignal.aborted) this.#quality.failed(generation)
       throw thrown
+    } finally {
+      time.end()
     }
   }
 
-  async #answer(query: VisualQuery, { queryId, epoch, startedAt, clientSignal }: Pinned): Promise<SearchAnswer> {
+  async #answer(query: VisualQuery, { queryId, epoch, startedAt, time }: Pinned): Promise<SearchAnswer> {
     const { wish } = query
     const { generation } = epoch
-    const limits = this.#limits(wish.deadlineMs, clientSignal)
-    const probe = await untilAborted(this.#probe(query, epoch, limits.signal), limits.signal)
+    const probe = await this.#probe(query, epoch, time)
     const fanoutAt = performance.now()
-    const { answer: found, known } = await this.#fanOut(query, { generation, vector: probe.vector, limits })
+    const { answer: found, known } = await this.#fanOut(query, { generation, vector: probe.vector, time })
     const rankAt = performance.now()
     const k = wish.k ?? defaultK
     const ranked = await this.#ranking.order(found.hits, { generation, wish, k, like: probe.like })
@@ -170,8 +164,9 @@ export class VisualSearch {
     const startedAt = performance.now()
     const epoch = this.#pin(wish, { queryId: this.#ports.newId(), subject: 'picture' })
     const { generation, degraded } = epoch
-    const { signal } = this.#limits(wish.deadlineMs, clientSignal)
-    const { analysed, known, stored } = await untilAborted(this.#lookAt(subject, epoch, signal), signal)
+    const time = this.#time(wish.deadlineMs, clientSignal)
+    const looking = untilAborted(this.#lookAt(subject, epoch, time.signal), time.signal)
+    const { analysed, known, stored } = await looking.finally(() => time.end())
     const { decode, detect } = known ? noAnalysis : analysed.timingMs
     return {
       generation: generation.generation,
@@ -209,21 +204,18 @@ export class VisualSearch {
     return this.#router.pin({ generation, seed: session ?? queryId, subject })
   }
 
-  #limits(deadlineMs: number | undefined, client: AbortSignal): Limits {
-    const limitMs = Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.deadlineMs)
-    const deadline = AbortSignal.timeout(limitMs)
-    return { limitMs, deadline, client, signal: AbortSignal.any([client, deadline]) }
+  #time(deadlineMs: number | undefined, client: AbortSignal): QueryTime {
+    return new QueryTime(Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.deadlineMs), client)
   }
 
-  #probe({ subject }: VisualQuery, epoch: Epoch, signal: AbortSignal): Promise<Probe> {
-    switch (subject.kind) {
-      case 'picture':
-        return this.#pictureProbe(subject, epoch, signal)
-      case 'item':
-        return this.#itemProbe(subject, epoch.generation)
-      case 'vector':
-        return Promise.resolve(vectorProbe(subject, epoch.generation))
-    }
+  async #probe({ subject }: VisualQuery, epoch: Epoch, time: QueryTime): Promise<Probe> {
+    if (subject.kind === 'vector') return vectorProbe(subject, epoch.generation)
+    const { signal } = time
+    const probe =
+      subject.kind === 'picture'
+        ? this.#pictureProbe(subject, epoch, signal)
+        : this.#itemProbe(subject, epoch.generation)
+    return untilAborted(probe, signal)
   }
 
   async #pictureProbe(
@@ -281,15 +273,15 @@ export class VisualSearch {
   /** Who shares a run shares its deadline: it is that of one who came before and asked for the same time. */
   #fanOut(
     query: VisualQuery,
-    asked: { readonly generation: RoutedGeneration; readonly vector: Float32Array; readonly limits: Limits },
+    asked: { readonly generation: RoutedGeneration; readonly vector: Float32Array; readonly time: QueryTime },
   ) {
-    const { generation, vector, limits } = asked
+    const { generation, vector, time } = asked
     const request = shardRequest(query, generation, vector)
     const wanted = CandidateRanking.needsCandidates(query.wish) ? 'candidates' : 'results'
     const routes = this.#roster.shards(generation)
-    const { limitMs, deadline, client } = limits
+    const { limitMs, client } = time
     return this.#candidates.find({ request, wanted, routes, limitMs }, client, signal =>
-      this.#fanout.search(routes, request, { signal: AbortSignal.any([signal, deadline]), wanted }),
+      this.#fanout.search(routes, request, { signal: time.limiting(signal), wanted }),
     )
   }
 

@@ -13,11 +13,7 @@ import { codec, malformed, type WireCodec } from './shard-wire-codec.ts'
  * only when somebody looks at it.
  */
 
-const HitColumns = Type.Object({
-  itemId: list(snapshotFields.itemId),
-  similarity: list(Type.Number()),
-  version: list(snapshotFields.version),
-})
+const HitColumns = Type.Object({ itemId: list(snapshotFields.itemId), similarity: list(Type.Number()) })
 /** Image, box and label of the object; then of the item. */
 const RankRow = Type.Tuple([
   Type.Integer({ minimum: 0 }),
@@ -35,6 +31,7 @@ const ItemRest = Type.Tuple([
   snapshotFields.attributes,
   snapshotFields.images,
   snapshotFields.stale,
+  snapshotFields.version,
 ])
 type RankRow = Static<typeof RankRow>
 type ItemRest = Static<typeof ItemRest>
@@ -53,7 +50,6 @@ export const searchResultWire: WireCodec<ShardSearchResult> = {
     const columns = {
       itemId: hits.map(({ itemId }) => itemId),
       similarity: hits.map(({ similarity }) => similarity),
-      version: hits.map(({ item }) => item.version),
     }
     let lines = ''
     for (const { object, item } of hits)
@@ -63,50 +59,81 @@ export const searchResultWire: WireCodec<ShardSearchResult> = {
   decode: text => {
     const end = text.indexOf('\n')
     const { hits, ...others } = firstLineWire.decode(end === -1 ? text : text.slice(0, end))
-    const { itemId, similarity, version } = hits
-    const lines = linesAfter(text, end)
-    if (similarity.length !== itemId.length || version.length !== itemId.length || lines.length !== 2 * itemId.length)
-      throw malformed('replica-unavailable', `${lines.length} lines of ${itemId.length} hits`, 'hits')
+    const { itemId, similarity } = hits
+    const lines = new HitLines(text, { end, hits: itemId.length })
+    if (similarity.length !== itemId.length)
+      throw malformed('replica-unavailable', `${similarity.length} similarities of ${itemId.length} hits`, 'hits')
     return {
-      hits: itemId.map((id, at): ShardHit => {
-        const key = { itemId: id as ItemId, similarity: similarity[at]!, version: version[at] as Offset }
-        return new WiredHit(key, lines[2 * at]!, lines[2 * at + 1]!)
-      }),
+      hits: itemId.map((id, at) => new WiredHit({ itemId: id as ItemId, lines, at }, similarity[at]!)),
       ...others,
     }
   },
 }
 
-/** Lines of which each is a whole list, by its brackets. */
-function linesAfter(text: string, end: number): readonly string[] {
-  const lines: string[] = []
-  for (let from = end; from !== -1; ) {
-    const next = text.indexOf('\n', from + 1)
-    const line = text.slice(from + 1, next === -1 ? text.length : next)
-    if (!line.startsWith('[') || !line.endsWith(']'))
-      throw malformed('replica-unavailable', `line ${lines.length} is no list`, `lines.${lines.length}`)
-    lines.push(line)
-    from = next
+const openingBracket = '['.charCodeAt(0)
+const closingBracket = ']'.charCodeAt(0)
+
+/** Two of each hit. They are cut out of the text when somebody looks at them. */
+class HitLines {
+  readonly #text: string
+  /** Of each line, and of the end. */
+  readonly #starts: Uint32Array
+
+  /** @throws FreshetError `replica-unavailable` unless there are so many lines of which each is a whole list, by its brackets */
+  constructor(text: string, { end, hits }: { readonly end: number; readonly hits: number }) {
+    const starts = new Uint32Array(2 * hits + 1)
+    let lines = 0
+    for (let from = end; from !== -1; lines++) {
+      if (lines === 2 * hits) throw malformed('replica-unavailable', `more lines than those of ${hits} hits`, 'hits')
+      starts[lines] = from + 1
+      const next = text.indexOf('\n', from + 1)
+      const last = (next === -1 ? text.length : next) - 1
+      if (last <= from + 1 || text.charCodeAt(from + 1) !== openingBracket || text.charCodeAt(last) !== closingBracket)
+        throw malformed('replica-unavailable', `line ${lines} is no list`, `lines.${lines}`)
+      from = next
+    }
+    if (lines !== 2 * hits) throw malformed('replica-unavailable', `${lines} lines of ${hits} hits`, 'hits')
+    starts[lines] = text.length + 1
+    this.#text = text
+    this.#starts = starts
   }
-  return lines
+
+  row(hit: number): string {
+    return this.#line(2 * hit)
+  }
+
+  rest(hit: number): string {
+    return this.#line(2 * hit + 1)
+  }
+
+  #line(line: number): string {
+    return this.#text.slice(this.#starts[line]!, this.#starts[line + 1]! - 1)
+  }
 }
 
-/** What is known of a hit without reading its lines. */
-interface HitKey {
+/** Where what is told of a hit is read. */
+interface HitPlace {
   readonly itemId: ItemId
-  readonly similarity: number
-  readonly version: Offset
+  readonly lines: HitLines
+  readonly at: number
 }
 
 class WiredHit implements ShardHit {
   readonly itemId: ItemId
   readonly similarity: number
-  readonly item: WiredItem
+  readonly #place: HitPlace
+  #item: WiredItem | null = null
 
-  constructor(key: HitKey, row: string, rest: string) {
-    this.itemId = key.itemId
-    this.similarity = key.similarity
-    this.item = new WiredItem(key, row, rest)
+  constructor(place: HitPlace, similarity: number) {
+    this.itemId = place.itemId
+    this.similarity = similarity
+    this.#place = place
+  }
+
+  /** Of most hits nobody asks. */
+  get item(): WiredItem {
+    this.#item ??= new WiredItem(this.#place)
+    return this.#item
   }
 
   get object(): ShardHit['object'] {
@@ -122,15 +149,13 @@ class WiredHit implements ShardHit {
 /** An item whose fields are read from its lines when the first of each is looked at. */
 class WiredItem implements ItemSnapshot {
   readonly itemId: ItemId
-  readonly version: Offset
-  #row: string | RankRow
-  #rest: string | ItemRest
+  readonly #place: HitPlace
+  #row: RankRow | null = null
+  #rest: ItemRest | null = null
 
-  constructor({ itemId, version }: HitKey, row: string, rest: string) {
-    this.itemId = itemId
-    this.version = version
-    this.#row = row
-    this.#rest = rest
+  constructor(place: HitPlace) {
+    this.itemId = place.itemId
+    this.#place = place
   }
 
   get object(): ShardHit['object'] {
@@ -178,6 +203,10 @@ class WiredItem implements ItemSnapshot {
     return this.#readRest()[3]
   }
 
+  get version(): Offset {
+    return this.#readRest()[4] as Offset
+  }
+
   toJSON(): ItemSnapshot {
     const { itemId, version, title, category, price, currency, available, imageDigests } = this
     const { regions, attributes, images, stale } = this
@@ -186,12 +215,14 @@ class WiredItem implements ItemSnapshot {
   }
 
   #readRow(): RankRow {
-    if (typeof this.#row === 'string') this.#row = rankWire.decode(this.#row)
+    const { lines, at } = this.#place
+    this.#row ??= rankWire.decode(lines.row(at))
     return this.#row
   }
 
   #readRest(): ItemRest {
-    if (typeof this.#rest === 'string') this.#rest = restWire.decode(this.#rest)
+    const { lines, at } = this.#place
+    this.#rest ??= restWire.decode(lines.rest(at))
     return this.#rest
   }
 }
@@ -218,6 +249,6 @@ export class ToldObject {
 function linesOf(object: ShardHit['object'], item: ItemSnapshot): string {
   const { title, category, price, currency, available, imageDigests } = item
   const row = [object.image, object.box, object.label, title, category, price, currency, available, imageDigests]
-  const rest = [item.regions, item.attributes, item.images, item.stale]
+  const rest = [item.regions, item.attributes, item.images, item.stale, item.version]
   return `\n${JSON.stringify(row)}\n${JSON.stringify(rest)}`
 }

@@ -180,7 +180,7 @@ describe('what is no such thing is refused', () => {
     ['half of it', searchResultWire.encode(answered).slice(0, -20)],
     ['hits that are none', withFirst({ hits: [1] })],
     ['a column too short', withFirst({ hits: { ...JSON.parse(lines[0]!).hits, similarity: [] } })],
-    ['a column that is missing', withFirst({ hits: { ...JSON.parse(lines[0]!).hits, version: undefined } })],
+    ['a column that is missing', withFirst({ hits: { ...JSON.parse(lines[0]!).hits, itemId: undefined } })],
     ['an item too few', lines.slice(0, -1).join('\n')],
     ['an item too many', [...lines, lines.at(-1)].join('\n')],
     ['an item that is no list', [...lines.slice(0, -1), '{}'].join('\n')],
@@ -199,10 +199,10 @@ describe('what is no such thing is refused', () => {
   test('a line of another shape is found when it is looked at', () => {
     const last = (row: string, rest: string) =>
       searchResultWire.decode([...lines.slice(0, -2), row, rest].join('\n')).hits.at(-1)!
-    const { item } = last(lines.at(-2)!, '[1,{},[],false]')
+    const { item } = last(lines.at(-2)!, '[1,{},[],false,0]')
     expect(item.itemId).toBe(answered.hits.at(-1)!.itemId)
     expect(item.title).toBe(answered.hits.at(-1)!.item.title)
-    for (const look of [() => item.regions, () => item.attributes, () => item.images, () => item.stale])
+    for (const look of [() => item.regions, () => item.attributes, () => item.stale, () => item.version])
       expect(codeOf(look)).toBe('replica-unavailable')
     const hit = last('[0,[0,0,1],"","","",null,"",true,[]]', lines.at(-1)!)
     expect([hit.itemId, hit.item.stale]).toEqual([answered.hits.at(-1)!.itemId, answered.hits.at(-1)!.item.stale])
