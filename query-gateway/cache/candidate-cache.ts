@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Meter } from '@opentelemetry/api'
 import { LRUCache } from 'lru-cache'
 import type { Generation } from '../../schemas/ids.ts'
@@ -147,7 +147,7 @@ function freshnessOf(all: readonly ReplicaContent[]): Pick<FanoutAnswer, 'indexA
 function keyOf({ request, wanted }: CandidateQuestion): string {
   const { vector, ...others } = request
   const bytes = new Uint8Array(vector.buffer, vector.byteOffset, vector.byteLength)
-  const digest = createHash('sha256').update(bytes).digest('base64')
+  const digest = hash('sha256', bytes, 'base64')
   return `${digest} ${JSON.stringify([wanted, canonical(others)])}`
 }
 
