@@ -1,4 +1,5 @@
 import type { Facets, SearchAnswer, SearchQuery, SearchResult } from '../../schemas/http-search.ts'
+import type { ItemEngagement } from '../../schemas/item-engagement.ts'
 import type { ItemSnapshot } from '../../schemas/shard-api.ts'
 import { searchResult } from '../item-view.ts'
 import type { RoutedGeneration } from '../ports.ts'
@@ -10,7 +11,9 @@ import {
   bySimilarityAlone,
   contenders,
   explainRanking,
+  leastBonus,
   majorityCategory,
+  mostBonus,
   type RankingContext,
   type RankingWishes,
   rank,
@@ -56,26 +59,57 @@ export class CandidateRanking {
     const weights = this.#weights.of(generation)
     const facets = wish.facets === true ? { facets: facetsOf(hits.map(({ hit }) => hit.item)) } : {}
     const isCollapsed = wish.collapse ?? wish.rerank !== false
-    const shownOf = (scored: Iterable<ScoredHit>, isCounted: boolean): readonly ShownHit[] =>
+    const shownOf: ShownOf = (scored, isCounted) =>
       isCollapsed ? collapse(scored, { k, isCounted, ...weights.alike }) : firstOf(scored, k)
     const unranked = shownOf(bySimilarityAlone(hits), wish.rerank === false)
     if (wish.rerank === false) return { results: resultsOf(unranked, wish, null), ...facets, degraded: [] }
-    const lowest = unranked.at(k - 1)?.shown.hit.similarity ?? Number.NEGATIVE_INFINITY
-    const rates = await this.#rates.of(idsOf(contenders(hits, { similarity: lowest, bound: weights.bound })))
-    const context = { ...wishesOf(hits, request), weights, engagement: rates.engagement }
-    // Neither shown nor like one that is shown can be what is further behind: most hits are never looked into.
-    const near = contenders(hits, { similarity: lowest, bound: weights.bound + weights.alike.similarity })
-    const ofNear = shownOf(rank(near, context), true)
-    const isExact = near.length === hits.length || (ofNear.at(k - 1)?.shown.score ?? Number.NEGATIVE_INFINITY) >= lowest
-    const shown = isExact ? ofNear : shownOf(rank(hits, context), true)
+    const known = { ...wishesOf(hits, request), weights, engagement: new Map<string, ItemEngagement>() }
+    const lowest = lowestScore(unranked, { k, context: known })
+    const { shown, context, isAway } = await this.#ranked(hits, { k, known, lowest, shownOf })
     const { weights: version, digest, bound } = weights
     return {
       results: resultsOf(shown, wish, context),
       rankedBy: { weights: version, digest, bound },
       ...facets,
-      degraded: rates.isAway ? ['features-unavailable'] : [],
+      degraded: isAway ? ['features-unavailable'] : [],
     }
   }
+
+  /**
+   * Looks only into those that can come to be shown with at least the lowest score, or be like one that is; into more
+   * of them where several of the nearest turn out to be like one, so that fewer than k have that score. The feature
+   * store is asked again only then.
+   */
+  async #ranked(
+    hits: readonly RankedHit[],
+    { k, known, lowest, shownOf }: RankingStart,
+  ): Promise<{ readonly shown: readonly ShownHit[]; readonly context: RankingContext; readonly isAway: boolean }> {
+    const bonus = mostBonus(known) + known.weights.alike.similarity
+    const engagement = new Map<string, ItemEngagement>()
+    const context = { ...known, engagement }
+    let isAway = false
+    for (let score = lowest, looked = 0; ; ) {
+      const near = contenders(hits, { score, bonus })
+      const rates = await this.#rates.of(idsOf(near.slice(looked)))
+      for (const [itemId, each] of rates.engagement) engagement.set(itemId, each)
+      isAway ||= rates.isAway
+      const shown = shownOf(rank(near, context), true)
+      const kth = shown.at(k - 1)?.shown.score ?? Number.NEGATIVE_INFINITY
+      if (near.length === hits.length || kth >= score) return { shown, context, isAway }
+      score = kth
+      looked = near.length
+    }
+  }
+}
+
+type ShownOf = (scored: Iterable<ScoredHit>, isCounted: boolean) => readonly ShownHit[]
+
+interface RankingStart {
+  readonly k: number
+  /** But for the engagement. */
+  readonly known: RankingContext
+  readonly lowest: number
+  readonly shownOf: ShownOf
 }
 
 const idsOf = (hits: readonly RankedHit[]): readonly string[] => hits.map(({ hit }) => hit.itemId)
@@ -84,6 +118,15 @@ function firstOf(scored: Iterable<ScoredHit>, k: number): readonly ShownHit[] {
   const first: ShownHit[] = []
   for (const shown of scored) if (first.push({ shown }) >= k) break
   return first
+}
+
+/** The k best by similarity have at least this score, each of them. */
+function lowestScore(
+  unranked: readonly ShownHit[],
+  { k, context }: { readonly k: number; readonly context: RankingContext },
+): number {
+  if (unranked.length < k) return Number.NEGATIVE_INFINITY
+  return Math.min(...unranked.map(({ shown }) => shown.hit.similarity + leastBonus(shown, context)))
 }
 
 function wishesOf(hits: readonly RankedHit[], { wish: { prefer }, like }: RankingRequest): RankingWishes {

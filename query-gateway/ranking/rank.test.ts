@@ -145,7 +145,7 @@ describe('whatever speaks for whom', () => {
         const sorted = [...candidates].sort((a, b) => b.hit.similarity - a.hit.similarity)
         const last = sorted[Math.min(k, sorted.length) - 1]
         if (last === undefined) return
-        const close = contenders(sorted, { similarity: last.hit.similarity, bound })
+        const close = contenders(sorted, { score: last.hit.similarity, bonus: bound })
         const ids = (hits: readonly RankedHit[]) =>
           rank(hits, context)
             .slice(0, k)

@@ -25,6 +25,7 @@ export interface ScoredHit extends RankedHit {
 
 const rateParts = ['clickRate', 'saveRate', 'relevance'] as const
 const softParts = rankingParts.filter((part): part is SoftPart => part !== 'similarity')
+const itemParts = softParts.filter(part => !(rateParts as readonly SoftPart[]).includes(part))
 
 /**
  * Similarity first: the score is the similarity plus what else speaks for the candidate, which is never less than
@@ -36,20 +37,39 @@ export function rank(hits: readonly RankedHit[], context: RankingContext): reado
   return hits.map(hit => ({ ...hit, score: hit.hit.similarity + bonus(hit, context, unknown) })).sort(byScore)
 }
 
+/** What can speak for a candidate at most, whichever it is: by what nobody wished for they all get nothing. */
+export function mostBonus({ weights: { bound, parts }, region, price, category }: RankingContext): number {
+  const without: Partial<Record<SoftPart, boolean>> = {
+    region: region === null,
+    price: price === null,
+    category: category === null,
+  }
+  return Math.min(
+    bound,
+    softParts.reduce((sum, part) => sum + (without[part] === true ? 0 : parts[part]), 0),
+  )
+}
+
+/** What speaks for the candidate whatever its engagement is. */
+export function leastBonus(hit: RankedHit, context: RankingContext): number {
+  const { bound, parts } = context.weights
+  return Math.min(
+    bound,
+    itemParts.reduce((sum, part) => sum + partValue(part, hit, context) * parts[part], 0),
+  )
+}
+
 /** The order of the shards: by similarity alone. */
 export function* bySimilarityAlone(hits: readonly RankedHit[]): Generator<ScoredHit> {
   for (const hit of hits) yield { ...hit, score: hit.hit.similarity }
 }
 
-/**
- * Candidates that a ranking can bring above one of the given similarity; the others are too far behind. Hits are by
- * similarity.
- */
+/** Candidates that a bonus can bring up to the score; the others are too far behind. Hits are by similarity. */
 export function contenders(
   hits: readonly RankedHit[],
-  { similarity, bound }: { readonly similarity: number; readonly bound: number },
+  { score, bonus }: { readonly score: number; readonly bonus: number },
 ): readonly RankedHit[] {
-  const end = hits.findIndex(({ hit }) => hit.similarity + bound < similarity)
+  const end = hits.findIndex(({ hit }) => hit.similarity + bonus < score)
   return end === -1 ? hits : hits.slice(0, end)
 }
 
