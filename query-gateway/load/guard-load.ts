@@ -26,8 +26,30 @@ export function guardLoad(app: GatewayApp, admission: QueryAdmission, options: G
     if (refusal !== null) throw refusal
     holdBody(request, reply, { budget, maxBytes: options.bodyMaxBytes })
   })
+  refuseLookups(app, admission)
   app.addHook('preHandler', async request => {
     if (request.routeOptions.url?.startsWith('/v1/admin/')) await admission.calm(adminCourtesyMs)
+  })
+}
+
+/**
+ * A search that names no image needs no model: where those have no room it is refused before its hundreds of numbers are
+ * read, which is most of what a refusal costs.
+ */
+function refuseLookups(app: GatewayApp, admission: QueryAdmission): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  const refusals = new WeakMap<FastifyRequest, FreshetError>()
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body: string, done) => {
+    const isLookup = request.routeOptions.url === '/v1/search' && !body.includes('"image"')
+    const refusal = isLookup ? admission.refusal(['lookups']) : null
+    if (refusal === null) return parse(request, body, done)
+    // Told by the next hook: after an error of a parser the connection is closed.
+    refusals.set(request, refusal)
+    done(null)
+  })
+  app.addHook('preValidation', async request => {
+    const refusal = refusals.get(request)
+    if (refusal !== undefined) throw refusal
   })
 }
 

@@ -14,28 +14,42 @@ interface QueryOptions {
 export class QueryBodies {
   /** Vectors to choose from. */
   readonly count: number
-  readonly #components: readonly (readonly string[])[]
+  readonly #vectors: readonly VectorText[]
   readonly #options: QueryOptions
 
   constructor(vectors: Float32Array, options: QueryOptions) {
     const { dims } = options
     this.#options = options
     this.count = vectors.length / dims
-    this.#components = Array.from({ length: this.count }, (_, i) =>
-      Array.from(vectors.subarray(i * dims, (i + 1) * dims), String),
-    )
+    this.#vectors = Array.from({ length: this.count }, (_, i) => textOf(vectors.subarray(i * dims, (i + 1) * dims)))
   }
 
+  /** Cheap: the load is on the same machine as what it is put on. */
   body(number: number): string {
     const { dims, k, fingerprint } = this.#options
-    const components = [...this.#components[number % this.count]!]
+    const { text, starts } = this.#vectors[number % this.count]!
     const round = Math.floor(number / this.count)
     const [a, b] = [round % dims, (round + 1 + Math.floor(round / dims)) % dims]
-    const moved = components[a]!
-    components[a] = components[b]!
-    components[b] = moved
-    return `{"vector":[${components.join(',')}],"fingerprint":"${fingerprint}","k":${k}}`
+    const [first, second] = a < b ? [a, b] : [b, a]
+    const part = (from: number, to: number): string => (from < to ? text.slice(starts[from], starts[to]! - 1) : '')
+    const exchanged = [part(0, first), part(second, second + 1), part(first + 1, second), part(first, first + 1)]
+    const vector =
+      first === second ? text : [...exchanged, part(second + 1, dims)].filter(each => each !== '').join(',')
+    return `{"vector":[${vector}],"fingerprint":"${fingerprint}","k":${k}}`
   }
+}
+
+/** The components, with commas between them, and where each begins; and one behind the end. */
+interface VectorText {
+  readonly text: string
+  readonly starts: readonly number[]
+}
+
+function textOf(vector: Float32Array): VectorText {
+  const components = Array.from(vector, String)
+  const starts = [0]
+  for (const component of components) starts.push(starts.at(-1)! + component.length + 1)
+  return { text: components.join(','), starts }
 }
 
 /** Sends searches by vector to one server over kept connections. */
