@@ -42,11 +42,15 @@ export class QueryTime {
     return this.#signal
   }
 
-  /** Of what others may share, who may have more time: aborts with `signal`, and when this time would be over. */
-  limiting(signal: AbortSignal): AbortSignal {
-    if (signal === this.client) return this.signal
-    const leftMs = Math.max(0, this.#endsAtMs - performance.now())
-    return AbortSignal.any([signal, AbortSignal.timeout(Math.ceil(leftMs))])
+  /** Runs what others may share, who stay when this client goes: it has what is left of this time, and ends with `signal`. */
+  async limit<T>(signal: AbortSignal, run: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    if (signal === this.client) return run(this.signal)
+    const shared = new QueryTime(Math.max(0, this.#endsAtMs - performance.now()), signal)
+    try {
+      return await run(shared.signal)
+    } finally {
+      shared.end()
+    }
   }
 
   /** The query is answered: its signal does not fire any more because of the time. */

@@ -281,7 +281,7 @@ export class VisualSearch {
     const routes = this.#roster.shards(generation)
     const { limitMs, client } = time
     return this.#candidates.find({ request, wanted, routes, limitMs }, client, signal =>
-      this.#fanout.search(routes, request, { signal: time.limiting(signal), wanted }),
+      time.limit(signal, limited => this.#fanout.search(routes, request, { signal: limited, wanted })),
     )
   }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterEach, expect, test, vi } from 'vitest'
 import type { GatewayOptions } from '../gateway-options.ts'
-import { type GatewayFixture, openGateway } from '../testing/gateway-fixture.ts'
+import { fingerprint, type GatewayFixture, openGateway, unitVector } from '../testing/gateway-fixture.ts'
 
 let gateway: GatewayFixture
 
@@ -37,6 +37,23 @@ test('a full lane refuses its kind before reading, and no other kind', async () 
   gate.resolve()
   expect((await running).statusCode).toBe(200)
   expect((await inject('/v1/search', { image: upload })).statusCode).toBe(200)
+})
+
+test('where lookups are full a search without an image is refused unread, and keeps its connection', async () => {
+  await open({ maxConcurrentQueries: 1, maxQueuedQueries: 0 })
+  gateway.replica.trouble = 'hang'
+  const running = inject('/v1/search', { vector: [...unitVector], fingerprint, deadlineMs: 500 })
+  await vi.waitUntil(() => gateway.replica.searches.length === 1)
+  const refused = await inject('/v1/search', { vector: 'no numbers' })
+  expect([refused.statusCode, refused.json().error]).toMatchObject([
+    503,
+    { code: 'overloaded', details: { reason: 'queue-full' } },
+  ])
+  expect(refused.headers).toMatchObject({ 'retry-after': '1', connection: 'keep-alive' })
+  expect((await inject('/v1/search', { image: 'no image' })).statusCode).toBe(400)
+  expect((await inject('/v1/detect', {})).statusCode).toBe(400)
+  await running
+  expect((await inject('/v1/search', { vector: 'no numbers' })).statusCode).toBe(400)
 })
 
 test('an operator’s call goes through while queries wait', async () => {

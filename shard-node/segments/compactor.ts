@@ -63,9 +63,10 @@ export class Compactor {
   /** Looks for something to do, unless it does already. */
   wake(): void {
     if (this.#closing.signal.aborted) return
-    this.#saveFrozen()
-    if (this.#work === null) this.#work = this.#run()
-    else if (this.#building.size > 0 && isUrgent(this.#sizes(), this.#settings(false))) this.#builder.hurry()
+    if (this.#work === null) {
+      this.#saveFrozen()
+      this.#work = this.#run()
+    } else if (this.#building.size > 0 && isUrgent(this.#sizes(), this.#settings(false))) this.#builder.hurry()
   }
 
   /** Everything into one segment without garbage; resolves when done, or closed. */
