@@ -10,17 +10,23 @@ import { CandidateCache } from './cache/candidate-cache.ts'
 import { PictureCache, type PictureQuestion } from './cache/picture-cache.ts'
 import { QueryTime, untilAborted } from './deadline.ts'
 import type { EngagementIntake } from './engagement-intake.ts'
+import { withoutUnreadable } from './fanout/readable-hits.ts'
 import type { GatewayOptions } from './gateway-options.ts'
 import type { QualityBook } from './generation-quality.ts'
 import { detectedObjects } from './item-view.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
 import { type QueryPicture, resolvePicture } from './query-image.ts'
 import type { Epoch, QueryRouter, RoutingWish } from './query-router.ts'
-import { CandidateRanking, type QueryItem } from './ranking/candidate-ranking.ts'
+import {
+  CandidateRanking,
+  type QueryItem,
+  type RankedAnswer,
+  type RankingRequest,
+} from './ranking/candidate-ranking.ts'
 import { ItemRates } from './ranking/item-rates.ts'
 import type { WeightsBook } from './ranking/ranking-weights.ts'
 import { askInTurn, type ReplicaRoster } from './replica-roster.ts'
-import { ShardFanout } from './shard-fanout.ts'
+import { type FanoutAnswer, ShardFanout } from './shard-fanout.ts'
 import { StageTimes } from './stage-times.ts'
 import { decimal } from './system-status.ts'
 import { type DetectSubject, shardFilter, type VisualQuery } from './visual-query.ts'
@@ -129,10 +135,10 @@ export class VisualSearch {
     const { generation } = epoch
     const probe = await this.#probe(query, epoch, time)
     const fanoutAt = performance.now()
-    const { answer: found, known } = await this.#fanOut(query, { generation, vector: probe.vector, time })
+    const { answer, known } = await this.#fanOut(query, { generation, vector: probe.vector, time })
     const rankAt = performance.now()
     const k = wish.k ?? defaultK
-    const ranked = await this.#ranking.order(found.hits, { generation, wish, k, like: probe.like })
+    const { found, ranked } = await this.#rank(answer, { generation, wish, k, like: probe.like })
     const endedAt = performance.now()
     const timingMs = {
       ...probe.timingMs,
@@ -268,6 +274,17 @@ export class VisualSearch {
 
   #ownerOf(itemId: ItemId, generation: RoutedGeneration) {
     return this.#roster.owner(generation.generation, partitionOf(itemId, this.#ports.partitions))
+  }
+
+  /** What cannot be read is found out here, and its shard left out like one that did not answer. */
+  async #rank(answer: FanoutAnswer, request: RankingRequest): Promise<{ found: FanoutAnswer; ranked: RankedAnswer }> {
+    try {
+      return { found: answer, ranked: await this.#ranking.order(answer.hits, request) }
+    } catch (thrown) {
+      const found = withoutUnreadable(answer)
+      if (found === null) throw thrown
+      return { found, ranked: await this.#ranking.order(found.hits, request) }
+    }
   }
 
   /** Who shares a run shares its deadline: it is that of one who came before and asked for the same time. */

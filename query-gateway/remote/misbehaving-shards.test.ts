@@ -15,6 +15,8 @@ import { RemoteReplica } from './remote-replica.ts'
 type Conduct =
   | 'well'
   | 'garbage'
+  | 'unreadable row'
+  | 'unreadable rest'
   | 'nothing'
   | 'hang up'
   | 'no frame'
@@ -115,6 +117,10 @@ class Misbehaving {
     switch (this.conduct) {
       case 'garbage':
         return '{"hits":[{"itemId":"best of '
+      case 'unreadable row':
+        return withLines(searchResultWire.encode(result), { 1: '[0,null]' })
+      case 'unreadable rest':
+        return withLines(searchResultWire.encode(result), { 2: '[{"]]' })
       case 'nothing':
         return ''
       case 'too much':
@@ -129,6 +135,14 @@ class Misbehaving {
         return searchResultWire.encode(result)
     }
   }
+}
+
+/** Each hit has two, after the first one. */
+function withLines(text: string, others: Readonly<Record<number, string>>): string {
+  return text
+    .split('\n')
+    .map((line, at) => others[at] ?? line)
+    .join('\n')
 }
 
 const servers = [new Misbehaving(0, 'a'), new Misbehaving(0, 'b'), new Misbehaving(1, 'a'), new Misbehaving(1, 'b')]
@@ -214,6 +228,8 @@ function statusesOf(conducts: readonly Conduct[]): readonly number[] {
 test.each<[Conduct, string]>([
   ['late', 'shard-timeout'],
   ['garbage', 'shard-failed'],
+  ['unreadable row', 'shard-failed'],
+  ['unreadable rest', 'shard-failed'],
   ['another generation', 'shard-failed'],
   ['refused', 'shard-failed'],
   ['hang up', 'shard-failed'],
@@ -221,6 +237,13 @@ test.each<[Conduct, string]>([
   const body = (await answerTo(['well', 'well', conduct, conduct])).json()
   expect(body).toMatchObject({ coverage: { answered: 1, total: 2 }, degraded: [code] })
   expect(body.results).toHaveLength(2)
+  const ranked = (await answerTo(['well', 'well', conduct, conduct], { rerank: true, facets: true })).json()
+  expect(ranked).toMatchObject({ coverage: { answered: 1, total: 2 }, degraded: [code] })
+  expect(ranked.results).toHaveLength(2)
+})
+
+test('no shard tells what can be read: 503', async () => {
+  expect((await answerTo(Array(4).fill('unreadable row'))).statusCode).toBe(503)
 })
 
 test('all replicas gone: 503 that may be retried, with the reasons', async () => {

@@ -332,8 +332,10 @@ describe('a server that closes', () => {
     for (const gate of hanging.gates) gate.resolve()
     await closing
     expect(await gateway.closed()).toBe(1001)
-    expect(gateway.answers.map(({ call, status }) => [call, status])).toEqual([
-      [2, 503],
+    const [first, ...others] = gateway.answers.map(({ call, status }) => [call, status])
+    expect(first).toEqual([2, 503])
+    // In any order.
+    expect(others.sort()).toEqual([
       [0, 200],
       [1, 200],
     ])
