@@ -23,6 +23,7 @@ const deleteWithinMs = 60_000
 export class MovingCatalogue {
   readonly #options: MovingCatalogueOptions
   readonly #live = new Map<string, Item>()
+  readonly #receipts = new Map<string, string>()
   readonly #goneSinceMs = new Map<string, number>()
   /** Being deleted: nothing else is published of them meanwhile. */
   readonly #leaving = new Map<string, Promise<void>>()
@@ -48,6 +49,11 @@ export class MovingCatalogue {
   /** What was acknowledged last of each item that lives. Whole only while nothing flows. */
   get live(): ReadonlyMap<string, Item> {
     return this.#live
+  }
+
+  /** Of the last event of each item that lives. */
+  get receipts(): ReadonlyMap<string, string> {
+    return this.#receipts
   }
 
   /** Whether a search that began then may not return it. */
@@ -119,7 +125,10 @@ export class MovingCatalogue {
       for await (const answer of this.#options.client.bulk(items)) {
         const item = items[answered++]!
         if ('error' in answer) this.#failures.push(`${item.itemId}: ${answer.error.message}`)
-        else this.#live.set(item.itemId, item)
+        else {
+          this.#live.set(item.itemId, item)
+          this.#receipts.set(item.itemId, answer.receipt)
+        }
         this.#events++
       }
     } catch (thrown) {
@@ -134,6 +143,7 @@ export class MovingCatalogue {
       const { status } = await this.#options.client.deleteAndWait(itemId, { timeoutMs: deleteWithinMs })
       this.#events++
       this.#live.delete(itemId)
+      this.#receipts.delete(itemId)
       if (status === 'removed') this.#goneSinceMs.set(itemId, performance.now())
       else this.#failures.push(`${itemId} was deleted and is ${status}`)
     } catch (thrown) {

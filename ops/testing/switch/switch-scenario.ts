@@ -294,23 +294,17 @@ async function untilSearchable({ client, withinMs = 300_000 }: SwitchScenarioOpt
   await until(`${count} items are searchable`, isSearchable, withinMs)
 }
 
-/** What was acknowledged last may not have been read from its topic yet, and is nobody's pending work before. */
-const readWithinMs = 60_000
-
 /** Where the generation that is left differs from what was acknowledged, once everything is applied. */
-async function differences(options: SwitchScenarioOptions, catalogue: MovingCatalogue): Promise<readonly string[]> {
-  const { client, withinMs = 300_000 } = options
-  await until('everything is applied', async () => (await client.status()).items.pending === 0, withinMs)
-  for (const endsMs = performance.now() + readWithinMs; ; await delay(askAgainMs)) {
-    const found = await differencesNow(options, catalogue)
-    if (found.length === 0 || performance.now() > endsMs) return found
-  }
-}
-
-async function differencesNow(
-  { client, items }: SwitchScenarioOptions,
-  { live }: MovingCatalogue,
+async function differences(
+  { client, items, withinMs = 300_000 }: SwitchScenarioOptions,
+  { live, receipts }: MovingCatalogue,
 ): Promise<readonly string[]> {
+  await until('everything is applied', async () => (await client.status()).items.pending === 0, withinMs)
+  // What was acknowledged last may lie unread in its topic, and is nobody's pending work before.
+  for (const [itemId, receipt] of receipts) {
+    const isApplied = async () => !['accepted', 'embedded'].includes((await client.receipt(receipt)).status)
+    await until(`the last event of ${itemId} is applied`, isApplied, withinMs)
+  }
   const found: string[] = []
   for (const { itemId } of items) {
     const expected = live.get(itemId)
