@@ -88,8 +88,8 @@ async function guard(app: GatewayApp, options: GatewayOptions, draining: AbortSi
   for (const code of ['unauthenticated', 'forbidden', 'rate-limited']) refused.add(0, { code })
   sendSecurityHeaders(app, access)
   await allowOrigins(app, access)
-  app.addHook('onRequest', async () => {
-    if (draining.aborted) throw new FreshetError('not-ready', 'the server is draining')
+  app.addHook('onRequest', (_request, _reply, done) => {
+    done(draining.aborted ? new FreshetError('not-ready', 'the server is draining') : undefined)
   })
   guardOrigin(app, { allowedHosts, corsOrigins: access.corsOrigins })
   guardAccess(app, { access, onRefused: code => refused.add(1, { code }) })
@@ -156,9 +156,10 @@ function validator(shape: TSchema, isBody: boolean) {
 }
 
 function measure(app: GatewayApp, { meter }: GatewayParts): void {
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const route = `${request.method} ${request.routeOptions.url ?? 'unknown'}`
     meter.answered(route, reply.statusCode, reply.elapsedTime)
+    done()
   })
 }
 

@@ -25,6 +25,7 @@ import {
 import { parseGeneration } from '../schemas/ids.ts'
 import type { ApiKey } from './access/api-key.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
+import { clientSignal } from './load/client-signal.ts'
 import { describeRoute } from './openapi.ts'
 import type { Decided, ProofWatch } from './ports.ts'
 import { proofLines } from './proof-lines.ts'
@@ -116,10 +117,7 @@ async function sendProof(
   draining: AbortSignal,
   run: (watch: ProofWatch) => Promise<ProofResult>,
 ): Promise<FastifyReply> {
-  const gone = new AbortController()
-  // The request's own signal is of its body, which has come.
-  reply.raw.once('close', () => gone.abort())
-  const signal = AbortSignal.any([gone.signal, draining])
+  const signal = AbortSignal.any([clientSignal(reply), draining])
   const lines = proofLines(onProgress => run({ signal, onProgress }))
   const first = await lines.next()
   return reply

@@ -8,6 +8,7 @@ import { traceOfRequest } from '../schemas/trace-requests.ts'
 import { bulkAnswers } from './bulk-answers.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { deleteEvent, type ItemEvent, upsertEvent } from './item-event.ts'
+import { clientSignal } from './load/client-signal.ts'
 import { describeRoute, itemParams } from './openapi.ts'
 import { decodeReceipt, encodeReceipt } from './receipt.ts'
 import { isFinal } from './receipt-verdict.ts'
@@ -76,16 +77,16 @@ class ItemPublisher {
     }
     this.#waits++
     try {
-      const signal = this.#waitSignal(request)
+      const signal = this.#waitSignal(request, reply)
       return sendSettled(reply, await receipts.settled(accepted!, signal))
     } finally {
       this.#waits--
     }
   }
 
-  #waitSignal(request: FastifyRequest<{ Querystring: WriteQuery }>): AbortSignal {
-    const timeout = AbortSignal.timeout(request.query.timeoutMs ?? defaultWaitMs)
-    return AbortSignal.any([timeout, request.signal, this.#parts.draining])
+  #waitSignal({ query }: { readonly query: WriteQuery }, reply: FastifyReply): AbortSignal {
+    const timeout = AbortSignal.timeout(query.timeoutMs ?? defaultWaitMs)
+    return AbortSignal.any([timeout, clientSignal(reply), this.#parts.draining])
   }
 }
 

@@ -14,9 +14,9 @@ export interface OriginRules extends Pick<AccessOptions, 'corsOrigins'> {
  * keep from them already.
  */
 export function guardOrigin(app: GatewayApp, rules: OriginRules): void {
-  app.addHook('onRequest', async request => {
+  app.addHook('onRequest', (request, _reply, done) => {
     const refusal = refusalOf(request, rules)
-    if (refusal !== null) throw new FreshetError('origin-refused', refusal)
+    done(refusal === null ? undefined : new FreshetError('origin-refused', refusal))
   })
 }
 

@@ -1,5 +1,5 @@
 import { Type } from '@sinclair/typebox'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply } from 'fastify'
 import { FreshetError } from '../schemas/errors.ts'
 import {
   DetectAnswer,
@@ -16,6 +16,7 @@ import { partitionOf } from '../schemas/partition.ts'
 import type { GatewayApp, GatewayParts } from './gateway-app.ts'
 import { mainGeneration } from './generation-choice.ts'
 import { itemState } from './item-view.ts'
+import { clientSignal } from './load/client-signal.ts'
 import { describeRoute, itemParams, uploadForm } from './openapi.ts'
 import type { LaneName } from './query-admission.ts'
 import { readQueryUpload } from './query-upload.ts'
@@ -32,38 +33,38 @@ const checkDetectQuery = shapeCheck(DetectQuery)
 export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
   const { search, admission, meter, ports, roster, options } = parts
 
-  const answer = async (query: VisualQuery, request: FastifyRequest): Promise<SearchAnswer> => {
+  const answer = async (query: VisualQuery, reply: FastifyReply): Promise<SearchAnswer> => {
     const { deadlineMs } = query.wish
-    const wish = { lane: laneOf(query.subject), deadlineMs, signal: request.signal }
+    const wish = { lane: laneOf(query.subject), deadlineMs, signal: clientSignal(reply) }
     const found = await admission.run(signal => search.search(query, signal), wish)
     meter.searched(found)
     return found
   }
 
-  const look = (subject: DetectSubject, wish: DetectQuery, request: FastifyRequest): Promise<DetectAnswer> => {
+  const look = (subject: DetectSubject, wish: DetectQuery, reply: FastifyReply): Promise<DetectAnswer> => {
     const lane = 'url' in subject ? 'fetches' : 'pictures'
-    const turn = { lane, deadlineMs: wish.deadlineMs, signal: request.signal } as const
+    const turn = { lane, deadlineMs: wish.deadlineMs, signal: clientSignal(reply) } as const
     return admission.run(signal => search.detect(subject, wish, signal), turn)
   }
 
-  app.post('/v1/search', { schema: searchSchema }, async (request): Promise<SearchAnswer> => {
+  app.post('/v1/search', { schema: searchSchema }, async (request, reply): Promise<SearchAnswer> => {
     if (request.isMultipart()) {
       const { upload, query } = await readQueryUpload(request, checkSearchQuery)
-      return answer(parseSearch({ ...query, upload }, options.maxK), request)
+      return answer(parseSearch({ ...query, upload }, options.maxK), reply)
     }
     const { body } = request
     checkSearch(body)
-    return answer(parseSearch(body, options.maxK), request)
+    return answer(parseSearch(body, options.maxK), reply)
   })
 
-  app.post('/v1/detect', { schema: detectSchema }, async (request): Promise<DetectAnswer> => {
+  app.post('/v1/detect', { schema: detectSchema }, async (request, reply): Promise<DetectAnswer> => {
     if (request.isMultipart()) {
       const { upload, query } = await readQueryUpload(request, checkDetectQuery)
-      return look(upload, query, request)
+      return look(upload, query, reply)
     }
     const { body } = request
     checkDetect(body)
-    return look(body.image, body, request)
+    return look(body.image, body, reply)
   })
 
   app.get('/v1/items/:id', { schema: itemSchema }, async (request): Promise<ItemState> => {
@@ -75,12 +76,12 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
     return state
   })
 
-  app.get('/v1/items/:id/similar', { schema: similarSchema }, async (request): Promise<SearchAnswer> => {
+  app.get('/v1/items/:id/similar', { schema: similarSchema }, async (request, reply): Promise<SearchAnswer> => {
     const itemId = parseItemId(request.params.id)
     const { object, ...wish } = request.query
     const image = { itemId, ...(object === undefined ? {} : { object }) }
     const like = parseSearch({ image, excludeItemId: itemId, ...wish }, options.maxK)
-    return answer(like, request)
+    return answer(like, reply)
   })
 }
 

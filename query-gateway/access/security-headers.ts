@@ -5,7 +5,7 @@ import type { AccessOptions } from './access-options.ts'
 export function sendSecurityHeaders(app: GatewayApp, { corsOrigins }: AccessOptions): void {
   // Pages of allowed origins show our pictures as well.
   const resourcePolicy = corsOrigins.length === 0 ? 'same-origin' : 'cross-origin'
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.headers({
       'x-request-id': request.id,
       'x-content-type-options': 'nosniff',
@@ -15,6 +15,7 @@ export function sendSecurityHeaders(app: GatewayApp, { corsOrigins }: AccessOpti
       'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
       'cache-control': 'no-store',
     })
+    done()
   })
 }
 

@@ -28,9 +28,10 @@ export function boundConnections(app: GatewayApp, options: GatewayOptions): void
     loopTurns.connected()
     clients.opened(socket)
   })
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const isStream = streams.has(`${request.method} ${request.routeOptions.url}`)
     if (isStream || hasBody(request.headers)) clients.began(request.raw, reply.raw, isStream)
+    done()
   })
   const timer = setInterval(() => clients.look(), options.slowClients.lookEveryMs)
   timer.unref()

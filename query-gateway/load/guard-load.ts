@@ -20,15 +20,16 @@ export function guardLoad(app: GatewayApp, admission: QueryAdmission, options: G
     unit: 'By',
   })
   held.addCallback(result => result.observe(budget.heldBytes))
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     const lanes = possibleLanes(request)
     const refusal = lanes === null ? null : admission.refusal(lanes)
-    if (refusal !== null) throw refusal
-    holdBody(request, reply, { budget, maxBytes: options.bodyMaxBytes })
+    done(refusal ?? holdBody(request, reply, { budget, maxBytes: options.bodyMaxBytes }))
   })
   refuseLookups(app, admission)
-  app.addHook('preHandler', async request => {
-    if (request.routeOptions.url?.startsWith('/v1/admin/')) await admission.calm(adminCourtesyMs)
+  app.addHook('preHandler', (request, _reply, done) => {
+    const isAdmin = request.routeOptions.url?.startsWith('/v1/admin/') ?? false
+    if (isAdmin) admission.calm(adminCourtesyMs).then(() => done(), done)
+    else done()
   })
 }
 
@@ -47,10 +48,7 @@ function refuseLookups(app: GatewayApp, admission: QueryAdmission): void {
     refusals.set(request, refusal)
     done(null)
   })
-  app.addHook('preValidation', async request => {
-    const refusal = refusals.get(request)
-    if (refusal !== undefined) throw refusal
-  })
+  app.addHook('preValidation', (request, _reply, done) => done(refusals.get(request)))
 }
 
 /** Those that a query may be of, before its body says which; null for what is no query. */
@@ -68,13 +66,19 @@ interface Holding {
   readonly maxBytes: number
 }
 
-function holdBody(request: FastifyRequest, reply: FastifyReply, { budget, maxBytes }: Holding): void {
+/** What refuses it, if anything does. */
+function holdBody(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { budget, maxBytes }: Holding,
+): FreshetError | undefined {
   const { 'content-length': length, 'transfer-encoding': encoding } = request.headers
-  if (length === undefined && encoding === undefined) return
-  if (streamed.has(`${request.method} ${request.routeOptions.url}`)) return
+  if (length === undefined && encoding === undefined) return undefined
+  if (streamed.has(`${request.method} ${request.routeOptions.url}`)) return undefined
   const bytes = Math.min(maxBytes, length === undefined ? maxBytes : Number(length))
-  if (bytes === 0) return
+  if (bytes === 0) return undefined
   if (!budget.reserve(bytes))
-    throw new FreshetError('overloaded', `bodies of ${budget.heldBytes} bytes are being read or answered`)
+    return new FreshetError('overloaded', `bodies of ${budget.heldBytes} bytes are being read or answered`)
   reply.raw.once('close', () => budget.release(bytes))
+  return undefined
 }
