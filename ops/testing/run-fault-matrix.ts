@@ -1,8 +1,9 @@
 import { writeFileSync } from 'node:fs'
-import { Command, InvalidArgumentError } from 'commander'
+import { Command } from 'commander'
 import { allScenarios, scenariosNamed } from './faults/all-scenarios.ts'
 import { type FaultResult, runFaultMatrix } from './faults/fault-matrix.ts'
 import { renderFaults, reportOf } from './faults/fault-report.ts'
+import { numberOption } from './number-option.ts'
 
 /** `npm run test:faults`: every fault, with real servers and real processes; exit code 1 when a promise is broken. */
 interface Options {
@@ -19,8 +20,8 @@ const options = new Command('npm run test:faults --')
       'each replica with the sequential fold of the acknowledged events after each.',
   )
   .option('--only <names...>', 'these faults alone', [])
-  .option('--seed <number>', 'of events and moments', numberOf, 1)
-  .option('--minutes <number>', 'how long processes are killed at random', numberOf, 5)
+  .option('--seed <number>', 'of events and moments', numberOption, 1)
+  .option('--minutes <number>', 'how long processes are killed at random', numberOption, 5)
   .option('--json <file>', 'write the results there too')
   .option('--list', 'name the faults, and end', false)
   .parse()
@@ -66,10 +67,4 @@ async function run({ only, seed, minutes, json }: Options): Promise<number> {
   if (failure !== null) process.stderr.write(`it ended before its end: ${(failure as Error).message}\n`)
   const isGood = failure === null && results.every(({ hasHeld }) => hasHeld)
   return isGood ? 0 : 1
-}
-
-function numberOf(text: string): number {
-  const number = Number(text)
-  if (!Number.isFinite(number) || number < 0) throw new InvalidArgumentError('A number of zero or more is needed.')
-  return number
 }

@@ -1,23 +1,33 @@
-import { parseArgs } from 'node:util'
+import { Command, Option } from 'commander'
 import { runShardModel } from '../../shard-node/testing/shard-model-run.ts'
 import { tinyTuning } from '../../shard-node/testing/tiny-tuning.ts'
+import { numberOption } from './number-option.ts'
 
-/** `npm run test:model -- --operations 200000 --seed 7`: random operations on a shard, held against a plain map. */
-const { values } = parseArgs({
-  options: {
-    operations: { type: 'string', default: '200000' },
-    kind: { type: 'string', default: 'standard' },
-    seed: { type: 'string', default: `${Date.now() % 1e6}` },
-  },
-})
-const operations = Number(values.operations)
-const seed = Number(values.seed)
+interface Options {
+  readonly operations: number
+  readonly kind: 'standard' | 'compressed'
+  readonly seed: number
+}
+
+const { operations, kind, seed } = new Command('npm run test:model --')
+  .description(
+    'Does random operations on a shard and on a plain map with an exact scan, and compares what they answer; exit code 1 ' +
+      'when they differ.',
+  )
+  .option('--operations <number>', 'how many', numberOption, 200_000)
+  .addOption(new Option('--kind <kind>', 'of segments').choices(['standard', 'compressed']).default('standard'))
+  .addOption(
+    new Option('--seed <number>', 'of the operations')
+      .argParser(numberOption)
+      .default(Date.now() % 1e6, 'chosen by the clock, and printed'),
+  )
+  .parse()
+  .opts<Options>()
 const startedAt = performance.now()
 const notedEvery = operations / 100
 let noted = 0
 process.stderr.write(`seed ${seed}, ${operations} operations\n`)
 try {
-  const kind = values.kind === 'compressed' ? 'compressed' : 'standard'
   const tuning = { ...tinyTuning, index: { ...tinyTuning.index, threads: 2, kind } } as const
   const report = await runShardModel({
     seed,

@@ -83,7 +83,7 @@ export async function gatewayOverheadBench(options: GatewayBenchOptions): Promis
         ],
       }
     } finally {
-      await Promise.all([client.close(), bareClient.close()])
+      for (const each of [client, bareClient]) each.close()
     }
   })
 }
@@ -93,7 +93,7 @@ const text = ({ p50, shardMs }: { readonly p50: number; readonly shardMs: number
 
 async function answersOf(client: SearchClient, { queries }: GatewayScene): Promise<readonly string[]> {
   const answers: string[] = []
-  for (let i = 0; i < queries.count; i++) answers.push(await client.search(i))
+  for (let i = 0; i < queries.count; i++) answers.push((await client.search(i)).toString())
   return answers
 }
 

@@ -66,7 +66,7 @@ export async function hedgingBench(options: GatewayBenchOptions): Promise<Report
         ],
       }
     } finally {
-      await Promise.all([hedged.close(), unhedged.close()])
+      for (const each of [hedged, unhedged]) each.close()
     }
   })
 }

@@ -5,8 +5,10 @@ import { hardware, type Measure, measure, type Report } from '../report.ts'
 import { note, publishAll, untilStatus, withServer } from '../scratch.ts'
 import { cpuMsOf } from './cpu-time.ts'
 import { type GatewayBenchOptions, openGatewayProcess, withGatewayScene } from './gateway-scene.ts'
+import { LoadClient } from './load-client.ts'
 import { closedWindow, type LoadWindow, openWindow, type Send, type Sent } from './offered-load.ts'
 import { Photos } from './photos.ts'
+import { sendSearch } from './search-client.ts'
 
 const offeredShare = 3
 const calmShare = 0.5
@@ -38,18 +40,22 @@ export async function overloadBench(options: GatewayBenchOptions): Promise<Repor
     await untilStatus(client, status => status.items.searchable === items.length)
     const photos = new Photos()
     const pool = new Pool(server.url, { connections })
-    const send = sender(pool, () => photoForm(photos.next()))
+    const send = photoSender(pool, photos)
     const measures = await measured({ name: 'photos', send, cpuMs: () => cpuMsOf(server.pid) }, options)
     await pool.destroy()
     return measures
   })
   const byVector = await withGatewayScene(options, async scene => {
     const { process, url } = await openGatewayProcess(scene, true)
-    const pool = new Pool(url, { connections })
+    const load = new LoadClient(url, { connections })
     let next = 0
-    const send = sender(pool, () => ({ type: 'application/json', body: scene.queries.body(next++) }))
+    // An answer that did not come is counted; the report shows how many.
+    const send = async () => {
+      const answer = await sendSearch(load, scene.queries.body(next++)).catch(() => null)
+      return answer?.status ?? 0
+    }
     const measures = await measured({ name: 'vectors', send, cpuMs: () => cpuMsOf(process.pid) }, options)
-    await pool.destroy()
+    load.close()
     await process.close()
     return { measures, dataText: scene.dataText }
   })
@@ -153,17 +159,12 @@ function refusalShare(peaks: readonly CostedWindow[], overloads: readonly Costed
   return Math.max(0, refusedMs / Math.max(1, sum(overloads, count(503)))) / searchMs
 }
 
-interface Body {
-  readonly type: string
-  readonly body: string | Buffer
-}
-
 /** Without retries, which would hide what is measured. */
-function sender(pool: Pool, next: () => Body): Send {
+function photoSender(pool: Pool, photos: Photos): Send {
+  const headers = { 'content-type': 'multipart/form-data; boundary=photo' }
   return async () => {
-    const { type, body } = next()
+    const body = photoForm(photos.next())
     try {
-      const headers = { 'content-type': type }
       const response = await pool.request({ method: 'POST', path: '/v1/search', headers, body })
       await response.body.dump()
       return response.statusCode
@@ -174,9 +175,8 @@ function sender(pool: Pool, next: () => Body): Send {
   }
 }
 
-function photoForm(photo: Buffer): Body {
+function photoForm(photo: Buffer): Buffer {
   const head =
     '--photo\r\ncontent-disposition: form-data; name="image"; filename="photo"\r\ncontent-type: image/jpeg\r\n\r\n'
-  const body = Buffer.concat([Buffer.from(head), photo, Buffer.from('\r\n--photo--\r\n')])
-  return { type: 'multipart/form-data; boundary=photo', body }
+  return Buffer.concat([Buffer.from(head), photo, Buffer.from('\r\n--photo--\r\n')])
 }

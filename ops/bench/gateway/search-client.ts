@@ -1,5 +1,5 @@
-import { Pool } from 'undici'
 import { type SearchWindow, searchWindow } from '../shard/search-load.ts'
+import { type LoadAnswer, LoadClient } from './load-client.ts'
 
 interface QueryOptions {
   readonly dims: number
@@ -52,15 +52,22 @@ function textOf(vector: Float32Array): VectorText {
   return { text: components.join(','), starts }
 }
 
+const jsonType = 'Content-Type: application/json\r\n'
+
+/** One search by vector, whatever the answer is. */
+export function sendSearch(client: LoadClient, body: string, headers = ''): Promise<LoadAnswer> {
+  return client.post('/v1/search', body, jsonType + headers)
+}
+
 /** Sends searches by vector to one server over kept connections. */
 export class SearchClient {
-  readonly #pool: Pool
+  readonly #client: LoadClient
   readonly #queries: QueryBodies
   #next = 0
   #degraded = 0
 
   constructor(url: string, queries: QueryBodies) {
-    this.#pool = new Pool(url, { connections: 64 })
+    this.#client = new LoadClient(url, { connections: 64 })
     this.#queries = queries
   }
 
@@ -69,19 +76,13 @@ export class SearchClient {
     return this.#degraded
   }
 
-  /** The answer's text. @throws Error for one that no load explains */
-  async search(number: number): Promise<string> {
-    const headers = { 'content-type': 'application/json', 'x-query': String(number % this.#queries.count) }
-    const { statusCode, body } = await this.#pool.request({
-      method: 'POST',
-      path: '/v1/search',
-      headers,
-      body: this.#queries.body(number),
-    })
-    const text = await body.text()
-    if (statusCode !== 200 && statusCode !== 503) throw new Error(`${statusCode}: ${text.slice(0, 300)}`)
-    if (!text.includes('"degraded":[]')) this.#degraded++
-    return text
+  /** The answer's bytes. @throws Error for one that no load explains */
+  async search(number: number): Promise<Buffer> {
+    const query = `X-Query: ${number % this.#queries.count}\r\n`
+    const { status, body } = await sendSearch(this.#client, this.#queries.body(number), query)
+    if (status !== 200 && status !== 503) throw new Error(`${status}: ${body.toString('utf8', 0, 300)}`)
+    if (!body.includes('"degraded":[]')) this.#degraded++
+    return body
   }
 
   /** Closed loop, see `searchWindow`. `onAnswer` hears of each search: when it began, ms since 1970, and how long it took. */
@@ -100,7 +101,7 @@ export class SearchClient {
     return searchWindow(search, queries, { ms, inFlight })
   }
 
-  close(): Promise<void> {
-    return this.#pool.close()
+  close(): void {
+    this.#client.close()
   }
 }

@@ -62,7 +62,7 @@ export async function underIngestBench({ length }: GatewayBenchOptions): Promise
         ],
       }
     } finally {
-      await search.close()
+      search.close()
     }
   })
 }
