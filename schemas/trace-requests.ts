@@ -1,4 +1,13 @@
-import { context, type Histogram, type Meter, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import {
+  type Attributes,
+  context,
+  type Histogram,
+  type Meter,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+} from '@opentelemetry/api'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { isErrorCode } from './errors.ts'
 import { contextOf, type TraceHeaders, traceHeadersOf } from './trace-context.ts'
@@ -59,18 +68,24 @@ function routeOf(request: FastifyRequest): string {
 
 function begin(request: FastifyRequest): void {
   const route = routeOf(request)
-  const { method, headers, hostname, port, protocol } = request
+  const { method, headers } = request
   if (quietRoutes.has(route) && headers.traceparent === undefined) return
-  const attributes = {
+  const parent = contextOf({ traceparent: headers.traceparent, tracestate: headers.tracestate })
+  const span = tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER }, parent)
+  spans.set(request, span)
+  // Where nobody looks, a refusal shall not pay for what a request is like.
+  if (span.isRecording()) span.setAttributes(attributesOf(request, route))
+}
+
+function attributesOf({ method, url, hostname, port, protocol }: FastifyRequest, route: string): Attributes {
+  return {
     'http.request.method': method,
     'http.route': route,
-    'url.path': request.url.split('?', 1)[0]!,
+    'url.path': url.split('?', 1)[0]!,
     'url.scheme': protocol,
     'server.address': hostname,
     ...(port === null ? {} : { 'server.port': port }),
   }
-  const parent = contextOf({ traceparent: headers.traceparent, tracestate: headers.tracestate })
-  spans.set(request, tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, attributes }, parent))
 }
 
 /** What a caller did wrong is in the answer's status; a span has failed when the server has. */

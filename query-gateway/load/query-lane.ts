@@ -35,6 +35,8 @@ const newestShare = 0.1
 const longestRetryAfterMs = 30_000
 /** However quick queries are: a pause of this process, or a few that come at once, shall refuse nobody. */
 const leastWaitMs = 100
+/** Of the longest wait: a query that is taken, waits and is refused after all has cost its reading, and the caller time. */
+const expectedShare = 0.85
 
 /**
  * One kind of query: so many at work, the others in order of arrival behind them, and nobody behind them longer than the
@@ -80,7 +82,8 @@ export class QueryLane {
   refusal(patienceMs = Number.POSITIVE_INFINITY): RefusalReason | null {
     if (this.hasRoom) return null
     if (this.#waiting.size >= this.#bounds.maxWaiting) return 'queue-full'
-    return this.expectedWaitMs > Math.min(this.longestWaitMs, patienceMs) ? 'wait-too-long' : null
+    const longestMs = expectedShare * Math.min(this.longestWaitMs, patienceMs)
+    return this.expectedWaitMs > longestMs ? 'wait-too-long' : null
   }
 
   /** As long as queries take lately, within the bounds; the whole bound while that is not known. */
