@@ -26,20 +26,21 @@ export class QueryTime {
   readonly limitMs: number
   readonly client: AbortSignal
   readonly #endsAtMs: number
-  readonly #over = new AbortController()
+  readonly #end = new AbortController()
   readonly #timer: NodeJS.Timeout
-  #signal: AbortSignal | null = null
+  readonly #left = (): void => this.#end.abort(this.client.reason)
 
   constructor(limitMs: number, client: AbortSignal) {
     this.limitMs = limitMs
     this.client = client
     this.#endsAtMs = performance.now() + limitMs
-    this.#timer = setTimeout(() => this.#over.abort(new FreshetError('timeout', 'the time limit passed')), limitMs)
+    this.#timer = setTimeout(() => this.#end.abort(new FreshetError('timeout', 'the time limit passed')), limitMs)
+    if (client.aborted) this.#left()
+    else client.addEventListener('abort', this.#left, { once: true })
   }
 
   get signal(): AbortSignal {
-    this.#signal ??= AbortSignal.any([this.client, this.#over.signal])
-    return this.#signal
+    return this.#end.signal
   }
 
   /** Runs what others may share, who stay when this client goes: it has what is left of this time, and ends with `signal`. */
@@ -53,8 +54,9 @@ export class QueryTime {
     }
   }
 
-  /** The query is answered: its signal does not fire any more because of the time. */
+  /** The query is answered: its signal does not fire any more. */
   end(): void {
     clearTimeout(this.#timer)
+    this.client.removeEventListener('abort', this.#left)
   }
 }

@@ -20,6 +20,14 @@ export interface Wish {
   readonly signal?: AbortSignal
 }
 
+/** What a query has when its turn comes. */
+export interface QueryTurn {
+  /** Aborts when the client has gone. */
+  readonly signal: AbortSignal
+  /** Of its time, after what it waited. */
+  readonly leftMs: number
+}
+
 type Bounds = Pick<
   GatewayOptions,
   'maxConcurrentQueries' | 'maxConcurrentPictures' | 'maxQueuedQueries' | 'maxQueueMs' | 'deadlineMs' | 'meter'
@@ -35,10 +43,12 @@ const courtesyPollMs = 5
 export class QueryAdmission {
   readonly #lanes: Readonly<Record<LaneName, QueryLane>>
   readonly #deadlineMs: number
+  readonly #nowMs: () => number
 
   constructor(bounds: Bounds, nowMs: () => number) {
     const { maxConcurrentQueries, maxConcurrentPictures, maxQueuedQueries: maxWaiting, maxQueueMs: maxWaitMs } = bounds
     this.#deadlineMs = bounds.deadlineMs
+    this.#nowMs = nowMs
     const observers = laneObservers(bounds.meter)
     const lane = (name: LaneName, maxRunning: number) =>
       new QueryLane({ maxRunning, maxWaiting, maxWaitMs }, nowMs, observers(name))
@@ -51,20 +61,18 @@ export class QueryAdmission {
   }
 
   /**
-   * The signal given to the query aborts when the client has gone or the deadline has passed, counted from now.
+   * The query itself sees to its end.
    * @throws FreshetError `overloaded` | the signal's reason | what the query threw
    */
-  run<T>(query: (signal: AbortSignal) => Promise<T>, wish: Wish = {}): Promise<T> {
-    const { lane = 'lookups', deadlineMs = this.#deadlineMs, signal: client = never } = wish
+  run<T>(query: (turn: QueryTurn) => Promise<T>, wish: Wish = {}): Promise<T> {
+    const { lane = 'lookups', deadlineMs = this.#deadlineMs, signal = never } = wish
     const patienceMs = Math.min(deadlineMs, this.#deadlineMs)
-    const chosen = this.#lanes[lane]
-    // Who begins at once has its whole time; the search itself sees to that.
-    const signal = chosen.hasRoom ? client : AbortSignal.any([client, AbortSignal.timeout(patienceMs)])
+    const endsAtMs = this.#nowMs() + patienceMs
     const inTurn = async (): Promise<T> => {
       await loopTurns.mine()
-      return query(signal)
+      return query({ signal, leftMs: Math.max(0, endsAtMs - this.#nowMs()) })
     }
-    return chosen.run(inTurn, { patienceMs, signal: client })
+    return this.#lanes[lane].run(inTurn, { patienceMs, signal })
   }
 
   /** What a query of one of the lanes would be told; null when one of them would take it. For refusing before reading. */

@@ -36,15 +36,15 @@ export function searchRoutes(app: GatewayApp, parts: GatewayParts): void {
   const answer = async (query: VisualQuery, reply: FastifyReply): Promise<SearchAnswer> => {
     const { deadlineMs } = query.wish
     const wish = { lane: laneOf(query.subject), deadlineMs, signal: clientSignal(reply) }
-    const found = await admission.run(signal => search.search(query, signal), wish)
+    const found = await admission.run(turn => search.search(query, turn), wish)
     meter.searched(found)
     return found
   }
 
   const look = (subject: DetectSubject, wish: DetectQuery, reply: FastifyReply): Promise<DetectAnswer> => {
     const lane = 'url' in subject ? 'fetches' : 'pictures'
-    const turn = { lane, deadlineMs: wish.deadlineMs, signal: clientSignal(reply) } as const
-    return admission.run(signal => search.detect(subject, wish, signal), turn)
+    const place = { lane, deadlineMs: wish.deadlineMs, signal: clientSignal(reply) } as const
+    return admission.run(turn => search.detect(subject, wish, turn), place)
   }
 
   app.post('/v1/search', { schema: searchSchema }, async (request, reply): Promise<SearchAnswer> => {

@@ -15,6 +15,7 @@ import type { GatewayOptions } from './gateway-options.ts'
 import type { QualityBook } from './generation-quality.ts'
 import { detectedObjects } from './item-view.ts'
 import type { GatewayPorts, RoutedGeneration } from './ports.ts'
+import type { QueryTurn } from './query-admission.ts'
 import { type QueryPicture, resolvePicture } from './query-image.ts'
 import type { Epoch, QueryRouter, RoutingWish } from './query-router.ts'
 import {
@@ -55,7 +56,7 @@ const noAnalysis = { decode: 0, detect: 0, embed: 0 }
 
 type SearchOptions = Pick<
   GatewayOptions,
-  'imageMaxBytes' | 'deadlineMs' | 'fanout' | 'stageBudgetMs' | 'meter' | 'cache' | 'featuresTimeoutMs'
+  'imageMaxBytes' | 'fanout' | 'stageBudgetMs' | 'meter' | 'cache' | 'featuresTimeoutMs'
 >
 
 /** What a search needs of the rest. */
@@ -109,13 +110,13 @@ export class VisualSearch {
   }
 
   /** @throws FreshetError `timeout` | `not-ready` | `bad-request` | `item-not-found` | `object-not-found` | image-* | vector-* */
-  async search(query: VisualQuery, clientSignal: AbortSignal): Promise<SearchAnswer> {
+  async search(query: VisualQuery, { signal: client, leftMs }: QueryTurn): Promise<SearchAnswer> {
     const startedAt = performance.now()
     const session = this.#engagement.hashOf(query.wish.session)
     const queryId = this.#engagement.queryId(session)
     const epoch = this.#pin(query.wish, { queryId, subject: routedBy(query.subject) })
     const { generation } = epoch.generation
-    const time = this.#time(query.wish.deadlineMs, clientSignal)
+    const time = new QueryTime(leftMs, client)
     try {
       const answer = await this.#answer(query, { queryId, epoch, startedAt, time })
       const itemIds = answer.results.map(({ itemId }) => itemId)
@@ -123,7 +124,7 @@ export class VisualSearch {
       this.#quality.answered(generation, answer)
       return answer
     } catch (thrown) {
-      if (isOurs(thrown) && !clientSignal.aborted) this.#quality.failed(generation)
+      if (isOurs(thrown) && !client.aborted) this.#quality.failed(generation)
       throw thrown
     } finally {
       time.end()
@@ -166,11 +167,11 @@ export class VisualSearch {
   }
 
   /** The picture is stored too, so that a follow-up search names the blob; null when the store is full. */
-  async detect(subject: DetectSubject, wish: DetectQuery, clientSignal: AbortSignal): Promise<DetectAnswer> {
+  async detect(subject: DetectSubject, wish: DetectQuery, { signal, leftMs }: QueryTurn): Promise<DetectAnswer> {
     const startedAt = performance.now()
     const epoch = this.#pin(wish, { queryId: this.#ports.newId(), subject: 'picture' })
     const { generation, degraded } = epoch
-    const time = this.#time(wish.deadlineMs, clientSignal)
+    const time = new QueryTime(leftMs, signal)
     const looking = untilAborted(this.#lookAt(subject, epoch, time.signal), time.signal)
     const { analysed, known, stored } = await looking.finally(() => time.end())
     const { decode, detect } = known ? noAnalysis : analysed.timingMs
@@ -208,10 +209,6 @@ export class VisualSearch {
       if (unusedFingerprint !== null) this.#pictures.forget(unusedFingerprint)
     }
     return this.#router.pin({ generation, seed: session ?? queryId, subject })
-  }
-
-  #time(deadlineMs: number | undefined, client: AbortSignal): QueryTime {
-    return new QueryTime(Math.min(deadlineMs ?? this.#options.deadlineMs, this.#options.deadlineMs), client)
   }
 
   async #probe({ subject }: VisualQuery, epoch: Epoch, time: QueryTime): Promise<Probe> {

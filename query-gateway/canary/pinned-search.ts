@@ -21,11 +21,13 @@ export type PinnedSearchOptions = Pick<
 export class PinnedSearch {
   readonly #search: VisualSearch
   readonly #maxK: number
+  readonly #deadlineMs: number
 
   /** @throws FreshetError `config-invalid` when the ranking weights are not usable */
   constructor(ports: SearchPorts & Pick<GatewayPorts, 'routing' | 'modelOf'>, options: PinnedSearchOptions) {
     const weights = WeightsBook.read()
     this.#maxK = options.maxK
+    this.#deadlineMs = options.deadlineMs
     this.#search = new VisualSearch({
       ports,
       weights,
@@ -39,6 +41,7 @@ export class PinnedSearch {
 
   /** The question names its generation. @throws FreshetError as `POST /v1/search` */
   search(question: SearchRequest | UploadedSearch, signal: AbortSignal): Promise<SearchAnswer> {
-    return this.#search.search(parseSearch(question, this.#maxK), signal)
+    const turn = { signal, leftMs: this.#deadlineMs }
+    return this.#search.search(parseSearch(question, this.#maxK), turn)
   }
 }

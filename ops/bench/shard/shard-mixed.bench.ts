@@ -86,6 +86,7 @@ async function whileMutating<T>(index: BenchIndex, body: () => Promise<T>): Prom
 
 async function liveAgainstIdle(scene: Scene, index: BenchIndex): Promise<readonly Measure[]> {
   const { pairs, windowMs } = sizesOf[scene.options.length]
+  note('with mutations against without')
   index.prepare(Math.ceil((pairs * 2 * windowMs * mutationsPerSecond) / 1_000) + 1_000)
   const { first: live, second: idle } = await inTurn(
     pairs,
@@ -111,6 +112,7 @@ async function liveAgainstIdle(scene: Scene, index: BenchIndex): Promise<readonl
 async function tailAgainstBare(scene: Scene, index: BenchIndex): Promise<readonly Measure[]> {
   const { pairs, windowMs } = sizesOf[scene.options.length]
   const { rows, seed } = scene.options
+  note('the tail against that of usearch alone')
   const { bare } = await calibrateBare(scene, buildBare(scene))
   const other = new MeasuredProcess<IndexProcess>(indexEntry)
   const directory = join(scene.directory, 'beside')
@@ -141,6 +143,7 @@ async function tailAgainstBare(scene: Scene, index: BenchIndex): Promise<readonl
 /** Each round everything is merged into one segment: the longest work that a builder can have. */
 async function whileCompacting(scene: Scene, index: BenchIndex): Promise<readonly Measure[]> {
   const { pairs: rounds, windowMs } = sizesOf[scene.options.length]
+  note('while everything is merged into one segment')
   const [idle, compacting]: [number[], number[]] = [[], []]
   const alone: SearchWindow[] = []
   let unfinished = 0
@@ -168,6 +171,7 @@ async function whileCompacting(scene: Scene, index: BenchIndex): Promise<readonl
 /** From the return of `put` to an answer that holds the item, under the mutations of others. */
 async function appliedToFound(scene: Scene, index: BenchIndex): Promise<readonly Measure[]> {
   const { probes } = sizesOf[scene.options.length]
+  note('from applied to found')
   const times = await whileMutating(index, async () => {
     const found: number[] = []
     for (let probe = 0; probe < probes; probe++) {
