@@ -1,6 +1,10 @@
 import type { Writable } from 'node:stream'
+import { setImmediate as afterThisTurn } from 'node:timers'
 
-/** Has what is written to a stream in one turn of the event loop leave in one write: a write costs more than a frame. */
+/**
+ * Has what is written to a stream in one turn of the event loop leave in one write, whichever connections it was read
+ * from: a write costs more than a frame, here and where it is read.
+ */
 export class TurnCork {
   readonly #stream: Writable
   #isCorked = false
@@ -18,6 +22,6 @@ export class TurnCork {
     if (this.#isCorked) return
     this.#isCorked = true
     this.#stream.cork()
-    process.nextTick(this.#uncork)
+    afterThisTurn(this.#uncork)
   }
 }

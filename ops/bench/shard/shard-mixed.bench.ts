@@ -4,6 +4,7 @@ import { decodeF16 } from '../../../schemas/unit-vector.ts'
 import { median, quantile } from '../figures.ts'
 import { hardware, type Measure, measure, type Report } from '../report.ts'
 import { note } from '../scratch.ts'
+import { BareThread } from './bare-thread.ts'
 import type { BenchIndex } from './bench-index.ts'
 import { MeasuredProcess } from './child-calls.ts'
 import type { IndexProcess } from './index-child.ts'
@@ -108,35 +109,43 @@ async function liveAgainstIdle(scene: Scene, index: BenchIndex): Promise<readonl
   ]
 }
 
-/** Our tail while mutating against the bare library's while another process applies the same mutations. */
+/**
+ * Our tail while mutating against the bare library's while another process applies the same mutations: called in a
+ * loop, which never sleeps, and on a thread of its own, which like ours is woken for each query.
+ */
 async function tailAgainstBare(scene: Scene, index: BenchIndex): Promise<readonly Measure[]> {
   const { pairs, windowMs } = sizesOf[scene.options.length]
   const { rows, seed } = scene.options
   note('the tail against that of usearch alone')
-  const { bare } = await calibrateBare(scene, buildBare(scene))
+  const file = buildBare(scene)
+  const { bare } = await calibrateBare(scene, file)
+  const thread = await BareThread.open(bare, file.path, k)
   const other = new MeasuredProcess<IndexProcess>(indexEntry)
   const directory = join(scene.directory, 'beside')
   const capacity = rows + 100_000
   try {
     await other.calls.fill({ directory, dims, seed, capacity, tuning: tuningFor(rows) }, rows)
     const ms = 2 * windowMs
-    const [ours, theirs]: [SearchWindow[], SearchWindow[]] = [[], []]
+    const [ours, theirs, handed]: [SearchWindow[], SearchWindow[], SearchWindow[]] = [[], [], []]
     for (let pair = 0; pair < pairs; pair++) {
       ours.push(await whileMutating(index, () => searchWindow(searchOf(index), scene.queries, { ms, inFlight: 1 })))
       await other.calls.startMutations(mutationsPerSecond)
       theirs.push(await searchWindow(searchOfBare(bare), scene.queries, { ms, inFlight: 1 }))
+      handed.push(await searchWindow(query => thread.search(query), scene.queries, { ms, inFlight: 1 }))
       await other.calls.stopMutations()
     }
     const tail = (windows: readonly SearchWindow[]): number => latencyMs(windows, 0.999)
     return [
       measure('p99.9 live / bare p99.9 under the same load', tail(ours) / tail(theirs), '', { atMost: 3 }),
+      measure('p99.9 live / that of bare on a thread of its own', tail(ours) / tail(handed), ''),
       measure('p99.9 live', tail(ours), 'ms'),
       measure('bare p99.9 under the same load', tail(theirs), 'ms'),
+      measure('bare p99.9 on a thread of its own', tail(handed), 'ms'),
       measure('worst search live, longer run', latencyMs(ours, 1), 'ms'),
       measure('bare worst search under the same load', latencyMs(theirs, 1), 'ms'),
     ]
   } finally {
-    await other.close()
+    await Promise.all([other.close(), thread.close()])
   }
 }
 
