@@ -70,7 +70,13 @@ export class QueryAdmission {
     const endsAtMs = this.#nowMs() + patienceMs
     const inTurn = async (): Promise<T> => {
       await loopTurns.mine()
-      return query({ signal, leftMs: Math.max(0, endsAtMs - this.#nowMs()) })
+      signal.throwIfAborted()
+      try {
+        return await query({ signal, leftMs: Math.max(0, endsAtMs - this.#nowMs()) })
+      } finally {
+        // Whatever it came to because nobody waited any more is neither a failure nor an answer that was not whole.
+        signal.throwIfAborted()
+      }
     }
     return this.#lanes[lane].run(inTurn, { patienceMs, signal })
   }

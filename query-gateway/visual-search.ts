@@ -119,6 +119,7 @@ export class VisualSearch {
     const time = new QueryTime(leftMs, client)
     try {
       const answer = await this.#answer(query, { queryId, epoch, startedAt, time })
+      client.throwIfAborted()
       const itemIds = answer.results.map(({ itemId }) => itemId)
       this.#engagement.noteShown({ queryId, generation, session, itemIds })
       this.#quality.answered(generation, answer)

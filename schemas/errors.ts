@@ -57,6 +57,11 @@ export const errorCodes = {
     'The requests a minute of this API key, or of this address, are used up; retry after the time in Retry-After.',
   ),
   'request-timeout': described(false, 408, 'The request did not arrive in time; look at the line of the caller.'),
+  'client-gone': described(
+    false,
+    408,
+    'The caller closed the connection before the answer was whole: the work for it was ended, and nobody was told.',
+  ),
   timeout: described(
     true,
     504,

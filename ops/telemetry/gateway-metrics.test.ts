@@ -1,5 +1,6 @@
+import { connect } from 'node:net'
 import { pino } from 'pino'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import {
   allPartitions,
   fingerprint,
@@ -103,5 +104,26 @@ test('why answers were not whole', async () => {
   const families = await page()
   expect(sampleOf(families, 'freshet_search_degraded_total')).toBe(1)
   expect(sampleOf(families, 'freshet_search_degradations_total', { code: 'shard-failed' })).toBe(1)
+  await halved.close()
+})
+
+test('a caller who goes away is neither a failure nor an answer that was not whole', async () => {
+  const replicas = [0, 1].map(shard => new TableReplica({ shard, replica: `r${shard}`, partitions: allPartitions }))
+  replicas[1]!.trouble = 'hang'
+  const { meter, metricsText } = telemetry
+  const routing = () => [{ ...generation, shards: 2 }]
+  const halved = await openGateway({ replicas, ports: { routing }, options: { meter, metricsText } })
+  const url = new URL(await halved.app.listen({ host: '127.0.0.1', port: 0 }))
+  const body = JSON.stringify({ vector: [...unitVector], fingerprint })
+  const socket = connect(Number(url.port), url.hostname)
+  const head = `content-type: application/json\r\ncontent-length: ${body.length}`
+  socket.write(`POST /v1/search HTTP/1.1\r\nhost: localhost\r\n${head}\r\n\r\n${body}`)
+  await vi.waitUntil(() => replicas[1]!.searches.length === 1)
+  socket.destroy()
+  await vi.waitUntil(async () => sampleOf(await page(), 'freshet_query_running', { lane: 'lookups' }) === 0)
+  const families = await page()
+  expect(sampleOf(families, 'freshet_search_degraded_total')).toBe(0)
+  for (const outcome of ['answered', 'failed'])
+    expect(sampleOf(families, 'freshet_generation_searches_total', { generation: 'g1', outcome }) ?? 0, outcome).toBe(0)
   await halved.close()
 })
