@@ -48,6 +48,8 @@ export class PageVisits {
   readonly #browser: Browser
   readonly #screenshotDirectory: string | null
   #trouble: string[] = []
+  /** Parts of lines, all of which are in each. */
+  #forgiven: (readonly string[])[] = []
 
   private constructor(browser: Browser, screenshotDirectory: string | null) {
     this.#browser = browser
@@ -91,16 +93,17 @@ export class PageVisits {
     })
   }
 
-  /** Trouble that the test itself has made. */
+  /** Trouble that the test itself has made, or is about to be told of: the browser tells a little later. */
   forgive(...parts: readonly string[]): void {
-    this.#trouble = this.#trouble.filter(line => !parts.every(part => line.includes(part)))
+    this.#forgiven.push(parts)
   }
 
   /** After each test: closes its pages, and fails when they left trouble behind. */
   async end(): Promise<void> {
     for (const context of this.#browser.contexts()) await context.close()
-    const left = this.#trouble
+    const left = this.#trouble.filter(line => !this.#forgiven.some(parts => parts.every(part => line.includes(part))))
     this.#trouble = []
+    this.#forgiven = []
     expect(left).toEqual([])
   }
 
