@@ -41,7 +41,7 @@ export class PinnedSearch {
 
   /** The question names its generation. @throws FreshetError as `POST /v1/search` */
   search(question: SearchRequest | UploadedSearch, signal: AbortSignal): Promise<SearchAnswer> {
-    const turn = { signal, leftMs: this.#deadlineMs }
-    return this.#search.search(parseSearch(question, this.#maxK), turn)
+    const leftMs = Math.min(question.deadlineMs ?? this.#deadlineMs, this.#deadlineMs)
+    return this.#search.search(parseSearch(question, this.#maxK), { signal, leftMs })
   }
 }
