@@ -62,7 +62,11 @@ export class SearchLink {
     this.#ring = QueryRing.create(options.dims)
     const workerData: SearchThreadData = { ...options, ring: this.#ring.memory, bell: bell.memory }
     this.#worker = new Worker(program, { workerData })
-    this.#worker.on('message', (reply: SearchReply) => this.#receive(reply))
+    this.#worker.on('message', (reply: SearchReply) => {
+      // What the thread left in slots before it sent this is told before it, though the bell may come later.
+      this.takeAnswers()
+      this.#receive(reply)
+    })
     this.#worker.on('error', cause => this.#fail(new FreshetError('internal', 'a search thread failed', { cause })))
     this.#ended = new Promise(resolve => {
       this.#worker.on('exit', code => {

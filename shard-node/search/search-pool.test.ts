@@ -95,12 +95,14 @@ describe('answers', () => {
   test('of exact queries do not hold up those sent after them', async () => {
     startPool({ threads: 1 })
     const told: string[] = []
-    const ask = (name: string, exact: boolean): Promise<unknown> =>
-      pool.search(snapshot, [queryOf({ exact })]).then(() => told.push(name))
-    // All of it lies in the thread's queue before the thread has started.
+    const ask = (name: string, options: Partial<WireQuery>): Promise<unknown> =>
+      pool.search(snapshot, [queryOf(options)]).then(() => told.push(name))
+    const [exact, filtered] = [{ exact: true }, { allowed: allowedOf([1, 2, 3], items) }]
+    // All of it lies in the thread's queue before the thread has started, the filtered ones behind the exact ones.
     const laidOut = pool.setLayout([graphed.view, written.view])
-    await Promise.all([laidOut, ask('exact', true), ask('other', false), ask('exact', true), ask('other', false)])
-    expect(told).toEqual(['other', 'other', 'exact', 'exact'])
+    const asked = [ask('exact', exact), ask('other', {}), ask('filtered', filtered), ask('exact', exact)]
+    await Promise.all([laidOut, ...asked, ask('filtered', filtered)])
+    expect(told).toEqual(['other', 'filtered', 'filtered', 'exact', 'exact'])
   })
 
   test('are told whether or not they fit where the queries lie, and however many wait', async () => {
