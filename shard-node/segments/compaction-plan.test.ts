@@ -1,7 +1,13 @@
 import { array, assert, constantFrom, integer, property, record } from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { CompactionSimulation, rowScale } from '../testing/compaction-simulation.ts'
-import { type CompactionSettings, planCompaction, type SegmentSize, standardCompaction } from './compaction-plan.ts'
+import {
+  type CompactionSettings,
+  type CompactionStep,
+  planCompaction,
+  type SegmentSize,
+  standardCompaction,
+} from './compaction-plan.ts'
 
 const settings = standardCompaction
 const logRows = 16_384
@@ -97,13 +103,72 @@ describe('a step', () => {
   })
 
   test('a full compaction ends with one segment without garbage', () => {
-    const force = { ...settings, force: true }
+    const force: CompactionSettings = { ...settings, mode: 'whole' }
     expect(planCompaction([segment(1, 900_000), logSegment(2)], force)).toMatchObject({ ids: [1, 2], graph: true })
     expect(planCompaction([logSegment(2)], force)).toMatchObject({ ids: [2] })
     expect(planCompaction([segment(1, 900_000, { garbage: 1 })], force)).toMatchObject({ ids: [1] })
     expect(planCompaction([segment(1, 900_000)], force)).toBeNull()
     expect(planCompaction([], force)).toBeNull()
   })
+})
+
+describe('while it is calm', () => {
+  const calm: CompactionSettings = { ...settings, mode: 'calm' }
+
+  test('rows to scan, in other graphs, or garbage of a twentieth are merged; less is left', () => {
+    const merge = { kind: 'merge', graph: true, isUrgent: false }
+    expect(planCompaction([segment(1, 200_000), logSegment(2)], calm)).toEqual({ ...merge, ids: [1, 2] })
+    expect(planCompaction([segment(1, 200_000), segment(2, 40_000)], calm)).toEqual({ ...merge, ids: [1, 2] })
+    expect(planCompaction([segment(1, 200_000, { garbage: 11_000 })], calm)).toEqual({ ...merge, ids: [1] })
+    expect(planCompaction([segment(1, 350_000), logSegment(2)], calm)).toBeNull()
+    expect(planCompaction([segment(1, 200_000, { garbage: 9_000 })], calm)).toBeNull()
+  })
+
+  test('a much larger segment is left as it is', () => {
+    const segments = [segment(1, 1_000_000), segment(2, 30_000), logSegment(3)]
+    expect(planCompaction(segments, calm)).toMatchObject({ ids: [2, 3], graph: true })
+  })
+
+  test('rows that would be scanned afterwards too are left, and so is little garbage', () => {
+    expect(planCompaction([logSegment(1, { rows: 9_000 }), logSegment(2, { rows: 800 })], calm)).toBeNull()
+    expect(planCompaction([logSegment(1, { rows: 3_000, garbage: 1_000 })], calm)).toBeNull()
+    expect(planCompaction([logSegment(1, { rows: 3_000, garbage: 1_100 })], calm)).toMatchObject({ graph: false })
+  })
+
+  test('whatever the segments: each step leaves less to do, and there is an end', () => {
+    const some = array(
+      record({
+        order: constantFrom('log' as const, 'item' as const),
+        rows: integer({ min: 1, max: calm.segmentRows }),
+        garbageShare: integer({ min: 0, max: 100 }),
+        hasGraph: constantFrom(true, false),
+      }),
+      { maxLength: 8 },
+    )
+    const law = property(some, shapes => {
+      let segments: SegmentSize[] = shapes.map(({ garbageShare, ...rest }, id) => ({
+        ...rest,
+        id,
+        garbage: Math.floor((rest.rows * garbageShare) / 100),
+      }))
+      for (let steps = 0; ; steps++) {
+        const step = planCompaction(segments, calm)
+        if (step === null) break
+        expect(steps).toBeLessThan(20)
+        segments = afterStep(segments, step, 100 + steps)
+      }
+      expect(segments.every(({ rows }) => rows <= calm.segmentRows)).toBe(true)
+    })
+    assert(law)
+  })
+
+  function afterStep(segments: readonly SegmentSize[], step: CompactionStep, id: number): SegmentSize[] {
+    const kept = segments.filter(each => !step.ids.includes(each.id))
+    if (step.kind === 'drop') return kept
+    const merged = segments.filter(each => step.ids.includes(each.id))
+    const rows = merged.reduce((sum, each) => sum + each.rows - each.garbage, 0)
+    return [...kept, segment(id, rows, { hasGraph: step.graph })]
+  }
 })
 
 const scaled: CompactionSettings = {

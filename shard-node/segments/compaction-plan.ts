@@ -23,8 +23,13 @@ export interface CompactionSettings {
   readonly urgentRows: number
   /** A segment has at most so many rows: as many as fit into the memory of one. */
   readonly segmentRows: number
-  /** Until there is one segment without garbage. */
-  readonly force: boolean
+  /**
+   * `calm`: hardly anything changes, so that more pays: also what is due at `calmRatio`. `whole`: until there is one
+   * segment without garbage.
+   */
+  readonly mode: 'usual' | 'calm' | 'whole'
+  /** See `firstOfCalm`. */
+  readonly calmRatio: number
 }
 
 /**
@@ -32,7 +37,9 @@ export interface CompactionSettings {
  * rows are put, 3.4 to 4 are built for each, where 1.5 would build 2.5 to 3.7 and leave up to three graphs. Garbage over
  * 12% keeps disk use within 2.2 times that of the live rows while the whole set is replaced at up to a sixth of the
  * builder's speed (at a quarter it is 2.3): at its worst, garbage, what is put during a merge of everything, and its
- * result lie beside the live rows. So many rows of 1,024 dimensions fit into 4 GiB.
+ * result lie beside the live rows. So many rows of 1,024 dimensions fit into 4 GiB. At a calm ratio of 0.05 up to 20 rows
+ * are built for each that changes: at 32 changes a second, below which it is calm, less than a tenth of the builder's
+ * speed.
  */
 export const standardCompaction: CompactionSettings = {
   logSegments: 3,
@@ -43,7 +50,8 @@ export const standardCompaction: CompactionSettings = {
   graphs: 6,
   urgentRows: 81_920,
   segmentRows: 1_800_000,
-  force: false,
+  mode: 'usual',
+  calmRatio: 0.05,
 }
 
 export type CompactionStep =
@@ -76,7 +84,7 @@ export function planCompaction(segments: readonly SegmentSize[], settings: Compa
   const empty = segments.filter(segment => liveRows(segment) === 0)
   if (empty.length > 0) return { kind: 'drop', ids: empty.map(segment => segment.id) }
   const falling = [...segments].sort((a, b) => liveRows(b) - liveRows(a) || a.id - b.id)
-  const first = settings.force ? firstOfAll(falling) : firstOfMerge(falling, settings)
+  const first = firstBy[settings.mode](falling, settings)
   if (first === -1) return null
   const merged = fitting(falling.slice(first), settings.segmentRows)
   return {
@@ -85,6 +93,28 @@ export function planCompaction(segments: readonly SegmentSize[], settings: Compa
     graph: sumOf(merged) >= settings.graphRows,
     isUrgent: isUrgent(segments, settings),
   }
+}
+
+/** Index of the largest segment to merge, or -1. */
+const firstBy = {
+  usual: firstOfMerge,
+  calm: firstOfCalm,
+  whole: firstOfAll,
+} as const satisfies Record<CompactionSettings['mode'], unknown>
+
+/**
+ * The largest that, merged with all smaller ones, gives a segment whose searches are spared so large a share of it:
+ * garbage, and rows that are scanned, or in other graphs, now and come into its own.
+ */
+function firstOfCalm(falling: readonly SegmentSize[], settings: CompactionSettings): number {
+  return falling.findIndex((segment, i) => {
+    const merged = falling.slice(i)
+    const rows = sumOf(merged)
+    if (rows > settings.segmentRows) return false
+    const garbage = merged.reduce((sum, each) => sum + each.garbage, 0)
+    const spared = garbage + (rows >= settings.graphRows ? rows - liveRows(segment) : 0)
+    return spared >= Math.max(settings.garbageRows, settings.calmRatio * rows)
+  })
 }
 
 function firstOfAll(falling: readonly SegmentSize[]): number {
@@ -98,7 +128,6 @@ export function isUrgent(segments: readonly SegmentSize[], settings: CompactionS
   return unmerged >= settings.urgentRows && settings.graphRows < Number.POSITIVE_INFINITY
 }
 
-/** Index of the largest segment to merge, or -1. */
 function firstOfMerge(falling: readonly SegmentSize[], settings: CompactionSettings): number {
   const isLogMergeDue = falling.filter(segment => segment.order === 'log').length >= settings.logSegments
   const onlyLogs = isUrgent(falling, settings)

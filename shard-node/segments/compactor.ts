@@ -47,7 +47,7 @@ export class Compactor {
   /** Log segments that were asked to be saved. */
   readonly #saved = new WeakSet<IndexSegment>()
   #saving: Promise<unknown> = Promise.resolve()
-  #isForced = false
+  #mode: CompactionSettings['mode'] = 'usual'
   #building: ReadonlySet<string> = new Set()
 
   constructor(options: CompactorOptions) {
@@ -66,15 +66,25 @@ export class Compactor {
     if (this.#work === null) {
       this.#saveFrozen()
       this.#work = this.#run()
-    } else if (this.#building.size > 0 && isUrgent(this.#sizes(), this.#settings(false))) this.#builder.hurry()
+    } else if (this.#building.size > 0 && isUrgent(this.#sizes(), this.#settings('usual'))) this.#builder.hurry()
   }
 
   /** Everything into one segment without garbage; resolves when done, or closed. */
   async force(): Promise<void> {
+    this.#mode = 'whole'
     this.#options.rows.rotate()
-    this.#isForced = true
     this.wake()
     await this.settled()
+  }
+
+  /** Looks for what is worth it while hardly anything changes, the rows that were put last among it. */
+  calm(): void {
+    if (this.#work !== null) return
+    const segments = this.#options.rows.segments.filter(segment => segment.rows > 0)
+    if (planCompaction(this.#sizes(segments), this.#settings('calm')) === null) return
+    this.#mode = 'calm'
+    this.#options.rows.rotate()
+    this.wake()
   }
 
   /** Resolves when nothing is being merged or waiting to be, or when closed. */
@@ -103,13 +113,13 @@ export class Compactor {
     await nextTurn()
     let failures = 0
     while (!this.#closing.signal.aborted) {
-      const force = this.#isForced
-      const step = planCompaction(this.#sizes(), this.#settings(force))
+      const mode = this.#mode
+      const step = planCompaction(this.#sizes(), this.#settings(mode))
       if (step === null) break
       try {
         await this.#do(step)
         // Once is enough: while sets change, there is garbage again by now.
-        if (force) this.#isForced = false
+        if (this.#mode === mode) this.#mode = 'usual'
         failures = 0
       } catch (thrown) {
         if (this.#closing.signal.aborted) break
@@ -117,12 +127,12 @@ export class Compactor {
         await this.#pause(Math.min(firstPauseMs * 2 ** failures++, longestPauseMs))
       }
     }
-    this.#isForced = false
+    this.#mode = 'usual'
     this.#work = null
   }
 
-  #sizes(): readonly SegmentSize[] {
-    return this.#options.rows.frozen.map(({ id, order, rows, garbage, graph }) => ({
+  #sizes(segments = this.#options.rows.frozen): readonly SegmentSize[] {
+    return segments.map(({ id, order, rows, garbage, graph }) => ({
       id,
       order,
       rows,
@@ -131,10 +141,10 @@ export class Compactor {
     }))
   }
 
-  #settings(force: boolean): CompactionSettings {
+  #settings(mode: CompactionSettings['mode']): CompactionSettings {
     const { kind, graphRows, logRows } = this.#options.tuning
     const graphs = { graphRows: kind === 'standard' ? graphRows : Number.POSITIVE_INFINITY }
-    return { ...standardCompaction, ...graphs, urgentRows: urgentLogSegments * logRows, force }
+    return { ...standardCompaction, ...graphs, urgentRows: urgentLogSegments * logRows, mode }
   }
 
   async #do(step: CompactionStep): Promise<void> {

@@ -14,6 +14,8 @@ export interface IndexTuning {
   readonly expansionAdd: number
   /** Graph candidates asked of a segment of 200,000 rows, at the start. */
   readonly effort: number
+  /** How often to look whether hardly anything changes, so that more is worth merging; infinite: never. */
+  readonly calmMs: number
   /** Sequences end below (see `visibility`); smaller only in tests. */
   readonly sequenceLimit: number
 }
@@ -27,6 +29,7 @@ export const standardTuning: IndexTuning = {
   connectivity: 12,
   expansionAdd: 64,
   effort: 44,
+  calmMs: 30_000,
   sequenceLimit: 2 ** 30 - 2 ** 20,
 }
 

@@ -1,7 +1,7 @@
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises'
 import { afterAll, describe, expect, test } from 'vitest'
 import { decodeF16, encodeF16, normalise } from '../../schemas/unit-vector.ts'
 import { subspaceVectors } from '../testing/subspace-vectors.ts'
@@ -89,6 +89,30 @@ describe('compaction', () => {
     await index.compact(true)
     expect(index.statistics()).toMatchObject({ rows: 0, tombstones: 0, segments: 0, diskBytes: 0 })
     expect((await index.search(queryOf(vectors.query(0)))).hits).toEqual([])
+    await index.close()
+  })
+
+  test('once hardly anything changes, it leaves one segment where it would leave garbage and others', async () => {
+    const [many, replaced, calmMs] = [8_192, 600, 40]
+    const index = await openIndex({ ties: tieKeys(many), tuning: { ...smallSegments, calmMs } })
+    fill(index, many)
+    await index.compact(true)
+    fill(index, replaced)
+    let isWriting = true
+    const write = async (): Promise<void> => {
+      for (let item = 0; isWriting; item = (item + 1) % 6) {
+        index.put(item, { vectors: vectors.bytes(item), visible: true })
+        await nextTurn()
+      }
+    }
+    const writing = write()
+    await delay(10 * calmMs)
+    expect(index.statistics().tombstones).toBeGreaterThanOrEqual(replaced)
+    isWriting = false
+    await writing
+    await expect
+      .poll(() => index.statistics(), { timeout: 30_000 })
+      .toMatchObject({ rows: many, tombstones: 0, segments: 1, graphs: 1, scannedRows: 0 })
     await index.close()
   })
 

@@ -48,6 +48,8 @@ interface Opened {
 
 /** Garbage is looked at for compaction once per so many changes. */
 const changesPerLook = 1_024
+/** With no more it is calm. */
+const calmChangesPerSecond = 32
 const rebasePollMs = 1
 /** Memory of dropped segments may lie about up to this, and up to this share of what is in use: collecting it takes 10 to 30 ms. */
 const collectedFromBytes = 16 * 2 ** 20
@@ -69,6 +71,7 @@ export class SegmentedIndex implements VectorIndex {
   #opening: (readonly IndexSegment[])[] = []
   #effort: number
   #changes = 0
+  #calmLook: NodeJS.Timeout | null = null
   /** Memory of segments that were let go since garbage was collected last. */
   #droppedBytes = 0
   /** Searches wait for it. */
@@ -219,6 +222,7 @@ export class SegmentedIndex implements VectorIndex {
 
   async close(): Promise<void> {
     this.#isClosed = true
+    if (this.#calmLook !== null) clearInterval(this.#calmLook)
     await Promise.all([this.#compactor.close(), this.#pool.close()])
   }
 
@@ -233,6 +237,17 @@ export class SegmentedIndex implements VectorIndex {
       if (!this.#isClosed) this.#options.onFailure(error)
     })
     this.#compactor.wake()
+    this.#lookForCalm()
+  }
+
+  #lookForCalm(): void {
+    const { calmMs } = this.#tuning
+    if (calmMs === Number.POSITIVE_INFINITY) return
+    let before = this.#changes
+    this.#calmLook = setInterval(() => {
+      if (this.#changes - before <= (calmChangesPerSecond * calmMs) / 1_000) this.#compactor.calm()
+      before = this.#changes
+    }, calmMs).unref()
   }
 
   async #send(queries: readonly IndexQuery[], signal: AbortSignal | undefined): Promise<readonly IndexAnswer[]> {

@@ -53,7 +53,7 @@ export function tuningFor(
   return { kind, logRows, graphRows: (usual.graphRows / usual.logRows) * logRows }
 }
 
-/** An index in a new folder of the scene. */
+/** An index in a new folder of the scene; left as it has been arranged while nothing changes. */
 export async function openIndex(
   scene: Scene,
   {
@@ -69,7 +69,8 @@ export async function openIndex(
   const directory = join(scene.directory, name)
   mkdirSync(directory, { recursive: true })
   const { rows, seed } = scene.options
-  return BenchIndex.open({ directory, dims, seed, capacity, tuning: { ...tuningFor(rows), ...tuning } })
+  const held = { calmMs: Number.POSITIVE_INFINITY, ...tuningFor(rows), ...tuning }
+  return BenchIndex.open({ directory, dims, seed, capacity, tuning: held })
 }
 
 /** The bare library's index of the first rows of the data set. */

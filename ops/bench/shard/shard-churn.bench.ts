@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { standardTuning } from '../../../shard-node/segments/index-tuning.ts'
 import { median } from '../figures.ts'
 import { hardware, measure, type Report } from '../report.ts'
 import { note } from '../scratch.ts'
@@ -34,7 +35,8 @@ export async function shardChurnBench(options: ShardBenchOptions): Promise<Repor
       const speed = await compared(churned, fresh, options)
       const recall = await recallsOf(scene, churned, fresh)
       const memory = { churned: memoryBytes(churned) - empty.churned, fresh: memoryBytes(fresh) - empty.fresh }
-      const { tombstones, rows, segments } = await churned.calls.status()
+      const { tombstones, rows, segments, storage } = await churned.calls.status()
+      const { storage: freshStorage, segments: freshSegments } = await fresh.calls.status()
       return {
         bench: 'shard-churn',
         hardware: hardware(),
@@ -56,7 +58,10 @@ export async function shardChurnBench(options: ShardBenchOptions): Promise<Repor
           measure('memory, churned', memory.churned / options.rows, 'B/item'),
           measure('memory, fresh', memory.fresh / options.rows, 'B/item'),
           measure('tombstones / rows once settled', tombstones / (rows + tombstones), ''),
-          measure('segments once settled', segments, ''),
+          measure('segments once settled, churned', segments, ''),
+          measure('segments once settled, fresh', freshSegments, ''),
+          measure('rows scanned once settled, churned', storage.scannedRows, ''),
+          measure('rows scanned once settled, fresh', freshStorage.scannedRows, ''),
         ],
       }
     } finally {
@@ -65,17 +70,20 @@ export async function shardChurnBench(options: ShardBenchOptions): Promise<Repor
   })
 }
 
-/** Quiet for longer than checkpoints are apart, which are what gives disk back. */
+/**
+ * Quiet for longer than it takes until the shard has noticed the calm and merged because of it, and longer than
+ * checkpoints are apart, which are what gives disk back.
+ */
 const sizesOf = {
-  full: { pairs: 7, windowMs: 3_000, checkpointEveryMs: 10_000, quietMs: 25_000 },
-  quick: { pairs: 5, windowMs: 300, checkpointEveryMs: 1_000, quietMs: 2_500 },
-  smoke: { pairs: 1, windowMs: 20, checkpointEveryMs: 200, quietMs: 500 },
+  full: { pairs: 7, windowMs: 3_000, checkpointEveryMs: 10_000, calmMs: standardTuning.calmMs, quietMs: 90_000 },
+  quick: { pairs: 5, windowMs: 300, checkpointEveryMs: 1_000, calmMs: 1_000, quietMs: 4_000 },
+  smoke: { pairs: 1, windowMs: 20, checkpointEveryMs: 200, calmMs: 200, quietMs: 800 },
 } as const
 
 /** Opens an empty shard. Returns its memory. */
 async function opened({ options, directory }: Scene, shard: Shard, name: string): Promise<number> {
   const { rows, seed } = options
-  const { checkpointEveryMs } = sizesOf[options.length]
+  const { checkpointEveryMs, calmMs } = sizesOf[options.length]
   await shard.calls.open({
     directory: join(directory, name),
     dims,
@@ -83,7 +91,7 @@ async function opened({ options, directory }: Scene, shard: Shard, name: string)
     items: rows,
     order: 'replace-all',
     firstUpsert: 0,
-    tuning: { checkpointEveryMs, recall: null, index: tuningFor(rows) },
+    tuning: { checkpointEveryMs, recall: null, index: { ...tuningFor(rows), calmMs } },
   })
   await shard.calls.settled(0)
   return memoryBytes(shard)
