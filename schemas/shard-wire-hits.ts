@@ -64,7 +64,7 @@ export const searchResultWire: WireCodec<ShardSearchResult> = {
     if (similarity.length !== itemId.length)
       throw malformed('replica-unavailable', `${similarity.length} similarities of ${itemId.length} hits`, 'hits')
     return {
-      hits: itemId.map((id, at) => new WiredHit({ itemId: id as ItemId, lines, at }, similarity[at]!)),
+      hits: itemId.map((id, at) => new WiredHit({ itemId: id as ItemId, similarity: similarity[at]!, lines, at })),
       ...others,
     }
   },
@@ -121,18 +121,20 @@ interface HitPlace {
 class WiredHit implements ShardHit {
   readonly itemId: ItemId
   readonly similarity: number
-  readonly #place: HitPlace
+  readonly #lines: HitLines
+  readonly #at: number
   #item: WiredItem | null = null
 
-  constructor(place: HitPlace, similarity: number) {
-    this.itemId = place.itemId
+  constructor({ itemId, similarity, lines, at }: HitPlace & { readonly similarity: number }) {
+    this.itemId = itemId
     this.similarity = similarity
-    this.#place = place
+    this.#lines = lines
+    this.#at = at
   }
 
   /** Of most hits nobody asks. */
   get item(): WiredItem {
-    this.#item ??= new WiredItem(this.#place)
+    this.#item ??= new WiredItem({ itemId: this.itemId, lines: this.#lines, at: this.#at })
     return this.#item
   }
 

@@ -1,4 +1,5 @@
 import { FreshetError } from '../../schemas/errors.ts'
+import { NumberMap } from '../../schemas/number-map.ts'
 
 export interface LaneBounds {
   /** Queries at work at once. */
@@ -34,7 +35,7 @@ interface Waiting {
 const newestShare = 0.1
 const longestRetryAfterMs = 30_000
 /** However quick queries are: a pause of this process, or a few that come at once, shall refuse nobody. */
-const leastWaitMs = 100
+const leastWaitMs = 70
 /** Of the longest wait: a query that is taken, waits and is refused after all has cost its reading, and the caller time. */
 const expectedShare = 0.85
 
@@ -49,8 +50,11 @@ export class QueryLane {
   readonly #bounds: LaneBounds
   readonly #nowMs: () => number
   readonly #observer: LaneObserver
-  /** In order of arrival. */
-  readonly #waiting = new Set<Waiting>()
+  /** By number of arrival. */
+  readonly #waiting = new NumberMap<Waiting>()
+  #arrivals = 0
+  /** None that waits came before this one. */
+  #oldest = 0
   #running = 0
   /** Of queries, smoothed; 0 until the first has ended. */
   #serviceMs = 0
@@ -123,9 +127,10 @@ export class QueryLane {
   /** Resolves when a place is ours. */
   #wait({ patienceMs, signal }: Turn): Promise<void> {
     const longestMs = Math.min(this.longestWaitMs, patienceMs)
+    const arrival = this.#arrivals++
     return new Promise<void>((resolve, reject) => {
       const leave = (why: () => unknown) => (): void => {
-        this.#waiting.delete(waiting)
+        this.#waiting.delete(arrival)
         settle()
         reject(why())
       }
@@ -143,23 +148,21 @@ export class QueryLane {
           const waitedMs = this.#nowMs() - waiting.arrivedAtMs
           // The timer may be late where the process is busy: that is when it matters.
           if (waitedMs > longestMs) return giveUp()
-          this.#waiting.delete(waiting)
+          this.#waiting.delete(arrival)
           this.#running++
           this.#observer.waited(waitedMs)
           resolve()
         },
       }
       signal.addEventListener('abort', abort)
-      this.#waiting.add(waiting)
+      this.#waiting.set(arrival, waiting)
     })
   }
 
   /** The oldest that still may begin; those that waited too long are refused on the way. */
   #beginNext(): void {
-    for (const waiting of this.#waiting) {
-      if (!this.hasRoom) return
-      waiting.begin()
-    }
+    while (this.hasRoom && this.#waiting.size > 0) this.#waiting.get(this.#oldest++)?.begin()
+    if (this.#waiting.size === 0) this.#oldest = this.#arrivals
   }
 
   #measure(tookMs: number): void {

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import { type RawData, WebSocket } from 'ws'
 import type { FreshetError } from '../../schemas/errors.ts'
 import type { ReplicaId } from '../../schemas/ids.ts'
+import { NumberMap } from '../../schemas/number-map.ts'
 import {
   type AnswerHead,
   askFrame,
@@ -56,7 +57,7 @@ const closingMs = 1_000
 export class SearchConnection {
   readonly #settings: RemoteReplicaSettings
   readonly #socket: WebSocket
-  readonly #sent = new Map<number, Pending>()
+  readonly #sent = new NumberMap<Pending>()
   readonly #waiting = new Set<Pending>()
   readonly #closed = Promise.withResolvers<void>()
   readonly #listening: NodeJS.Timeout
@@ -98,8 +99,8 @@ export class SearchConnection {
       number: null,
     }
     call.signal?.addEventListener('abort', pending.giveUp, { once: true })
-    this.#waiting.add(pending)
-    this.#sendWaiting()
+    if (this.#waiting.size === 0 && this.#maySend) this.#post(pending)
+    else this.#waiting.add(pending)
     return pending.settled.promise
   }
 
@@ -144,16 +145,23 @@ export class SearchConnection {
     request.end()
   }
 
+  get #maySend(): boolean {
+    return this.#socket.readyState === WebSocket.OPEN && this.#sent.size < this.#settings.searchesInHand
+  }
+
   #sendWaiting(): void {
-    if (this.#waiting.size === 0 || this.#socket.readyState !== WebSocket.OPEN) return
     for (const pending of this.#waiting) {
-      if (this.#sent.size >= this.#settings.searchesInHand) return
-      const { replica, body, trace } = pending
-      pending.number = this.#nextNumber++
+      if (!this.#maySend) return
       this.#waiting.delete(pending)
-      this.#sent.set(pending.number, pending)
-      this.#send(askFrame({ call: pending.number, replica, timeoutMs: this.#settings.searchTimeoutMs, trace, body }))
+      this.#post(pending)
     }
+  }
+
+  #post(pending: Pending): void {
+    const { replica, body, trace } = pending
+    pending.number = this.#nextNumber++
+    this.#sent.set(pending.number, pending)
+    this.#send(askFrame({ call: pending.number, replica, timeoutMs: this.#settings.searchTimeoutMs, trace, body }))
   }
 
   #send(frame: string): void {

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger } from 'fastify'
 import type { WebSocket } from 'ws'
 import { FreshetError } from '../../schemas/errors.ts'
+import { NumberMap } from '../../schemas/number-map.ts'
 import { type Ask, answerFrame, nobodysTag, readGatewayFrame } from '../../schemas/shard-frames.ts'
 import { replicaTag } from '../../schemas/shard-wire.ts'
 import { TurnCork } from '../../schemas/turn-cork.ts'
@@ -38,7 +39,7 @@ const cancelled = new FreshetError('timeout', 'the caller has gone')
 export class GatewayConnection {
   readonly #options: GatewayConnectionOptions
   readonly #cork: TurnCork
-  readonly #inHand = new Map<number, AbortController>()
+  readonly #inHand = new NumberMap<AbortController>()
   #isDraining = false
 
   constructor(options: GatewayConnectionOptions) {

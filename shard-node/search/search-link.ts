@@ -1,5 +1,6 @@
 import { Worker } from 'node:worker_threads'
 import { FreshetError } from '../../schemas/errors.ts'
+import { NumberMap } from '../../schemas/number-map.ts'
 import type { SegmentView } from '../segments/segment.ts'
 import type { IndexAnswer } from '../vector-index.ts'
 import { answersFrom } from './answer-numbers.ts'
@@ -49,7 +50,7 @@ export class SearchLink {
   readonly #ended: Promise<void>
   readonly #ring: QueryRing
   readonly #unsent: Request[] = []
-  readonly #searches = new Map<number, Outstanding>()
+  readonly #searches = new NumberMap<Outstanding>()
   readonly #layouts = new Map<number, PromiseWithResolvers<void>>()
   #lastId = 0
   #queries = 0
