@@ -35,7 +35,7 @@ interface Waiting {
 const newestShare = 0.1
 const longestRetryAfterMs = 30_000
 /** However quick queries are: a pause of this process, or a few that come at once, shall refuse nobody. */
-const leastWaitMs = 70
+const leastWaitMs = 40
 /** Of the longest wait: a query that is taken, waits and is refused after all has cost its reading, and the caller time. */
 const expectedShare = 0.85
 
