@@ -1,7 +1,8 @@
 import { untilAborted } from '../deadline.ts'
 
 interface Run<V> {
-  readonly result: Promise<V>
+  /** Null once nobody can join any more. */
+  result: Promise<V> | null
   readonly ending: AbortController
   waiting: number
   isOver: boolean
@@ -28,7 +29,7 @@ export class SharedRuns<V> {
     const run = known ?? this.#begin(key, begin)
     run.waiting++
     try {
-      return { value: await untilAborted(run.result, signal), joined: known !== undefined }
+      return { value: await untilAborted(run.result!, signal), joined: known !== undefined }
     } finally {
       run.waiting--
       if (run.waiting === 0) this.#leave(key, run)
@@ -44,7 +45,7 @@ export class SharedRuns<V> {
       run.isOver = true
       this.#forget(key, run)
     }
-    run.result.then(done, done)
+    result.then(done, done)
     return run
   }
 
@@ -54,7 +55,9 @@ export class SharedRuns<V> {
     if (!run.isOver) run.ending.abort()
   }
 
+  /** What V8's map still knows of it is not to keep the result: see `NumberMap`. */
   #forget(key: string, run: Run<V>): void {
     if (this.#running.get(key) === run) this.#running.delete(key)
+    run.result = null
   }
 }
