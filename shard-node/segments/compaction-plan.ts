@@ -96,11 +96,9 @@ export function planCompaction(segments: readonly SegmentSize[], settings: Compa
 }
 
 /** Index of the largest segment to merge, or -1. */
-const firstBy = {
-  usual: firstOfMerge,
-  calm: firstOfCalm,
-  whole: firstOfAll,
-} as const satisfies Record<CompactionSettings['mode'], unknown>
+const firstBy: Readonly<
+  Record<CompactionSettings['mode'], (falling: readonly SegmentSize[], settings: CompactionSettings) => number>
+> = { usual: firstOfMerge, calm: firstOfCalm, whole: firstOfAll }
 
 /**
  * The largest that, merged with all smaller ones, gives a segment whose searches are spared so large a share of it:
