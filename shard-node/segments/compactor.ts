@@ -123,6 +123,8 @@ export class Compactor {
         failures = 0
       } catch (thrown) {
         if (this.#closing.signal.aborted) break
+        // By the time it is tried again it may not be calm any more: the next look tells.
+        if (this.#mode === 'calm') this.#mode = 'usual'
         this.#options.onAlarm(asFreshetError(thrown))
         await this.#pause(Math.min(firstPauseMs * 2 ** failures++, longestPauseMs))
       }
