@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { openCodecs, registerSchemas } from '../schemas/avro/codec.ts'
 import type { Fingerprint, TopicEpoch } from '../schemas/ids.ts'
 import { MemorySchemaDirectory } from '../schemas/testing/memory-schema-directory.ts'
@@ -40,6 +40,22 @@ test('of processes that make it at once, each record counts once and all get the
   const control = new ControlLog({ log: ports.log, codec: ports.codecs.control })
   const { models, generations } = await control.refresh()
   expect([models.size, generations.size]).toEqual([1, 1])
+})
+
+test('one that finds after a record of its own that a rival has done the rest has the rival’s answer', async () => {
+  const options = { config, model, clock: () => 1_000 }
+  const append = ports.log.append.bind(ports.log)
+  let theirs: Promise<unknown> | null = null
+  vi.spyOn(ports.log, 'append').mockImplementation(async (...args) => {
+    const appended = await append(...args)
+    vi.restoreAllMocks()
+    theirs = startFirstGeneration({ ...options, ports, by: 'rival' })
+    await theirs
+    return appended
+  })
+  const ours = await startFirstGeneration({ ...options, ports, by: 'a' })
+  expect(ours).toEqual(await theirs)
+  expect(ours.started.by).toBe('rival')
 })
 
 test('another model is refused', async () => {

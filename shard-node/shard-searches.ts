@@ -100,12 +100,13 @@ export class ShardSearches {
 
   /**
    * Asks again, for more, while fewer than k are left of the index's answer: others may take the places of those that
-   * were dropped, and one that was removed and came back is there again, by a set that the search before could not see.
+   * were dropped. Also when k are left, while one of the dropped is there again, by a set that the search could not see:
+   * it may be better than what is left.
    */
   async #untilEnough(first: JoinedAnswer, { request, query, signal }: Asked): Promise<FoundItems> {
     const { k } = request
     let answer = first
-    while (answer.hits.length < k && (answer.returned > 0 || (answer.dropped > 0 && !answer.isComplete)))
+    while (answer.returned > 0 || (answer.hits.length < k && answer.dropped > 0 && !answer.isComplete))
       [answer] = (await this.#ask([request], [{ ...query, k: k + 2 * answer.dropped }], signal)) as [JoinedAnswer]
     const { hits, plan, watermarks } = answer
     return { hits: hits.slice(0, k), plan, watermarks }

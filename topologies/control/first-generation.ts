@@ -1,3 +1,4 @@
+import type { ControlRecord } from '../../schemas/control.ts'
 import { FreshetError } from '../../schemas/errors.ts'
 import type { Fingerprint, Generation, Offset, TopicEpoch } from '../../schemas/ids.ts'
 import type { ControlLog } from './control-log.ts'
@@ -26,31 +27,24 @@ export interface FirstGeneration {
  * was built from a catalog that has been created again; see `ControlLog.append`
  */
 export async function ensureFirstGeneration(control: ControlLog, first: FirstGeneration): Promise<GenerationStatus> {
-  const { generation, model, fingerprint, dims, manifest, shards, backfillUntil, topicEpoch, by, nowMs: atMs } = first
   let state = await control.refresh()
-  const decidedOn = ({ lastAccepted }: ControlState) => ({
-    decidedAfter: lastAccepted,
-    by,
-    atMs,
-    reason: 'first start',
-  })
-  const started = state.generations.get(generation)
-  if (started && started.started.fingerprint !== fingerprint)
-    throw new FreshetError(
-      'fingerprint-mismatch',
-      `generation ${generation} was built with ${started.started.model}; a changed model needs a new generation`,
-    )
-  const startedOn = started?.started.topicEpoch ?? topicEpoch
-  if (startedOn !== topicEpoch)
-    throw new FreshetError(
-      'topic-epoch',
-      `generation ${generation} was built from the catalog of epoch ${startedOn}, the topic there is now has ${topicEpoch}: it was created again`,
-    )
-  if (!state.models.has(model))
-    state = await control.append({ ...decidedOn(state), type: 'ModelRegistered', model, fingerprint, dims, manifest })
-  if (!started)
-    state = await control.append({
-      ...decidedOn(state),
+  // Asked anew after each record: what a rival did meanwhile is in the state that comes back with it.
+  for (let record = nextRecord(state, first); record !== null; record = nextRecord(state, first))
+    state = await control.append(record)
+  return state.generations.get(first.generation)!
+}
+
+/** Null: all is done. */
+function nextRecord(state: ControlState, first: FirstGeneration): ControlRecord | null {
+  const { generation, model, fingerprint, dims, manifest, shards, backfillUntil, topicEpoch, by, nowMs: atMs } = first
+  const { models, generations } = state
+  const decided = { decidedAfter: state.lastAccepted, by, atMs, reason: 'first start' }
+  const status = generations.get(generation)
+  if (status !== undefined) requireSame(status, first)
+  if (!models.has(model)) return { ...decided, type: 'ModelRegistered', model, fingerprint, dims, manifest }
+  if (status === undefined)
+    return {
+      ...decided,
       type: 'GenerationStarted',
       generation,
       model,
@@ -63,15 +57,20 @@ export async function ensureFirstGeneration(control: ControlLog, first: FirstGen
       weights: '',
       index: '',
       imagesPerSecond: 0,
-    })
-  const isRouted = [...state.generations.values()].some(({ share }) => share > 0)
-  if (!isRouted)
-    state = await control.append({
-      ...decidedOn(state),
-      type: 'RoutingChanged',
-      shares: { [generation]: 1 },
-      override: '',
-      rebuilds: {},
-    })
-  return state.generations.get(generation)!
+    }
+  if ([...generations.values()].some(({ share }) => share > 0)) return null
+  return { ...decided, type: 'RoutingChanged', shares: { [generation]: 1 }, override: '', rebuilds: {} }
+}
+
+function requireSame({ started }: GenerationStatus, { generation, fingerprint, topicEpoch }: FirstGeneration): void {
+  if (started.fingerprint !== fingerprint)
+    throw new FreshetError(
+      'fingerprint-mismatch',
+      `generation ${generation} was built with ${started.model}; a changed model needs a new generation`,
+    )
+  if (started.topicEpoch !== topicEpoch)
+    throw new FreshetError(
+      'topic-epoch',
+      `generation ${generation} was built from the catalog of epoch ${started.topicEpoch}, the topic there is now has ${topicEpoch}: it was created again`,
+    )
 }

@@ -182,20 +182,22 @@ class PacedSearches {
   }
 }
 
-/** Events that come while the backlog drains, one at a time. */
+/** Events that come while the backlog drains, one at a time; the first at once, as a short backlog drains within a turn. */
 class LiveEvents {
   readonly #accepted: Promise<readonly AcceptedEvent[]>[] = []
   readonly #timer: NodeJS.Timeout
 
   constructor(installation: BenchInstallation, events: readonly PreparedEvent[]) {
-    this.#timer = setInterval(() => {
+    const append = () => {
       const event = events[this.#accepted.length]
       if (event === undefined) return
       const accepted = appendAll(installation, [event])
       // A failure shows when they are stopped.
       accepted.catch(() => {})
       this.#accepted.push(accepted)
-    }, 1_000 / livePerSecond).unref()
+    }
+    append()
+    this.#timer = setInterval(append, 1_000 / livePerSecond).unref()
   }
 
   async stop(): Promise<readonly AcceptedEvent[]> {
