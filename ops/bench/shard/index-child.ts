@@ -1,4 +1,5 @@
 import { mkdirSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import type { IndexStatistics } from '../../../shard-node/vector-index.ts'
 import { BenchIndex, type BenchIndexOptions } from './bench-index.ts'
 import { collectGarbage, serveCalls } from './child-calls.ts'
@@ -11,9 +12,13 @@ class IndexProcess {
   index: BenchIndex | null = null
   #mutations: Paced | null = null
 
-  /** As `fill`, then saves and closes. */
-  async build(options: BenchIndexOptions, rows: number): Promise<void> {
-    await this.fill(options, rows)
+  /** As `fill`, waits for what is merged because it has become calm, then saves and closes. */
+  async build(options: BenchIndexOptions & { readonly calmMs: number }, rows: number): Promise<void> {
+    const { calmMs, tuning } = options
+    await this.fill({ ...options, tuning: { ...tuning, calmMs } }, rows)
+    // The look at the end of the first period that began after the last change tells that it is calm.
+    await delay(2 * calmMs + 500)
+    await this.index!.index.settled()
     await this.index!.reclaim()
     await this.index!.close()
   }

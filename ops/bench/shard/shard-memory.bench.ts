@@ -20,6 +20,8 @@ const entry = fileURLToPath(new URL('./index-child.ts', import.meta.url))
 const manyRows = 1_000_000
 /** Times that each index is opened; memory is the median. */
 const openings = { full: 3, quick: 3, smoke: 1 } as const
+/** How soon calm is noticed while an index is filled; what is merged because of it does not depend on it. */
+const calmMs = { full: 2_000, quick: 1_000, smoke: 100 } as const
 const memoryGoals = { standard: 1_000, compressed: 52 } as const
 const recallQueries = { full: 300, quick: 100, smoke: 20 } as const
 
@@ -44,7 +46,7 @@ export async function shardMemoryBench(options: ShardBenchOptions): Promise<Repo
     return {
       bench: 'shard-memory',
       hardware: hardware(),
-      data: `${dataText(options)}; sizes ${sizes.map(rows => rows.toLocaleString('en')).join(' and ')}, put one after another and settled`,
+      data: `${dataText(options)}; sizes ${sizes.map(rows => rows.toLocaleString('en')).join(' and ')}, put one after another and settled, what is merged once it is calm included`,
       seed: options.seed,
       baseline: `PSS (/proc/<pid>/smaps_rollup, with children) of the same process over an empty index that answered as many queries. One object per item, the server's default of search threads (cores - 1, at most 4); the index is opened from its files, has answered queries until every page was read, and garbage was collected; median of ${openings[options.length]} openings each`,
       measures,
@@ -72,7 +74,9 @@ async function caseMeasures(
   })
   const queries = Math.max(truth.length, Math.floor(rows / 200))
   const filled = optionsOf(`${kind}-${rows}`)
-  await withProcess<IndexProcess, void>(entry, process => process.calls.build(filled, rows))
+  await withProcess<IndexProcess, void>(entry, process =>
+    process.calls.build({ ...filled, calmMs: calmMs[scene.options.length] }, rows),
+  )
   const empty: number[] = []
   const full: number[] = []
   let told: Served | null = null
