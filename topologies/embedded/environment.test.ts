@@ -86,6 +86,22 @@ describe('group commit', () => {
     expect([stored('before'), stored('after')]).toEqual([true, true])
   })
 
+  test('while the event loop is busy all the time, writes of several ticks share transactions', async () => {
+    const settledIn = new Set<number>()
+    const written: Promise<void>[] = []
+    const writes = 12
+    let turn = 0
+    while (settledIn.size === 0 || written.length < writes) {
+      const until = performance.now() + 1
+      while (performance.now() < until);
+      turn++
+      if (written.length < writes) written.push(environment.write(batch => batch.onSettled(() => settledIn.add(turn))))
+      await new Promise(setImmediate)
+    }
+    await Promise.all(written)
+    expect(settledIn.size).toBeLessThan(writes / 2)
+  })
+
   test('what was changed in memory is undone in reverse when a transaction fails', async () => {
     const undone: string[] = []
     const change = (name: string) =>

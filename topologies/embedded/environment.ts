@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setImmediate as nextTick } from 'node:timers/promises'
 import { type Database, open as openLmdb, type RootDatabase } from 'lmdb'
 import { FreshetError } from '../../schemas/errors.ts'
+import { CommitPace } from './commit-pace.ts'
 import { SpaceGuard } from './space-guard.ts'
 import { commitFailure } from './storage-failure.ts'
 import { StagedWrites, type WriteBatch } from './write-batch.ts'
@@ -82,10 +83,11 @@ const upkeepPauseMs = 5
 /**
  * One LMDB environment, opened by one process: log, queue, store and bookkeeping of the one-machine form.
  *
- * Group commit: idle → (first write) scheduled → (end of the tick) committing → idle or scheduled. Writes issued in
- * one tick, by all ports, are one transaction; those that arrive while a commit is under way form the next one. A
- * `write` resolves when its transaction is on disk (fdatasync, then the meta page), and nothing of it is visible
- * to a read before that. B-tree work and fsync run on LMDB's writer thread, never on the event loop.
+ * Group commit: idle → (first write) scheduled → (end of the tick, or later: `CommitPace`) committing → idle or
+ * scheduled. Writes issued in one tick, by all ports, are one transaction; those that arrive while a commit is under
+ * way form the next one. A `write` resolves when its transaction is on disk (fdatasync, then the meta page), and
+ * nothing of it is visible to a read before that. B-tree work and fsync run on LMDB's writer thread, never on the
+ * event loop.
  *
  * Library traps behind this form, in lmdb 3.5.6: `transaction()` never calls back (measured); `transactionSync` waits
  * for fsync on the event loop; with `eventTurnBatching` a failed commit is an unhandled rejection (measured); with
@@ -102,6 +104,7 @@ export class EmbeddedEnvironment {
   readonly #attachments = new Map<TableName, Attachment>()
   #state: CommitState = 'idle'
   readonly #pending: PendingWrite[] = []
+  readonly #pace = new CommitPace()
   #tick = 0
   #tickIsOpen = false
   #committed: Promise<void> = Promise.resolve()
@@ -223,15 +226,19 @@ export class EmbeddedEnvironment {
   #scheduleCommit(): void {
     this.#state = 'scheduled'
     this.#committed = new Promise(resolve => {
-      setImmediate(() => {
-        void this.#commit().then(resolve)
-      })
+      const beginInTime = (): void => {
+        const waitMs = this.#closed === null ? this.#pace.waitMs(this.#pending.length) : 0
+        if (waitMs > 0) setTimeout(beginInTime, waitMs)
+        else void this.#commit().then(resolve)
+      }
+      setImmediate(beginInTime)
     })
   }
 
   /** Never rejects: every outcome goes to the writers. */
   async #commit(): Promise<void> {
     this.#state = 'committing'
+    this.#pace.began()
     this.#space.refresh()
     const staged = new StagedWrites()
     const { writes, thrown } = this.#stage(staged)
