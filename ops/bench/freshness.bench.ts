@@ -1,13 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import type { FreshetClient } from '../../schemas/client.ts'
-import type { BulkLine, Receipt } from '../../schemas/http-items.ts'
+import type { BulkLine } from '../../schemas/http-items.ts'
 import { awaitReceipts } from '../await-receipts.ts'
 import { demoItems } from '../demo-catalog.ts'
 import { BareLoop } from './bare-loop.ts'
 import { median, quantile } from './figures.ts'
 import { putBlobs } from './ingest.bench.ts'
+import { latenciesOf, searchableAfterMs } from './receipt-times.ts'
 import { hardware, measure, type Report } from './report.ts'
 import { note, withServer } from './scratch.ts'
 
@@ -82,18 +82,4 @@ async function* paced(blobs: readonly string[]): AsyncGenerator<BulkLine> {
       yield { itemId: `item-${sent}`, title: `Product ${sent}`, images: [blobs[sent % blobs.length]!] }
     await delay(5)
   }
-}
-
-async function latenciesOf(client: FreshetClient, receipts: readonly string[]): Promise<readonly number[]> {
-  const latencies: number[] = []
-  for (const receipt of receipts) latencies.push(searchableAfterMs(await client.receipt(receipt)))
-  return latencies
-}
-
-/** By the slowest replica. @throws when a replica is not there yet */
-function searchableAfterMs(receipt: Receipt): number {
-  const times = receipt.generations.flatMap(({ replicas }) => replicas.map(({ atMs }) => atMs))
-  if (receipt.status !== 'searchable' || times.length === 0 || times.includes(null))
-    throw new Error(`not searchable: ${JSON.stringify(receipt)}`)
-  return Math.max(...(times as readonly number[])) - receipt.acceptedAtMs
 }

@@ -121,6 +121,39 @@ test('nobody waits longer than queries take, but some always may', async () => {
   expect(longest).toEqual([300, 100, 40])
 })
 
+test('a line that never gets empty is kept shorter than one that a burst makes', async () => {
+  const { lane, run, end } = open({ maxRunning: 4, maxWaiting: 100, maxWaitMs: 1_000 })
+  let arrived = 0
+  let ended = 0
+  const pending: Promise<unknown>[] = []
+  const arrive = (): void => void pending.push(run(`q${arrived++}`))
+  const fill = (): void => {
+    while (lane.refusal() === null) arrive()
+  }
+  /** The oldest ends, after another tenth of the time that each takes. */
+  const pass = async (): Promise<void> => {
+    await vi.advanceTimersByTimeAsync(10)
+    await end(`q${ended++}`)
+  }
+  for (let i = 0; i < 4; i++) arrive()
+  await vi.advanceTimersByTimeAsync(30)
+  for (let i = 0; i < 4; i++) await pass()
+  expect(lane.running).toBe(0)
+  fill()
+  const burst = lane.waiting
+  for (let i = 0; i < 40; i++) {
+    await pass()
+    fill()
+  }
+  const standing = lane.waiting
+  expect([burst, standing]).toEqual([3, 2])
+  while (lane.running > 0) await pass()
+  fill()
+  expect(lane.waiting).toBe(burst)
+  while (lane.running > 0) await pass()
+  await Promise.all(pending)
+})
+
 test('who has gone gives up the place in the line', async () => {
   const { lane, run, end, begun } = open({ maxRunning: 1 })
   const client = new AbortController()

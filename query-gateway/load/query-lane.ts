@@ -38,11 +38,19 @@ const longestRetryAfterMs = 30_000
 const leastWaitMs = 40
 /** Of the longest wait: a query that is taken, waits and is refused after all has cost its reading, and the caller time. */
 const expectedShare = 0.85
+/**
+ * The same once the line stands, which is: was never empty for so many times the longest wait. A burst is what a line is
+ * for; where more keep coming than can be taken, one half as long keeps every place taken as well, and hardly anyone
+ * waits in vain. After CoDel (Nichols and Jacobson, "Controlling Queue Delay", 2012).
+ */
+const standingShare = 0.5
+const standsAfterWaits = 3
 
 /**
  * One kind of query: so many at work, the others in order of arrival behind them, and nobody behind them longer than the
- * bound, or than queries take: an answer that begins later than that is late, and a line that long keeps every place taken. Who would wait longer, by what queries took lately, is refused on arrival, which costs next to nothing; who
- * did wait longer is refused then and never run, because whoever asked has gone, or asks again.
+ * bound, or than queries take: an answer that begins later than that is late, and a line that long keeps every place
+ * taken. Who would wait longer, by what queries took lately, is refused on arrival, which costs next to nothing; who did
+ * wait longer is refused then and never run, because whoever asked has gone, or asks again.
  *
  * A query is waiting → running → done, or waiting → refused, or waiting → left when its signal aborts.
  */
@@ -53,6 +61,8 @@ export class QueryLane {
   /** By number of arrival. */
   readonly #waiting = new NumberMap<Waiting>()
   #arrivals = 0
+  /** Since when the line has not been empty. */
+  #lineSinceMs = 0
   /** None that waits came before this one. */
   #oldest = 0
   #running = 0
@@ -86,8 +96,13 @@ export class QueryLane {
   refusal(patienceMs = Number.POSITIVE_INFINITY): RefusalReason | null {
     if (this.hasRoom) return null
     if (this.#waiting.size >= this.#bounds.maxWaiting) return 'queue-full'
-    const longestMs = expectedShare * Math.min(this.longestWaitMs, patienceMs)
+    const share = this.#isStanding ? standingShare : expectedShare
+    const longestMs = share * Math.min(this.longestWaitMs, patienceMs)
     return this.expectedWaitMs > longestMs ? 'wait-too-long' : null
+  }
+
+  get #isStanding(): boolean {
+    return this.#waiting.size > 0 && this.#nowMs() - this.#lineSinceMs > standsAfterWaits * this.longestWaitMs
   }
 
   /** As long as queries take lately, within the bounds; the whole bound while that is not known. */
@@ -155,6 +170,7 @@ export class QueryLane {
         },
       }
       signal.addEventListener('abort', abort)
+      if (this.#waiting.size === 0) this.#lineSinceMs = waiting.arrivedAtMs
       this.#waiting.set(arrival, waiting)
     })
   }

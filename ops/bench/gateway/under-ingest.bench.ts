@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import type { FreshetClient } from '../../../schemas/client.ts'
 import { stubDims, stubFingerprint, stubVector } from '../../stub-model.ts'
-import { median } from '../figures.ts'
+import { median, quantile } from '../figures.ts'
+import { latenciesOf } from '../receipt-times.ts'
 import { hardware, measure, type Report } from '../report.ts'
 import { note, publishAll, untilStatus, withServer } from '../scratch.ts'
 import { inTurn, medianRatio } from '../shard/search-load.ts'
@@ -31,12 +32,15 @@ export async function underIngestBench({ length }: GatewayBenchOptions): Promise
     await untilStatus(client, status => status.items.searchable === items)
     const search = new SearchClient(url, queries())
     let published = items
+    const latencies: number[] = []
     const busyWindow = async (): Promise<number> => {
       const lines = blobs.slice(published, published + inserted).map((blob, i) => itemOf(blob, published + i))
       const publishing = publishAtRate(client, lines)
       const { qps } = await search.window(windowMs, inFlight)
-      published += await publishing
+      const receipts = await publishing
+      published += receipts.length
       await untilStatus(client, status => status.items.searchable === published)
+      latencies.push(...(await latenciesOf(client, receipts)))
       return qps
     }
     try {
@@ -58,6 +62,8 @@ export async function underIngestBench({ length }: GatewayBenchOptions): Promise
           measure('while inserting', median(first), 'queries/s'),
           measure('at rest', median(second), 'queries/s'),
           measure('inserted and searchable', published - items, 'items'),
+          measure('accepted to searchable meanwhile, p50', median(latencies), 'ms'),
+          measure('accepted to searchable meanwhile, p99', quantile(latencies, 0.99), 'ms'),
           measure('answers that were not whole', search.degraded, ''),
         ],
       }
@@ -106,8 +112,8 @@ function itemOf(blob: string, i: number) {
   }
 }
 
-/** Open loop: each line when it is due. Resolves with how many were accepted. */
-async function publishAtRate(client: FreshetClient, lines: readonly Line[]): Promise<number> {
+/** Open loop: each line when it is due. Resolves with the receipts. */
+async function publishAtRate(client: FreshetClient, lines: readonly Line[]): Promise<readonly string[]> {
   const began = performance.now()
   async function* due() {
     for (const [i, line] of lines.entries()) {
@@ -116,10 +122,10 @@ async function publishAtRate(client: FreshetClient, lines: readonly Line[]): Pro
       yield line
     }
   }
-  let accepted = 0
+  const receipts: string[] = []
   for await (const answer of client.bulk(due())) {
     if ('error' in answer) throw new Error(answer.error.message)
-    accepted++
+    receipts.push(answer.receipt)
   }
-  return accepted
+  return receipts
 }
