@@ -132,7 +132,7 @@ const options = {
     hedgeMinMs: option(
       durationMs(1),
       5,
-      "A second replica is asked after the shard's own p95, but no sooner than this.",
+      "A second replica is asked after the shard's own p95 (four times that while searches wait for their turn), but no sooner than this.",
     ),
     hedgeMaxMs: option(durationMs(1), 1_000, 'And no later than this, while there is budget for it.'),
     extraPercent: option(

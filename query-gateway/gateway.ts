@@ -103,6 +103,8 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
   const quality = new QualityBook(ports.clock, options.meter)
   const meter = new RequestMeter(ports.clock, options.meter)
   const engagement = new EngagementIntake(ports, options)
+  const admission = new QueryAdmission(options, () => performance.now())
+  const isCrowded = () => admission.isCrowded('lookups')
   return {
     ports,
     options,
@@ -111,9 +113,9 @@ function assemble(ports: GatewayPorts, options: GatewayOptions, draining: AbortS
     quality,
     meter,
     draining,
-    search: new VisualSearch({ ports, roster, router, weights, quality, engagement, options }),
+    search: new VisualSearch({ ports, roster, router, weights, quality, engagement, isCrowded, options }),
     engagement,
-    admission: new QueryAdmission(options, () => performance.now()),
+    admission,
     intake: new CatalogIntake(ports, count => meter.accepted.add(count)),
     receipts: new ReceiptWatch(ports.routing, roster),
   }

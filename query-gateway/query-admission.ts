@@ -88,6 +88,11 @@ export class QueryAdmission {
     return lane.refuse(lane.refusal()!)
   }
 
+  /** Whether queries of the lane wait for their turn. */
+  isCrowded(lane: LaneName): boolean {
+    return this.#lanes[lane].waiting > 0
+  }
+
   /** Queries that wait for their turn. */
   get waiting(): number {
     return laneNames.reduce((sum, name) => sum + this.#lanes[name].waiting, 0)

@@ -58,6 +58,12 @@ afterEach(() => {
 
 type Changes = { readonly [K in keyof FanoutOptions]?: Partial<FanoutOptions[K]> | FanoutOptions[K] }
 
+let isCrowded = false
+
+afterEach(() => {
+  isCrowded = false
+})
+
 function fanoutOf(changes: Changes = {}) {
   const options = { ...defaultFanoutOptions }
   for (const [key, change] of Object.entries(changes)) {
@@ -69,6 +75,7 @@ function fanoutOf(changes: Changes = {}) {
     meter: createNoopMeter(),
     replicas: () => [],
     random: () => 0.999,
+    isCrowded: () => isCrowded,
   })
   return (routes: readonly ShardRoute[], call: Partial<FanoutCall> & { readonly request?: object } = {}) =>
     fanout.search(
@@ -176,6 +183,20 @@ describe('a slow shard', () => {
     expect(b.asked).toBe(0)
     await vi.advanceTimersByTimeAsync(3)
     expect(b.asked).toBe(1)
+  })
+
+  test('is waited for four times as long while queries wait for their turn', async () => {
+    const [a, b] = [replica('a'), replica('b')]
+    const search = fanoutOf()
+    await earn(search, 40)
+    isCrowded = true
+    const answer = search([route([a, b])])
+    await vi.advanceTimersByTimeAsync(199)
+    expect([a.asked, b.asked]).toEqual([1, 0])
+    await vi.advanceTimersByTimeAsync(1)
+    expect([a.asked, b.asked]).toEqual([1, 1])
+    b.pending[0]!.answer()
+    expect(idsOf(await answer)).toEqual(['b'])
   })
 
   test('with an exact search is waited for', async () => {

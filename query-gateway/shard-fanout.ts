@@ -54,6 +54,8 @@ export interface ShardFanoutParts {
   readonly meter: Meter
   /** Those known now, for what is told of each. */
   readonly replicas: () => readonly ShardReplica[]
+  /** Whether queries wait for their turn; never when left out. */
+  readonly isCrowded?: (() => boolean) | undefined
   readonly monotonicMs?: () => number
   /** 0 to 1. */
   readonly random?: () => number
@@ -70,10 +72,11 @@ export class ShardFanout {
   constructor({ options, meter, replicas, ...given }: ShardFanoutParts) {
     const nowMs = given.monotonicMs ?? (() => performance.now())
     const random = given.random ?? Math.random
+    const isCrowded = given.isCrowded ?? (() => false)
     const traffic = new ShardTraffic(options, random)
     const metrics: FanoutMetrics = meterFanout(meter, { traffic, replicas, nowMs })
     this.#options = options
-    this.#context = { traffic, metrics, nowMs, random, shardTimeoutMs: options.shardTimeoutMs }
+    this.#context = { traffic, metrics, nowMs, random, isCrowded, shardTimeoutMs: options.shardTimeoutMs }
   }
 
   /**

@@ -72,6 +72,8 @@ export interface VisualSearchParts {
   readonly weights: WeightsBook
   readonly quality: Pick<QualityBook, 'answered' | 'failed'>
   readonly engagement: Pick<EngagementIntake, 'hashOf' | 'queryId' | 'noteShown'>
+  /** Whether queries wait for their turn; never when left out. */
+  readonly isCrowded?: () => boolean
   readonly options: SearchOptions
 }
 
@@ -93,7 +95,7 @@ export class VisualSearch {
   readonly #candidates: CandidateCache
   readonly #ranking: CandidateRanking
 
-  constructor({ ports, roster, router, weights, quality, engagement, options }: VisualSearchParts) {
+  constructor({ ports, roster, router, weights, quality, engagement, isCrowded, options }: VisualSearchParts) {
     this.#ports = ports
     this.#roster = roster
     this.#router = router
@@ -105,7 +107,7 @@ export class VisualSearch {
     this.#candidates = new CandidateCache({ maxBytes: cache.candidateBytes, meter })
     const rates = new ItemRates({ features: ports.features, timeoutMs, meter, clock: ports.clock })
     this.#ranking = new CandidateRanking(weights, rates)
-    this.#fanout = new ShardFanout({ options: fanout, meter, replicas: ports.replicas })
+    this.#fanout = new ShardFanout({ options: fanout, meter, replicas: ports.replicas, isCrowded })
     this.#stageTimes = new StageTimes(meter, stageBudgetMs)
   }
 

@@ -22,6 +22,11 @@ export interface HedgeOptions {
   readonly maxMs: number
   /** The delay while too little is measured. */
   readonly initialMs: number
+  /**
+   * So many times the delay while queries wait for their turn: what a hedge takes is then taken from them, and only a
+   * replica that hangs is worth it.
+   */
+  readonly crowdedFactor: number
 }
 
 /** The bound on requests to shards beyond one per shard and query. */
@@ -52,7 +57,7 @@ export const defaultFanoutOptions: FanoutOptions = {
   candidatesPerShard: 100,
   maxCandidates: 400,
   maxReplicaLagMs: 5_000,
-  hedge: { quantile: 0.95, minMs: 5, maxMs: 1_000, initialMs: 50 },
+  hedge: { quantile: 0.95, minMs: 5, maxMs: 1_000, initialMs: 50, crowdedFactor: 4 },
   extra: { ratio: 0.05, burst: 100, reserve: 50 },
   breaker: { failures: 5, window: 20, badRatio: 0.5, openMs: 1_000, maxOpenMs: 30_000 },
 }

@@ -30,6 +30,8 @@ export interface AskContext {
   readonly nowMs: () => number
   /** What the choice among the replicas of a shard is drawn from. */
   readonly draws: (route: ShardRoute) => () => number
+  /** Whether queries wait for their turn. */
+  readonly isCrowded: () => boolean
   /** By process, before the first request of this query: its own are not to move its shards from one to another. */
   readonly inFlight: ReadonlyMap<string, number>
   /** A replica that was given up after half of it has failed. */
@@ -120,12 +122,12 @@ export class ShardAsk {
   }
 
   #start(): void {
-    const { traffic } = this.#context
+    const { traffic, isCrowded } = this.#context
     traffic.extra.earn()
     this.#send('first')
     // Exact searches take much of a machine too.
     if (this.#order.length === 1 || this.#request.exact === true) return
-    this.#hedgeAfterMs = traffic.hedgeAfterMs(this.#latency(), this.#startedAtMs)
+    this.#hedgeAfterMs = traffic.hedgeAfterMs(this.#latency(), this.#startedAtMs, isCrowded())
     this.#hedgeIn(this.#hedgeAfterMs)
   }
 

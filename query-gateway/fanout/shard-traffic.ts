@@ -50,8 +50,9 @@ export class ShardTraffic {
   }
 
   /** After how long a shard that has not answered is hedged. */
-  hedgeAfterMs(latency: LatencyQuantile, nowMs: number): number {
-    const { minMs, maxMs, initialMs } = this.#options.hedge
-    return Math.min(maxMs, Math.max(minMs, latency.value(nowMs) ?? initialMs))
+  hedgeAfterMs(latency: LatencyQuantile, nowMs: number, isCrowded: boolean): number {
+    const { minMs, maxMs, initialMs, crowdedFactor } = this.#options.hedge
+    const usualMs = Math.max(minMs, latency.value(nowMs) ?? initialMs)
+    return Math.min(maxMs, isCrowded ? crowdedFactor * usualMs : usualMs)
   }
 }
