@@ -52,14 +52,14 @@ async function written(): Promise<readonly (readonly [number, EngagementRecord])
 
 test('what a session is shown is recorded in the order shown, and nothing of the session but a hash', async () => {
   await open()
-  const session = 'ada@example.org'
+  const session = 'someone@example.org'
   const { queryId, results } = await search({ session })
   await expect.poll(written).toHaveLength(1)
   const [[partition, record]] = (await written()) as [[number, EngagementRecord]]
   const itemIds = results.map(({ itemId }: { itemId: string }) => itemId)
   expect(record).toMatchObject({ type: 'ResultsShown', queryId, generation: 'g1', itemIds })
   expect(record).toHaveProperty('session', expect.stringMatching(/^[0-9a-f]{32}$/))
-  expect(JSON.stringify(record)).not.toContain('ada')
+  expect(JSON.stringify(record)).not.toContain('someone')
   expect(partition).toBe(engagementPartition(queryId, partitions))
 })
 
