@@ -64,6 +64,12 @@ const retire = (after: number, generation: Generation): ControlRecord => ({
   override: '',
 })
 
+test('a generation has the share that was told of it, whatever its name', () => {
+  const name = 'constructor' as Generation
+  const { generations } = accepted(model(-1), start(0, g1), start(1, name), route(2, { g1: 1 }))
+  expect(generations.get(name)).toMatchObject({ share: 0, state: 'building', rebuild: generations.get(g1)!.rebuild })
+})
+
 /** Folds records at offsets 0, 1, …; all have to be accepted. */
 function accepted(...records: readonly ControlRecord[]): ControlState {
   return records.reduce<ControlState>((state, record, offset) => {

@@ -112,12 +112,17 @@ function routed(state: ControlState, { shares, rebuilds, atMs }: RoutingChanged)
   const main = (whole?.[0] as Generation | undefined) ?? state.main
   const generations = new Map<Generation, GenerationStatus>()
   for (const [generation, status] of state.generations) {
-    const share = shares[generation] ?? 0
+    const share = toldOf(shares, generation) ?? 0
     const routedAtMs = share === status.share ? status.routedAtMs : atMs
-    const next = { ...status, share, rebuild: rebuilds[generation] ?? status.rebuild, routedAtMs }
+    const next = { ...status, share, rebuild: toldOf(rebuilds, generation) ?? status.rebuild, routedAtMs }
     generations.set(generation, { ...next, state: stateOf(next, main) })
   }
   return { ...state, generations, main }
+}
+
+/** What a record tells of a generation, which may be called `constructor`. */
+export function toldOf<T>(told: Readonly<Record<string, T>>, generation: string): T | undefined {
+  return Object.hasOwn(told, generation) ? told[generation] : undefined
 }
 
 function stateOf(status: GenerationStatus, main: Generation | null): GenerationState {

@@ -2,7 +2,7 @@ import type { ControlRecord, RebuildSetting, RoutingChanged } from '../../../sch
 import type { HistoryEntry } from '../../../schemas/http-generations.ts'
 import type { Generation, Offset } from '../../../schemas/ids.ts'
 import type { ToldRecord } from '../../control/control-log.ts'
-import { type ControlState, initialControlState } from '../../control/control-state.ts'
+import { type ControlState, initialControlState, toldOf } from '../../control/control-state.ts'
 import { percent } from './generation-lacks.ts'
 
 interface KeptEntry extends HistoryEntry {
@@ -131,5 +131,5 @@ function concernedBy(record: ControlRecord, before: ControlState): ReadonlySet<s
 
 function changedShares(shares: Readonly<Record<string, number>>, { generations }: ControlState): readonly string[] {
   const names = new Set([...Object.keys(shares), ...generations.keys()])
-  return [...names].filter(name => (shares[name] ?? 0) !== (generations.get(name as Generation)?.share ?? 0))
+  return [...names].filter(name => (toldOf(shares, name) ?? 0) !== (generations.get(name as Generation)?.share ?? 0))
 }
