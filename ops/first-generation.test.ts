@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { openCodecs, registerSchemas } from '../schemas/avro/codec.ts'
-import type { Fingerprint, TopicEpoch } from '../schemas/ids.ts'
+import type { Fingerprint, Generation, TopicEpoch } from '../schemas/ids.ts'
 import { MemorySchemaDirectory } from '../schemas/testing/memory-schema-directory.ts'
 import { ControlLog } from '../topologies/control/control-log.ts'
 import { EmbeddedEventLog } from '../topologies/embedded/embedded-event-log.ts'
@@ -56,6 +56,30 @@ test('one that finds after a record of its own that a rival has done the rest ha
   const ours = await startFirstGeneration({ ...options, ports, by: 'a' })
   expect(ours).toEqual(await theirs)
   expect(ours.started.by).toBe('rival')
+})
+
+test('one that was begun before epochs were recorded goes on, whatever the catalog has', async () => {
+  const options = { config, ports, model, by: 'a', clock: () => 1_000 }
+  const control = new ControlLog({ log: ports.log, codec: ports.codecs.control })
+  const decided = { by: 'a', atMs: 1, reason: '' }
+  const manifest = JSON.stringify(model)
+  const { lastAccepted } = await control.refresh()
+  await control.append({ ...decided, ...model, type: 'ModelRegistered', decidedAfter: lastAccepted, manifest })
+  await control.append({
+    ...decided,
+    ...model,
+    type: 'GenerationStarted',
+    decidedAfter: control.state.lastAccepted,
+    generation: 'g1' as Generation,
+    shards: 2,
+    backfillUntil: [],
+    topicEpoch: null,
+    from: null,
+    weights: '',
+    index: '',
+    imagesPerSecond: 0,
+  })
+  expect(await startFirstGeneration(options)).toMatchObject({ share: 1, started: { topicEpoch: null } })
 })
 
 test('another model is refused', async () => {

@@ -68,7 +68,8 @@ function requireSame({ started }: GenerationStatus, { generation, fingerprint, t
       'fingerprint-mismatch',
       `generation ${generation} was built with ${started.model}; a changed model needs a new generation`,
     )
-  if (started.topicEpoch !== topicEpoch)
+  // Null: begun before epochs were recorded.
+  if (started.topicEpoch !== null && started.topicEpoch !== topicEpoch)
     throw new FreshetError(
       'topic-epoch',
       `generation ${generation} was built from the catalog of epoch ${started.topicEpoch}, the topic there is now has ${topicEpoch}: it was created again`,
